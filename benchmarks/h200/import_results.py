@@ -1,0 +1,63 @@
+"""Take a packed campaign into the repository: records, what stands beside them, and a summary on stdout.
+
+python -m benchmarks.h200.import_results results.tgz [--commit SHA]
+"""
+
+import argparse
+import json
+import tarfile
+import tempfile
+from pathlib import Path
+
+from helpers.bench.record import RunRecord
+from helpers.bench.sweep import line_of
+from helpers.paths import RECORDS, shown
+
+
+def take(folder: Path, records: Path, commit: str | None) -> list[str]:
+    """Copy what a campaign's folder holds; returns one line per thing taken."""
+    said, evidence = [], records / "evidence"
+    for step in sorted(path for path in folder.iterdir() if path.is_dir()):
+        record = step / "record.json"
+        if record.exists() and json.loads(record.read_text()).get("weights") == "dummy":
+            said.append(copy(record, evidence / f"{step.name}.json"))
+        elif record.exists():
+            read = RunRecord.read(record)
+            if commit and read.commit == "unknown":
+                read = read.model_copy(update={"commit": commit})
+            day = f"{read.finished:%Y%m%d}"
+            said.append(f"{shown(read.write(records / f'{day}-{step.name}.json'))}: {read.state}")
+            said += [f"    {line_of(point)}  {point.roofline_fraction or 0:.0%}" for point in read.throughput]
+        for routing in step.glob("routing-*.json"):
+            model = step.name.removesuffix("-routing")
+            said.append(copy(routing, evidence / f"{model}-{routing.name}"))
+    events = folder / "events.log"
+    if events.exists():
+        evidence.mkdir(parents=True, exist_ok=True)
+        (evidence / "campaign.log").write_text(events.read_text())
+    return said
+
+
+def copy(source: Path, target: Path) -> str:
+    """Copy one JSON document."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(json.loads(source.read_text()), indent=1) + "\n")
+    return shown(target)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--target", default="h200")
+    parser.add_argument("--commit", help="the commit that ran, where the host had no git")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        with tarfile.open(options.archive) as tar:
+            tar.extractall(scratch, filter="data")
+        (folder,) = Path(scratch).iterdir()
+        print("\n".join(take(folder, RECORDS / options.target, options.commit)))
+
+
+if __name__ == "__main__":
+    main()

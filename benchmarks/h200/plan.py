@@ -1,0 +1,104 @@
+"""What the H200 campaign measures: servers, loads and the order they take the GPUs in."""
+
+from dataclasses import dataclass, field, replace
+
+from helpers.bench.sweep import Load, plan
+
+CONCURRENCY = [1, 4, 16, 64, 128, 256, 512]
+LONG = [1, 16, 64]  # at 8,192 input tokens
+COMPARED = [1, 16, 64, 256]  # where two configurations are held against each other
+# Laid over the recipe's throughput profile. Of its 83 graphs only the measured batch sizes are captured, which saves
+# every start a minute; prompts are random, so that prefix caching could only cost.
+EXTRA = [
+    "--no-enable-prefix-caching",
+    "--cudagraph-capture-sizes", "1", "2", "4", "8", "16", "32", "64", "128", "256", "512",
+]  # fmt: skip
+BARE = ["--no-enable-prefix-caching"]  # `vllm serve MODEL` as it comes
+CHUNKS = "stream interval 20: itl_ms is the time between chunks of 20 tokens"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One server and the sweeps against it. `latest_s`: not worth starting after this campaign second."""
+
+    name: str
+    model: str
+    gpus: tuple[int, ...]
+    loads: list[Load]
+    weights: str = "synthetic"
+    recipe: bool = True  # the target's throughput profile with `arguments` added; else only `arguments`
+    arguments: list[str] = field(default_factory=lambda: list(EXTRA))
+    latest_s: float = float("inf")
+    note: str = CHUNKS
+    variant: str = ""  # what sets it apart from the recipe: such a record is no curve of its own
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Routing balance of a checkpoint and of dummy weights, both at once on one GPU."""
+
+    name: str
+    model: str
+    gpus: tuple[int, ...]
+    latest_s: float = float("inf")
+
+
+Step = Job | Routing
+Plan = list[list[list[Step]]]  # stages, one after the other, of lanes that run side by side
+
+
+def short(concurrency: list[int]) -> list[Load]:
+    """The 1,024/1,024 points."""
+    return plan(concurrency, 1024, 1024)
+
+
+def long() -> list[Load]:
+    """The 8,192/1,024 points."""
+    return plan(LONG, 8192, 1024)
+
+
+def two_gpus() -> Plan:
+    """20b and 120b side by side, then 120b on both, then what else fits."""
+    small: list[Step] = [
+        Job("20b-tp1", "gpt-oss-20b", (0,), short(CONCURRENCY) + long()),
+        Routing("20b-routing", "gpt-oss-20b", (0,)),
+        Job("20b-async-off", "gpt-oss-20b", (0,), short(COMPARED), latest_s=600,
+            arguments=[*EXTRA, "--no-async-scheduling"], variant="async scheduling off"),
+    ]  # fmt: skip
+    large: list[Step] = [Job("120b-tp1", "gpt-oss-120b", (1,), short(CONCURRENCY) + long())]
+    both: list[Step] = [Job("120b-tp2", "gpt-oss-120b", (0, 1), short(CONCURRENCY) + long())]
+    bare = Job(
+        "20b-bare",
+        "gpt-oss-20b",
+        (0,),
+        short([1, 64, 256, 512]),
+        recipe=False,
+        arguments=BARE,
+        note="",
+        latest_s=1500,
+    )
+    dummy = Job(
+        "20b-dummy", "gpt-oss-20b", (1,), short(COMPARED), weights="dummy", latest_s=1560,
+        note="--load-format dummy: its routing is not balanced, so its speed is not the model's",
+    )  # fmt: skip
+    return [[small, large], [both], [[bare], [dummy]]]
+
+
+def one_gpu() -> Plan:
+    """The same on one GPU, most wanted first."""
+    (small, _), _, ((bare,), (dummy,)) = two_gpus()
+    large = Job("120b-tp1", "gpt-oss-120b", (0,), short(CONCURRENCY) + long())
+    return [[[*small[:2], large, small[2], bare, replace(dummy, gpus=(0,))]]]
+
+
+def rehearsal() -> Plan:
+    """Every kind of step with gpt-oss-nano on the CPU stack."""
+    tiny = plan([1, 2], 64, 16)
+    cpu = ["--enforce-eager", "--max-model-len", "2048", "--no-enable-prefix-caching"]
+    nano = Job("nano", "gpt-oss-nano", (), tiny + plan([1], 128, 16), weights="nano", arguments=cpu, note="")
+    late = replace(nano, name="late", latest_s=0)
+    dummy = replace(nano, name="nano-dummy", weights="dummy", loads=tiny)
+    return [[[nano, late]], [[dummy, Routing("nano-routing", "gpt-oss-nano", ())]]]
+
+
+PLANS = {"two": two_gpus, "one": one_gpu, "rehearsal": rehearsal}

@@ -1,0 +1,104 @@
+"""The record of one benchmark and the table over all of them."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from helpers.bench.record import Machine
+from helpers.paths import ROOT
+
+RECORDS = ROOT / "benchmarks" / "records"
+TABLE = ROOT / "docs" / "benchmarks.md"
+HEAD = """# What the cookbook's own machinery costs, and how far its measurements can be trusted
+
+Written by `make bench` (`python -m benchmarks.run`) from the records in `benchmarks/records/`; do not edit. Every
+value comes from one run on one machine, ratios have both sides measured in that run.
+
+"""
+
+
+class Value(BaseModel):
+    """One figure with its bar: `value` must be at most `bar` (where there is one)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    value: float
+    unit: str
+    bar: float | None = None
+    detail: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        return None if self.bar is None else self.value <= self.bar
+
+
+class Result(BaseModel):
+    """What one benchmark found."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    benchmark: str
+    question: str
+    values: list[Value]
+    machine: Machine
+    versions: dict[str, str]
+    commit: str
+    finished: datetime
+
+    def write(self, folder: Path = RECORDS) -> Path:
+        """One file per benchmark, atomically."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.benchmark}.json"
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
+        os.replace(part, path)
+        return path
+
+
+def result_of(benchmark: str, question: str, values: list[Value], versions: dict[str, str]) -> Result:
+    """A result with the machine, the commit and the time filled in."""
+    from helpers.runs import facts
+
+    return Result(
+        benchmark=benchmark, question=question, values=values, machine=facts.machine(), versions=versions,
+        commit=facts.commit(), finished=datetime.now(UTC).replace(microsecond=0),
+    )  # fmt: skip
+
+
+def read_all(folder: Path = RECORDS) -> list[Result]:
+    """The newest record of every benchmark of this suite; other tools keep theirs in the folder too."""
+    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [Result.model_validate(document) for document in documents if "benchmark" in document]
+
+
+NAMES = ("notebook_cost", "fidelity", "sweep_cost")
+
+
+def table(results: list[Result]) -> str:
+    """The page of `docs/benchmarks.md`."""
+    lines = []
+    for result in results:
+        versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        lines += [
+            f"## {result.question}",
+            "",
+            f"{result.finished:%Y-%m-%d}, {result.machine.cpu}, {result.machine.cores} cores; {versions}",
+            "",
+            "| what | value | bar | reached |",
+            "| --- | ---: | ---: | --- |",
+        ]
+        for value in result.values:
+            bar = "" if value.bar is None else f"≤ {value.bar:g} {value.unit}"
+            reached = {None: "", True: "yes", False: "**no**"}[value.reached]
+            name = f"{value.name} ({value.detail})" if value.detail else value.name
+            lines.append(f"| {name} | {value.value:.3g} {value.unit} | {bar} | {reached} |")
+        lines.append("")
+    taken = {path.stem for path in RECORDS.glob("*.json")}
+    lines += [f"Never run here: `{name}`.\n" for name in NAMES if name not in taken]
+    return HEAD + "\n".join(lines)

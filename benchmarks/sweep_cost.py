@@ -1,0 +1,104 @@
+"""Wall time of the cookbook's launch, sweep and stop against a bare server and one CLI call per point."""
+
+import os
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from benchmarks.result import Result, Value, result_of
+from helpers.bench.sweep import plan, sweep
+from helpers.bench.worker import LoadWorker, environment
+from helpers.command.serve import serve_command
+from helpers.paths import ROOT
+from helpers.recipes import check_parameters, load_model, load_target
+from helpers.runs import facts
+from helpers.server import end_group, free_port, launch
+from helpers.server.process import Identity
+
+INPUT, OUTPUT = 64, 32
+CONCURRENCY = [1, 2, 4, 8]
+
+
+def serve_argv(interpreter: Path, checkpoint: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    """The CPU recipe's own command for gpt-oss-nano."""
+    target, model = load_target("cpu"), load_model("gpt-oss-nano")
+    command = serve_command(target, model, check_parameters(target, {}), str(checkpoint), port)
+    return [str(interpreter), "-m", "vllm.entrypoints.cli.main", *command.argv[1:]], dict(command.env)
+
+
+def cookbook(interpreter: Path, checkpoint: Path, folder: Path) -> float:
+    """Seconds from launch to stopped with the cookbook's functions."""
+    began, port = time.perf_counter(), free_port()
+    argv, env = serve_argv(interpreter, checkpoint, port)
+    with LoadWorker(interpreter, folder / "bench" / "load.log") as worker:
+        server = launch(
+            argv,
+            env,
+            port=port,
+            log=folder / "server.log",
+            target="cpu",
+            model="gpt-oss-nano",
+            report=lambda *_: None,
+        )
+        try:
+            loads = plan(CONCURRENCY, INPUT, OUTPUT)
+            sweep(server.base_url, "gpt-oss-nano", checkpoint, interpreter, loads, folder, worker=worker)
+        finally:
+            server.stop()
+    return time.perf_counter() - began
+
+
+def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
+    """Seconds for the same server started by hand and one `vllm bench serve` call per point."""
+    began, port = time.perf_counter(), free_port()
+    argv, env = serve_argv(interpreter, checkpoint, port)
+    with (folder / "bare.log").open("wb") as log:
+        process = subprocess.Popen(
+            argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+        server = Identity.of(process.pid)
+        try:
+            while not healthy(port):
+                if process.poll() is not None:
+                    raise RuntimeError(f"the bare server died, see {folder / 'bare.log'}")
+                time.sleep(0.5)
+            for load in plan(CONCURRENCY, INPUT, OUTPUT):
+                call = [
+                    str(interpreter), "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--port", str(port),
+                    "--model", "gpt-oss-nano", "--tokenizer", str(checkpoint), "--dataset-name", "random",
+                    "--random-input-len", str(INPUT), "--random-output-len", str(OUTPUT), "--ignore-eos",
+                    "--num-prompts", str(load.prompts), "--max-concurrency", str(load.concurrency),
+                    "--num-warmups", str(load.concurrency), "--temperature", "1.0", "--save-result",
+                    "--result-dir", str(folder), "--percentile-metrics", "ttft,tpot,itl,e2el",
+                ]  # fmt: skip
+                subprocess.run(call, env=environment(), cwd=ROOT, stdout=log, stderr=log, check=True)
+        finally:
+            end_group(server)
+            process.wait()
+    return time.perf_counter() - began
+
+
+def healthy(port: int) -> bool:
+    """Whether the server answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def measure(interpreter: Path, checkpoint: Path) -> Result:
+    """Both ways, one after the other."""
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        by_hand = bare(interpreter, checkpoint, Path(one))
+        ours = cookbook(interpreter, checkpoint, Path(other))
+    points = f"{len(CONCURRENCY)} points, {INPUT}/{OUTPUT} tokens"
+    values = [
+        Value(name="cookbook / by hand", value=ours / by_hand, unit="x", bar=1.0, detail=points),
+        Value(name="cookbook: launch, sweep, stop", value=ours, unit="s"),
+        Value(name="by hand: vllm serve, one vllm bench serve per point", value=by_hand, unit="s"),
+    ]
+    versions = {"vllm": facts.versions(interpreter)["vllm"]}
+    return result_of("sweep_cost", "What does the cookbook add to a sweep?", values, versions)

@@ -1,0 +1,109 @@
+"""A plan of runs: targets x models x varied parameters, checked as a whole before anything starts."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from helpers import paths
+from helpers.errors import UsageError
+from helpers.recipes import check_parameters, load_target
+from helpers.recipes.files import validation_faults
+
+Scalar = str | int | bool
+
+
+class Plan(BaseModel):
+    """A plan file.
+
+    targets: [cpu, h200]                 # needed
+    models: [gpt-oss-20b, gpt-oss-120b]  # the recipe's default when left out
+    parameters: {weights: hub}           # the same for every run
+    vary: {tensor_parallel_size: [1, 2]} # one run per value; several keys are crossed
+    folder: runs/nightly                 # runs/batch-<name of the plan file> when left out
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    targets: list[str] = Field(min_length=1)
+    models: list[str] = []
+    parameters: dict[str, Any] = {}
+    vary: dict[str, list[Any]] = {}
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a plan; `skip` says why it is not run."""
+
+    name: str  # of its folder, unique in the plan
+    target: str
+    given: dict[str, Any]
+    skip: str = ""
+
+
+def load_plan(path: Path) -> tuple[Plan, list[Planned], Path]:
+    """The plan, its runs in order and the folder they go to. One `UsageError` lists every fault."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"the plan {path} cannot be read", why=error.strerror or "", do="check the path"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"the plan {path} is not YAML", why=" ".join(str(error).split())[:200]) from None
+    try:
+        plan = Plan.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"the plan {path} is not valid", why=" | ".join(validation_faults(error))) from None
+    runs, faults = _runs(plan)
+    if faults:
+        raise UsageError(
+            f"the plan {path} cannot run", why=" | ".join(dict.fromkeys(faults)), do="nothing was started"
+        )
+    folder = Path(plan.folder).expanduser() if plan.folder else paths.RUNS / f"batch-{Path(path).stem}"
+    return plan, runs, folder.resolve()
+
+
+def _runs(plan: Plan) -> tuple[list[Planned], list[str]]:
+    runs, faults = [], []
+    values = [[(name, value) for value in choices] for name, choices in plan.vary.items()]
+    faults += [f"vary.{name}: no values" for name, choices in plan.vary.items() if not choices]
+    faults += [f"parameters.{name}: is varied too" for name in plan.parameters if name in plan.vary]
+    faults += [
+        f"{name}: is set per run by the batch" for name in ("run_dir",) if name in plan.parameters | plan.vary
+    ]
+    for name in plan.targets:
+        try:
+            target = load_target(name)
+        except UsageError as error:
+            faults.append(str(error))
+            continue
+        for model, chosen in itertools.product(plan.models or [""], itertools.product(*values)):
+            given = {**plan.parameters, **dict(chosen), **({"model": model} if model else {})}
+            label = "-".join(
+                [name, *([model] if model else []), *(f"{key}-{_word(value)}" for key, value in chosen)]
+            )
+            skip = ""
+            if model and model not in target.models:
+                skip = f"{name} does not offer {model}"
+            else:
+                try:
+                    parameters = check_parameters(target, given)
+                except UsageError as error:
+                    offered = target.models[model or target.defaults.model].tensor_parallel_size
+                    if given.get("tensor_parallel_size", offered[0]) in offered:
+                        faults.append(str(error))
+                        continue
+                    skip = f"tensor_parallel_size {given['tensor_parallel_size']} is not offered on {name}"
+                else:
+                    label = label if model else label.replace(name, f"{name}-{parameters.model}", 1)
+            runs.append(Planned(f"{len(runs) + 1:02}-{label}", name, given, skip))
+    return runs, faults
+
+
+def _word(value: Any) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in str(value)).strip("_")[:40]

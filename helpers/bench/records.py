@@ -1,0 +1,40 @@
+"""The committed run records of a target, and the curves in them."""
+
+from pathlib import Path
+
+from helpers.bench.record import Point, RunRecord
+from helpers.paths import RECORDS
+
+
+def load_records(target: str, folder: Path | None = None) -> list[RunRecord]:
+    """Every record of a target, oldest first; a damaged one raises `CookbookError` with its name."""
+    files = sorted((folder or RECORDS / target).glob("*.json"))
+    return sorted((RunRecord.read(file) for file in files), key=lambda record: record.finished)
+
+
+def label_of(record: RunRecord) -> str:
+    """How a record's configuration is named in a figure: parallelism, replicas, variant."""
+    size = record.parameters.get("tensor_parallel_size", 1)
+    words = [f"TP{size}"] if record.replicas == 1 else [f"{record.replicas} x TP{size}"]
+    return " ".join([*words, *filter(None, [record.parameters.get("variant", "")])])
+
+
+def curves(
+    records: list[RunRecord], model: str, input_tokens: int, output_tokens: int, variants: bool = False
+) -> dict[str, list[Point]]:
+    """Points of one model at one pair of lengths by configuration, the newest record of each.
+
+    Variants (bare flags, a feature turned off) are left out unless asked for.
+    """
+    found: dict[str, list[Point]] = {}
+    for record in records:
+        if record.model != model or record.state != "passed":
+            continue
+        if record.parameters.get("variant") and not variants:
+            continue
+        points = [
+            p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)
+        ]
+        if points:
+            found[label_of(record)] = sorted(points, key=lambda point: point.concurrency)
+    return dict(sorted(found.items()))

@@ -1,0 +1,71 @@
+"""A contract: one promise about the server, checked, with the one normalised line that nbval compares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from helpers.errors import CookbookError
+
+
+class ContractBroken(CookbookError, AssertionError):
+    """A reply did not keep a contract; the message names the contract and every fault."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a check found: facts that never vary between runs, and the faults, if any.
+
+    `facts` holds no ids, times, counts that vary or free text: it becomes the committed output line.
+    """
+
+    name: str
+    group: str  # endpoints, streaming, reasoning, structured_output, function_calling, builtin_tools
+    facts: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+    def line(self) -> str:
+        """`chat.completions        ✓ status 200 · finish stop · usage ✓`."""
+        facts = " · ".join(f"{key} {value}" for key, value in self.facts.items())
+        return f"{self.name:34} {'✓' if self.passed else '✗'} {facts}"
+
+    def raise_if_broken(self) -> "Contract":
+        """Return the contract, or raise `ContractBroken` with its faults."""
+        if self.faults:
+            raise ContractBroken(
+                f"the contract {self.name} is broken",
+                why="; ".join(self.faults),
+                do="see the reply above and the server's log",
+            )
+        return self
+
+
+class Facts:
+    """Collects facts and faults while a check looks at a reply.
+
+    >>> facts = Facts()
+    >>> facts.need("usage", 3 > 0, "no tokens were counted")
+    >>> facts.contract("demo", "endpoints").line()
+    'demo                               ✓ usage ✓'
+    """
+
+    def __init__(self) -> None:
+        self.facts: dict[str, str] = {}
+        self.faults: list[str] = []
+
+    def need(self, name: str, holds: bool, fault: str) -> None:
+        """A yes-or-no fact: shown as ✓ or ✗, a fault when it does not hold."""
+        self.facts[name] = "✓" if holds else "✗"
+        if not holds:
+            self.faults.append(f"{name}: {fault}")
+
+    def same(self, name: str, found: object, wanted: object) -> None:
+        """A fact with a value, a fault when it is not the wanted one."""
+        self.facts[name] = str(found)
+        if found != wanted:
+            self.faults.append(f"{name} is {found!r} instead of {wanted!r}")
+
+    def contract(self, name: str, group: str) -> Contract:
+        return Contract(name, group, self.facts, tuple(self.faults))

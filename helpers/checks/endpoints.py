@@ -1,0 +1,128 @@
+"""Checks of whole replies: Responses, chat completions, completions. Pure: they look, they do not call."""
+
+import json
+from typing import Any
+
+from helpers.checks.contract import Contract, Facts
+
+
+def response_text(reply: Any) -> str:
+    """The answer of a Responses reply: every output text of its messages."""
+    messages = [item for item in reply.output if item.type == "message"]
+    return "".join(part.text for item in messages for part in item.content if part.type == "output_text")
+
+
+def response_reasoning(reply: Any) -> str:
+    """The chain of thought of a Responses reply."""
+    items = [item for item in reply.output if item.type == "reasoning"]
+    return "".join(part.text for item in items for part in (item.content or []))
+
+
+def _expected(facts: Facts, text: str, expect: str | None) -> None:
+    if expect is not None:
+        facts.need(f"answer has {expect!r}", expect.lower() in text.lower(), f"the answer is {text[:200]!r}")
+
+
+def responses(
+    reply: Any,
+    expect: str | None = None,
+    status: str = "completed",
+    name: str = "responses",
+    group: str = "endpoints",
+) -> Contract:
+    """A finished Responses reply: it completed, it counted its tokens, and it says what is expected."""
+    facts = Facts()
+    facts.same("object", reply.object, "response")
+    facts.same("status", reply.status, status)
+    usage = reply.usage
+    counted = usage.input_tokens > 0 and usage.output_tokens > 0
+    facts.need(
+        "usage",
+        counted and usage.total_tokens == usage.input_tokens + usage.output_tokens,
+        f"usage is {usage}",
+    )
+    if expect is not None:
+        facts.need("reasoning", bool(response_reasoning(reply)), "no reasoning item came back")
+    _expected(facts, response_text(reply), expect)
+    return facts.contract(name, group)
+
+
+def truncated(reply: Any, limit: int, name: str = "responses.truncated") -> Contract:
+    """A Responses reply cut off by `max_output_tokens`: reported as incomplete, with the reason and the count."""
+    facts = Facts()
+    facts.same("status", reply.status, "incomplete")
+    facts.same("reason", getattr(reply.incomplete_details, "reason", None), "max_output_tokens")
+    facts.same("output tokens", reply.usage.output_tokens, limit)
+    return facts.contract(name, "endpoints")
+
+
+def chat(reply: Any, finish: str = "stop", expect: str | None = None, reasoning: bool | None = None,
+         name: str = "chat.completions", group: str = "endpoints") -> Contract:  # fmt: skip
+    """A finished chat completion; `reasoning` says whether the chain of thought must be there, or must not."""
+    facts = Facts()
+    choice = reply.choices[0]
+    facts.same("object", reply.object, "chat.completion")
+    facts.same("role", choice.message.role, "assistant")
+    facts.same("finish", choice.finish_reason, finish)
+    facts.need(
+        "usage",
+        reply.usage.prompt_tokens > 0 and reply.usage.completion_tokens > 0,
+        f"usage is {reply.usage}",
+    )
+    thought = getattr(
+        choice.message, "reasoning", None
+    )  # vLLM's field; `reasoning_content` is gone since 0.15
+    if reasoning is True:
+        facts.need("reasoning", bool(thought), "the chain of thought is missing")
+    elif reasoning is False:
+        facts.need("no reasoning", not thought, f"a chain of thought came back: {str(thought)[:80]!r}")
+    _expected(facts, choice.message.content or "", expect)
+    return facts.contract(name, group)
+
+
+def completion(reply: Any, finish: str = "length", name: str = "completions") -> Contract:
+    """A plain completion: text, a finish reason and counted tokens."""
+    facts = Facts()
+    facts.same("object", reply.object, "text_completion")
+    facts.same("finish", reply.choices[0].finish_reason, finish)
+    facts.need("text", bool(reply.choices[0].text), "the text is empty")
+    facts.need(
+        "usage",
+        reply.usage.prompt_tokens > 0 and reply.usage.completion_tokens > 0,
+        f"usage is {reply.usage}",
+    )
+    return facts.contract(name, "endpoints")
+
+
+def models(listing: Any, served: str) -> Contract:
+    """`/v1/models` names the served model."""
+    facts = Facts()
+    facts.same("served", next((m.id for m in listing.data if m.id == served), None), served)
+    return facts.contract("models", "endpoints")
+
+
+def efforts(replies: dict[str, Any], growing: bool = False) -> Contract:
+    """Chat completions at several reasoning efforts: each answers; with `growing`, higher ones think longer."""
+    facts = Facts()
+    lengths = {}
+    for effort, reply in replies.items():
+        facts.need(effort, reply.usage.completion_tokens > 0, "nothing was generated")
+        lengths[effort] = len(getattr(reply.choices[0].message, "reasoning", None) or "")
+    if growing:
+        ordered = list(lengths.values())
+        facts.need("thinks longer", ordered == sorted(set(ordered)), f"characters of reasoning: {lengths}")
+    return facts.contract("reasoning.effort", "reasoning")
+
+
+def structured(reply: Any, wanted: dict, name: str = "chat.completions.json_schema") -> Contract:
+    """A chat completion under a JSON schema: valid JSON, and the values that the prompt holds."""
+    facts, choice = Facts(), reply.choices[0]
+    facts.same("finish", choice.finish_reason, "stop")
+    facts.need("reasoning", bool(getattr(choice.message, "reasoning", None)), "the model did not think first")
+    try:
+        found = json.loads(choice.message.content or "")
+    except ValueError:
+        found = choice.message.content
+    facts.need("valid JSON", isinstance(found, dict), f"the content is {str(found)[:120]!r}")
+    facts.same("values", json.dumps(found, sort_keys=True), json.dumps(wanted, sort_keys=True))
+    return facts.contract(name, "structured_output")

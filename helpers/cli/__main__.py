@@ -1,0 +1,5 @@
+"""`python -m helpers.cli` is the console script `cookbook`."""
+
+from helpers.cli import main
+
+main()

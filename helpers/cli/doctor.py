@@ -1,0 +1,88 @@
+"""`cookbook doctor`: what went wrong, why, and the exact change."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from helpers.errors import CookbookError, UsageError
+from helpers.paths import RUNS, shown
+
+
+def register(app: typer.Typer) -> None:
+    """Add `doctor`."""
+
+    @app.command()
+    def doctor(
+        log: Annotated[
+            str, typer.Argument(help="a server's log, `-` for standard input (default: the last run's)")
+        ] = "",
+        run: Annotated[str, typer.Option(help="a run: its name under runs/, or its folder")] = "",
+        live: Annotated[
+            str, typer.Option(help="the address of a running server, to find what no log shows")
+        ] = "",
+        model: Annotated[str, typer.Option(help="with --live: the served model name to expect")] = "",
+        as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+    ) -> None:
+        """Find the first cause of a failure, why it happened, and the exact change.
+
+        Exit code 0: nothing fatal; 1: something fatal; 2: the input cannot be read.
+        """
+        if sum(map(bool, (log, run, live))) > 1:
+            raise UsageError(
+                "too many inputs", why="doctor reads one of LOG, --run and --live", do="pass one of them"
+            )
+        if live:
+            from helpers.doctor.live import examine
+
+            report = examine(live, os.environ.get("VLLM_API_KEY", ""), model)
+        else:
+            from helpers.doctor import diagnose
+
+            folder = None if log else run_folder(run)
+            report = diagnose(log or folder / "server.log", argv=recorded(folder).get("argv"))
+            report.expected = expected_backends(recorded(folder).get("target", ""))
+        print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
+        raise typer.Exit(report.exit_code)
+
+
+def run_folder(name: str) -> Path:
+    """The folder of a run by name or path; with no name, the latest run that has a log."""
+    if name:
+        for folder in (RUNS / name, Path(name)):
+            if folder.is_dir():
+                return folder
+        raise UsageError(f"there is no run {name}", why=f"neither {shown(RUNS / name)} nor {name} is a folder",
+                         do="`ls runs` lists them")  # fmt: skip
+    logs = sorted(RUNS.glob("**/server.log"), key=lambda path: path.stat().st_mtime)
+    if not logs:
+        raise UsageError(
+            "nothing to read", why=f"{shown(RUNS)} holds no server.log", do="name a log, --run or --live"
+        )
+    return logs[-1].parent
+
+
+def recorded(folder: Path | None) -> dict[str, Any]:
+    """The run's record, as far as it can be read: its launch command and target serve the report."""
+    try:
+        record = json.loads((folder / "record.json").read_text(encoding="utf-8")) if folder else {}
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(record, dict):
+        return {}
+    argv = record.get("argv")
+    sound = isinstance(argv, list) and argv and all(isinstance(word, str) for word in argv)
+    return record | {"argv": argv if sound else None}
+
+
+def expected_backends(target: str) -> dict[str, str]:
+    """The attention and MoE backends that the run's recipe counts on; none for a target that is gone."""
+    from helpers.recipes import load_target
+
+    try:
+        expect = load_target(target).expect if target else None
+    except CookbookError:
+        return {}
+    return {kind: name for kind in ("attention", "moe") if (name := getattr(expect, kind, None))}

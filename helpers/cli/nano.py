@@ -1,0 +1,120 @@
+"""`cookbook nano`: build gpt-oss-nano and measure what it can do."""
+
+from pathlib import Path
+
+import typer
+
+from helpers.errors import CookbookError
+
+
+def _table(result) -> None:
+    """Show success per skill, and per task below it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("skill", "task", "passed", "total", "share")
+    for skill, row in result.skills.items():
+        table.add_row(skill, "", str(row["passed"]), str(row["total"]), f"{row['passed'] / row['total']:.1%}")
+        for task, part in sorted(result.tasks.items()):
+            name = task.split("/", 1)
+            if name[0] == skill and name[1] != skill:
+                table.add_row(
+                    "",
+                    name[1],
+                    str(part["passed"]),
+                    str(part["total"]),
+                    f"{part['passed'] / part['total']:.1%}",
+                )
+    Console().print(table)
+    if sampled := result.extra.get("sampled"):
+        typer.echo(
+            f"malformed Harmony: {sampled['malformed']} of {sampled['samples']} answers sampled at temperature 1.0"
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(help="gpt-oss-nano: build it, measure it.", no_args_is_help=True)
+    app.add_typer(group, name="nano")
+
+    @group.command()
+    def build(
+        out: Path = typer.Argument(help="folder to write"),
+        form: str = typer.Option("bf16", help="bf16, or mxfp4 for machines with AMX or a GPU"),
+    ) -> None:
+        """Write the checkpoint folder that vLLM and transformers load."""
+        import subprocess
+
+        from helpers.paths import ROOT
+        from helpers.stack import ensure
+
+        done = subprocess.run(
+            [str(ensure("cpu")), "-m", "helpers.instack.nano.build", "--out", str(out.resolve()), "--form", form],
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise CookbookError("the checkpoint was not written", why=done.stderr.strip().splitlines()[-1])
+        typer.echo(f"written: {out}")
+
+    @group.command()
+    def eval(
+        json_file: Path | None = typer.Option(None, "--json", help="write the result here"),
+        base_url: str | None = typer.Option(
+            None, help="a running server; without it one is started, with both tools"
+        ),
+        model: str = typer.Option("gpt-oss-nano", help="the served name"),
+        temperature: float = typer.Option(0.0, min=0.0, max=2.0, help="0 is greedy"),
+        sampling: bool = typer.Option(
+            True, help="also 100 arbitrary prompts and the malformed rate of 1,000 samples"
+        ),
+        skill: list[str] = typer.Option(
+            [], help="only this skill (repeatable): answers, domain, python, ..."
+        ),
+        failures: int = typer.Option(0, help="show so many failed cases"),
+        strict: bool = typer.Option(False, help="exit with 1 where a skill misses its bar"),
+    ) -> None:
+        """Ask the held-out cases over chat completions and Responses; print success per skill."""
+        import tempfile
+
+        from tqdm import tqdm
+
+        from helpers.nano.cases import COUNTS, builtin_cases
+        from helpers.nano.evaluation import document, evaluate, missed
+
+        known = {*COUNTS, "python", "browser"}
+        if unknown := set(skill) - known:
+            raise CookbookError(
+                f"there is no skill {min(unknown)!r}", do=f"choose from {', '.join(sorted(known))}"
+            )
+        if json_file and not json_file.resolve().parent.is_dir():
+            raise CookbookError(
+                f"the folder of {json_file} is not there", do="create it, or give another path"
+            )
+        with tempfile.TemporaryDirectory(prefix="nano-eval-") as scratch, tqdm(unit=" requests") as bar:
+            if base_url:
+                result = evaluate(base_url, model, temperature, [], sampling, set(skill), bar.update)
+            else:
+                from helpers.topics import Session
+
+                builtin = builtin_cases(Path(scratch) / "corpus")
+                session = Session("cpu", {"port": 0, "run_dir": str(Path(scratch) / "run")})
+                session.tools(corpus=Path(scratch) / "corpus")
+                try:
+                    server = session.begin()
+                    result = evaluate(
+                        server.base_url, server.model, temperature, builtin, sampling, set(skill), bar.update
+                    )
+                finally:
+                    session.stop()
+        _table(result)
+        for line in result.failures[:failures]:
+            typer.echo(line)
+        if json_file:
+            scratch_file = json_file.with_name(json_file.name + ".tmp")
+            scratch_file.write_text(document(result), encoding="utf-8")
+            scratch_file.replace(json_file)
+        below = missed(result)
+        for line in below:
+            typer.echo(f"below its bar: {line}")
+        if strict and below:
+            raise typer.Exit(1)

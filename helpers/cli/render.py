@@ -1,0 +1,51 @@
+"""`cookbook render` and `cookbook publish`: the notebooks in the repository."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def render(
+        targets: Annotated[
+            list[str] | None, typer.Argument(help="targets; all of them if none is named")
+        ] = None,
+        check: Annotated[
+            bool, typer.Option("--check", help="write nothing; fail if a notebook has drifted")
+        ] = False,
+    ) -> None:
+        """Write the target notebooks from the template and the recipes, keeping outputs of unchanged cells."""
+        from helpers.errors import CookbookError
+        from helpers.recipes import target_names
+        from helpers.render.notebook import path_of, text_of, write
+        from helpers.render.notebook import render as rendered
+        from helpers.render.readme import README
+        from helpers.render.readme import rendered as readme
+
+        drifted = []
+        for name in targets or target_names():
+            notebook, path = rendered(name), path_of(name)
+            if not path.exists() or path.read_text() != text_of(notebook):
+                drifted.append(name)
+                if not check:
+                    write(notebook, path)
+        if README.read_text() != readme():
+            drifted.append("README.md")
+            if not check:
+                README.write_text(readme())
+        if check and drifted:
+            raise CookbookError(
+                f"drifted from template and recipe: {', '.join(drifted)}", do="run `cookbook render`"
+            )
+        typer.echo(f"{'drifted' if check else 'written'}: {', '.join(drifted) or 'none'}")
+
+    @app.command()
+    def publish(folder: Annotated[Path, typer.Argument(help="a run folder")] = Path("runs/latest")) -> None:
+        """Keep a passed run in the repository: the executed notebook and its record."""
+        from helpers.paths import shown
+        from helpers.render.publish import publish as keep
+
+        for path in keep(folder.resolve()):
+            typer.echo(shown(path))

@@ -1,0 +1,118 @@
+"""`cookbook tools`: the python and browser tool servers by hand."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add `tools serve`, `tools list`, `tools doctor` and `tools demo`."""
+    tools = typer.Typer(help="The python and browser tools: serve, list, examine.", no_args_is_help=True)
+    app.add_typer(tools, name="tools")
+
+    @tools.command()
+    def serve(
+        sandbox: Annotated[
+            str, typer.Option(help="auto, bubblewrap, docker, wasm or dangerously-unsandboxed")
+        ] = "auto",
+        backend: Annotated[str, typer.Option(help="auto (the local corpus), exa or youcom")] = "auto",
+        corpus: Annotated[
+            Path | None, typer.Option(help="a folder of pages in place of the cookbook's own")
+        ] = None,
+        data: Annotated[
+            Path | None, typer.Option(help="a folder that the model's programs may read, at /data")
+        ] = None,
+        packages: Annotated[
+            Path | None, typer.Option(help="a folder of packages that they may import")
+        ] = None,
+        seconds: Annotated[float, typer.Option(min=0.1, help="for one program")] = 120.0,
+        keep: Annotated[bool, typer.Option(help="leave them running; `cookbook stop` ends them")] = False,
+    ) -> None:
+        """Start both tool servers and say what `vllm serve --tool-server` takes; Ctrl-C stops them."""
+        from helpers.errors import UsageError
+        from helpers.tools import start
+
+        for folder in (corpus, data, packages):
+            if folder is not None and not folder.is_dir():
+                raise UsageError(f"{folder} is no folder", do="name one that exists")
+        started = start(sandbox=sandbox, backend=backend, corpus=corpus, data=data, packages=packages, seconds=seconds,
+                        kept=keep, report=typer.echo)  # fmt: skip
+        typer.echo(f"--tool-server {started.argument}")
+        if not keep:
+            _wait(started)
+
+    @tools.command(name="list")
+    def listing(
+        argument: Annotated[
+            str, typer.Argument(help="HOST:PORT,HOST:PORT (default: those that run here)")
+        ] = "",
+    ) -> None:
+        """Shake hands with tool servers as vLLM does and list what they offer."""
+        from helpers.server import leases
+        from helpers.tools.servers import check
+
+        if not argument:
+            argument = ",".join(
+                f"127.0.0.1:{lease.port}" for lease in leases() if lease.target == "tools" and lease.running()
+            )
+        if not argument:
+            typer.echo("no tool server runs here; `cookbook tools serve` starts them")
+            return
+        for place in argument.split(","):
+            for name, offered in check(place).items():
+                typer.echo(f"{place}  {name}: {', '.join(offered)}")
+
+    @tools.command()
+    def doctor() -> None:
+        """Which sandboxes, backends and demo tools work on this machine, and what the others lack.
+
+        Exit code 1 where no sandbox works.
+        """
+        import os
+
+        from helpers.tools.browser.backends import Exa, YouCom
+        from helpers.tools.sandbox import rungs
+
+        working = 0
+        for name, kind in rungs().items():
+            rung = kind()
+            why = rung.why_not()
+            working += not why
+            typer.echo(f"{'✗' if why else '✓'} sandbox {name}: {why or rung.describe()}")
+        typer.echo("✓ browser corpus: the cookbook's own pages")
+        for kind in (Exa, YouCom):
+            has = bool(os.environ.get(kind.key_name))
+            typer.echo(
+                f"{'✓' if has else '✗'} browser {kind.name}: {kind.key_name} is {'set' if has else 'not set'}"
+            )
+        raise typer.Exit(0 if working else 1)
+
+    @tools.command()
+    def demo() -> None:
+        """What vLLM's own demo tools (`--tool-server demo`) need, and the commands for them."""
+        from helpers.tools.demo import commands, needs
+
+        for need in needs():
+            typer.echo(f"{'✓' if need.holds else '✗'} {need.name}" + ("" if need.holds else f": {need.fix}"))
+        typer.echo("\nnever run here; the commands:\n" + "\n".join(f"  {line}" for line in commands()))
+
+
+def _wait(started) -> None:
+    """Hold the servers until Ctrl-C or SIGTERM; report one that ends by itself."""
+    import signal
+    import threading
+
+    from helpers.errors import CookbookError
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        while not stop.wait(1.0):
+            for name, server in started.servers.items():
+                if not server.running():
+                    raise CookbookError(f"the {name} tool server ended", do=f"see {server.log}")
+    finally:
+        for line in started.stop():
+            typer.echo(line)

@@ -1,0 +1,285 @@
+"""One pass over a log of any size: failures, matched signatures, versions and flags, in bounded memory.
+
+The file is read in chunks of bytes. A line whose shape (its text without numbers) came before costs
+one look-up; of the others, those that hold one of `ANCHORS`, and the lines of an open traceback, are taken apart.
+"""
+
+import gzip
+import io
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from helpers.doctor.exceptions import TRACEBACK, Tracker
+from helpers.doctor.failure import WRAPPER
+from helpers.doctor.lines import Line, parse
+from helpers.doctor.signatures import Pattern, Signature
+from helpers.errors import UsageError
+
+CHUNK = 4 << 20  # bytes; two of them are the most that is held
+LONGEST = 1 << 20  # bytes of one line before it is cut
+ANCHORS = (  # a line worth taking apart holds one of these
+    b"Traceback (", b"Error", b"error", b"ERROR", b"xception", b"CRITICAL", b"FATAL", b"fatal",
+    b"Killed", b"killed", b"OOMKill", b"oom-kill", b"core dumped", b"fault", b"Bus ", b"Illegal ", b"Abort",
+    b"SIG", b"not found", b"No solution", b"build stopped", b"terminate called", b"hutting down",
+    b"hutdown", b"Interrupt", b"eceived signal", b"Application startup complete", b"Started server process",
+    b"vLLM API server version", b"non-default args", b"LLM engine (v", b"Driver Version", b"^C",
+)  # fmt: skip
+STATEFUL = re.compile(  # their every occurrence counts; of other lines only the first of its shape does
+    rb"Traceback \(|hutting down|hutdown|Interrupt|eceived signal|received SIG|Application startup complete|"
+    rb"Started server process|vLLM API server version|^Killed|Failed core proc|EngineDead"
+)
+TOLD = re.compile(  # what an INFO line is read for
+    rb"hutting down|hutdown|eceived signal|received SIG|Interrupt|Application startup complete|"
+    rb"Started server process|vLLM API server version|non-default args|LLM engine \(v|attention backend|MoE backend"
+)
+INFORMING = re.compile(rb"(?:^|[ m])(?:INFO|DEBUG)(?:\x1b\[[\d;]*m)?[ :]")
+COMMON = b"etaoinsrhldcumfpgwybv .:-/_=,()0123456789'\"k"  # letters of a log, the most frequent first
+VARYING = b"0123456789abcdef.-"  # deleted to get a line's shape: numbers, times, hexadecimal ids
+MAX_SHAPES = 100_000
+MAX_TRACEBACKS = 2_000  # after so many, a traceback is told by its exception line alone
+FACTS = {  # what the report says about the run, first match wins
+    "vllm": re.compile(
+        r"(?:vLLM API server version|LLM engine \(v|vllm==|vLLM version:?)\s*v?(\d+\.\d+[\w.+]*)"
+    ),
+    "model": re.compile(r"(?:model_tag|'model'|model)(?:': |=)'([^']+)'"),
+    "args": re.compile(r"non-default args: (\{.*\})"),
+    "attention": re.compile(
+        r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?:\.| out of potential)"
+    ),
+    "moe": re.compile(r"Using '?([\w ]+?)'? (?:Mxfp4|MXFP4|Unquantized) MoE backend"),
+    "torch": re.compile(r"\btorch(?:==| version:? )\s*(\d+\.\d+[\w.+]*)"),
+    "driver": re.compile(r"(?:Driver Version|driver version):? (\d+\.\d+[\w.]*)"),
+}
+STARTS = re.compile(r"vLLM API server version|Started server process")
+STARTED = re.compile(r"Application startup complete")
+STOPS = re.compile(  # the server announces its end; what follows is not a failure
+    r"^(?:INFO:\s+)?Shutting down\b(?!.*executor)|^KeyboardInterrupt$|shutdown triggered|"
+    r"[Rr]eceived (?:signal|SIG|KeyboardInterrupt)|received SIG(?:TERM|INT)|Waiting for application shutdown|"
+    r"trigger received signal|API server: shutting down|^\^C"
+)
+
+
+@dataclass
+class Match:
+    """The first line that carries a signature (by class), outside a shutdown where there is one."""
+
+    signature: Signature
+    pattern: Pattern
+    line: Line
+    after_shutdown: bool = False
+    groups: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """fatal, degraded or silent."""
+        return self.signature.kind_of(self.pattern)
+
+
+@dataclass
+class Scan:
+    """What one pass found."""
+
+    tracker: Tracker
+    matches: list[Match]
+    facts: dict[str, str]
+    stopped: int = 0  # line number of the last announced shutdown, 0 for none
+    started: bool = False
+    lines: int = 0
+    size: int = 0
+    tail: list[str] = field(default_factory=list)
+
+
+def open_log(source: str | Path) -> BinaryIO:
+    """Open a log (`-` is standard input, `.gz` is unpacked); `UsageError` says why it cannot be read."""
+    if str(source) == "-":
+        return sys.stdin.buffer
+    path = Path(source)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(21, "it is a directory")
+        return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        why = (
+            "there is no such file"
+            if isinstance(error, FileNotFoundError)
+            else (error.strerror or str(error))
+        )
+        raise UsageError(f"cannot read {path.name}", why=why, do="name the server's log file") from error
+
+
+def pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream in whole lines, about `CHUNK` bytes at a time; a line beyond `LONGEST` is broken."""
+    rest = b""
+    while block := stream.read(CHUNK):
+        block = rest + block
+        cut = max(block.rfind(b"\n"), block.rfind(b"\r", max(0, len(block) - LONGEST))) + 1
+        if not cut:
+            cut = len(block) if len(block) > LONGEST else 0
+        rest = block[cut:]
+        if len(rest) > LONGEST:
+            cut, rest = len(block), b""
+        yield block[:cut]
+    if rest:
+        yield rest
+
+
+class Scanner:
+    """The state of one pass; `signatures` may be empty when only the first exception is wanted."""
+
+    def __init__(self, signatures: list[Signature]):
+        self.tracker = Tracker()
+        self.facts: dict[str, str] = {}
+        self.matches: dict[tuple[str, str, bool], Match] = {}
+        self.stopped = self.stopped_child = 0
+        self.started = False
+        self.number = 0  # lines before the current piece
+        self._patterns = [(p, s) for s in signatures for p in s.match]
+        words = dict.fromkeys([*ANCHORS, *(p.anchor for p, _ in self._patterns if not _anchored(p.anchor))])
+        self._hot = any_of(words)
+        self._info = [p.anchor for p, _ in self._patterns if p.info]
+        self._shapes: dict[bytes, bool] = {}  # shape of a line seen before: read it again?
+        self._tracebacks = 0
+
+    def piece(self, data: bytes) -> None:
+        """Take some whole lines."""
+        rows = enumerate(data.split(b"\n"))
+        if b"\r" in data:
+            rows = ((i, part) for i, line in rows for part in line.split(b"\r") if part)
+        batch: list[tuple[Line, bool]] = []
+        shapes, opened, base = self._shapes, self.tracker.opened, self.number + 1
+        for i, raw in rows:
+            shape = raw[:600].translate(None, VARYING)
+            again = shapes.get(shape)
+            fresh = again is None
+            if fresh:
+                again = self._novel(raw, shape)
+            if again or opened:
+                self._line(parse(raw[:LONGEST], base + i), batch, fresh)
+        self.number += data.count(b"\n")
+        self._signatures(batch)
+
+    def _novel(self, raw: bytes, shape: bytes) -> bool:
+        """Whether a line of a new shape is to be read now; remembers whether the next of its shape is, too."""
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        if (b"INFO" in raw or b"DEBUG" in raw) and INFORMING.search(raw, 0, 200):
+            read = bool(TOLD.search(raw)) or any(anchor in raw for anchor in self._info)
+        else:
+            read = self._hot.search(raw) is not None
+        again = read and STATEFUL.search(raw) is not None
+        if again and b"Traceback (" in raw:
+            again = self._tracebacks < MAX_TRACEBACKS
+        self._shapes[shape] = again
+        return read
+
+    def _line(self, line: Line, batch: list[tuple[Line, bool]], fresh: bool) -> None:
+        text = line.text
+        if TRACEBACK in text:
+            self._tracebacks += 1
+            if self._tracebacks == MAX_TRACEBACKS:
+                self._shapes.clear()
+        if text:
+            self._note(line)
+        after = bool(self.stopped) or bool(self.stopped_child and (line.child or WRAPPER.search(text)))
+        self.tracker.feed(line, after)
+        if fresh and self._patterns:
+            batch.append((line, after))
+
+    def _note(self, line: Line) -> None:
+        """Follow the server's life and pick up what it says about itself."""
+        text = line.text
+        if STOPS.search(text) and "Shutting down" not in text[40:]:
+            if line.child:
+                self.stopped_child = self.stopped_child or line.number
+            else:
+                self.stopped = self.stopped or line.number
+        elif STARTS.search(text):
+            self.stopped = self.stopped_child = 0
+            self.started = self.tracker.started = False
+        elif STARTED.search(text):
+            self.started = self.tracker.started = True
+        for name, pattern in FACTS.items():
+            if name not in self.facts and (found := pattern.search(text)):
+                self.facts[name] = found[1]
+
+    def _signatures(self, batch: list[tuple[Line, bool]]) -> None:
+        if not batch:
+            return
+        joined = "\n".join(line.text for line, _ in batch)
+        for pattern, signature in self._patterns:
+            key = (signature.id, signature.kind_of(pattern), pattern.wrapper)
+            known = self.matches.get(key)
+            if (known and not known.after_shutdown) or pattern.literal not in joined:
+                continue
+            for line, after in batch:
+                if pattern.literal not in line.text or (line.level in ("INFO", "DEBUG") and not pattern.info):
+                    continue
+                if (known and after) or (groups := pattern.find(line.text)) is None:
+                    continue
+                self.matches[key] = Match(signature, pattern, line, after, groups)
+                break
+
+    def result(self, size: int) -> Scan:
+        """Everything found, matches in the order of the log."""
+        found = sorted(self.matches.values(), key=lambda match: match.line.number)
+        return Scan(
+            self.tracker,
+            found,
+            self.facts,
+            self.stopped or self.stopped_child,
+            self.started,
+            self.number,
+            size,
+        )
+
+
+def any_of(words: Iterable[bytes]) -> re.Pattern[bytes]:
+    """A search that hits at least where one of `words` stands, forty times faster than their plain alternation.
+
+    Each word is searched from its rarest letter on, and words are grouped by that letter, so that the engine can skip
+    to the few places where one may begin. A cut word may hit once too often, which costs a look at that line.
+    """
+    groups: dict[bytes, set[bytes]] = {}
+    for word in words:
+        begin = min(range(max(1, len(word) - 3)), key=lambda i: (_frequency(word[i]), i))
+        groups.setdefault(word[begin : begin + 1], set()).add(word[begin + 1 :])
+    ordered = sorted(groups.items(), key=lambda item: item[0])
+    return re.compile(
+        b"|".join(
+            re.escape(first) + b"(?:" + b"|".join(map(re.escape, sorted(rests))) + b")"
+            for first, rests in ordered
+        )
+    )
+
+
+def _frequency(letter: int) -> int:
+    place = COMMON.find(letter)
+    return 0 if place < 0 else len(COMMON) - place
+
+
+def _anchored(word: bytes) -> bool:
+    return any(anchor in word for anchor in ANCHORS)
+
+
+def scan(source: str | Path | BinaryIO, signatures: list[Signature] | None = None) -> Scan:
+    """Read a log (a path, `-`, or an open binary stream) once."""
+    stream = source if isinstance(source, io.IOBase) or hasattr(source, "read") else open_log(source)
+    scanner, size, last = Scanner(signatures or []), 0, b""
+    try:
+        for piece in pieces(stream):
+            scanner.piece(piece)
+            size, last = size + len(piece), piece[-4000:]
+    except (OSError, EOFError) as error:  # a damaged .gz, a device error, a network file system gone
+        raise UsageError(
+            "the log could not be read to its end", why=str(error), do="check the file"
+        ) from error
+    finally:
+        if stream is not sys.stdin.buffer:
+            stream.close()
+    found = scanner.result(size)
+    found.tail = [parse(raw).text for raw in last.splitlines() if raw.strip()][-5:]
+    return found

@@ -1,0 +1,144 @@
+"""The known failures: `recipes/failures.yaml`, typed."""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from helpers.errors import CookbookError
+from helpers.paths import RECIPES, shown
+
+FAILURES = RECIPES / "failures.yaml"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Pattern(_Strict):
+    """Text that a log line must hold; `regex`, where given, decides once `literal` was found."""
+
+    literal: str = Field(min_length=4)
+    regex: str | None = None
+    kind: Literal["fatal", "degraded", "silent"] | None = Field(None, alias="class")  # where it differs
+    info: bool = False  # shown on INFO lines; elsewhere such a line is somebody's text, not a failure
+    wrapper: bool = False  # says that something failed, not what: named only when nothing else is found
+
+    @field_validator("regex")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+    @property
+    def anchor(self) -> bytes:
+        """What the scanner searches the raw bytes for."""
+        return self.literal.encode()
+
+    def find(self, text: str) -> dict[str, str] | None:
+        """The named groups when the line carries the pattern, else None."""
+        if self.regex is None:
+            return {} if self.literal in text else None
+        found = _compiled(self.regex).search(text)
+        return {k: v for k, v in found.groupdict().items() if v is not None} if found else None
+
+
+class Change(_Strict):
+    """The exact change of a command: flags and variables to add (or replace) and to drop."""
+
+    args: dict[str, str | int | float | bool] = {}
+    drop_args: list[str] = []
+    env: dict[str, str | int] = {}
+    drop_env: list[str] = []
+    run: list[str] = []  # shell lines to run once, before the next launch
+
+    def __bool__(self) -> bool:
+        return bool(self.args or self.drop_args or self.env or self.drop_env or self.run)
+
+
+class Signature(_Strict):
+    """One known failure: how it shows, why it happens, and the change that ends it."""
+
+    id: str = Field(pattern=r"^[FS]\d+[a-z]?$")
+    title: str = Field(max_length=100)
+    group: Literal["install", "gpu", "memory", "startup", "output", "evals", "tools"]
+    kind: Literal["fatal", "degraded", "silent"] = Field(alias="class")
+    match: list[Pattern] = Field(min_length=1)
+    hardware: str
+    versions: str
+    vllm: str | None = None  # PEP 440 specifier of the vLLM versions it was seen on, where that is known
+    cause: str
+    fix: str
+    change: Change = Change()
+    source: list[str] = Field(min_length=1)
+    probe: str | None = None  # the live check that finds it when no line is logged
+    verified: Literal["run", "source", "reported"] = "reported"
+
+    @field_validator("vllm")
+    @classmethod
+    def _specifier(cls, value: str | None) -> str | None:
+        from packaging.specifiers import SpecifierSet
+
+        SpecifierSet(value or "")
+        return value
+
+    @field_validator("match", mode="before")
+    @classmethod
+    def _plain_text(cls, value: object) -> object:
+        items = value if isinstance(value, list) else [value]
+        return [{"literal": item} if isinstance(item, str) else item for item in items]
+
+    def kind_of(self, pattern: Pattern) -> str:
+        """The class of this signature when `pattern` is what showed it."""
+        return pattern.kind or self.kind
+
+    def explains(self, text: str) -> Pattern | None:
+        """The first of its patterns that the line carries."""
+        return next((pattern for pattern in self.match if pattern.find(text) is not None), None)
+
+
+class Book(_Strict):
+    """The whole file."""
+
+    signatures: list[Signature]
+
+    @model_validator(mode="after")
+    def _unique(self) -> "Book":
+        ids = [signature.id for signature in self.signatures]
+        if double := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"used twice: {', '.join(double)}")
+        return self
+
+
+@cache
+def _compiled(regex: str) -> re.Pattern[str]:
+    return re.compile(regex)
+
+
+@cache
+def load(path: Path = FAILURES) -> tuple[Signature, ...]:
+    """Every signature, in the file's order; `CookbookError` names the entry and the key that is wrong."""
+    try:
+        data = yaml.load(
+            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
+        return tuple(Book.model_validate(data).signatures)
+    except (OSError, yaml.YAMLError) as error:
+        raise CookbookError(f"cannot read {shown(path)}", why=str(error), do="repair the file") from error
+    except ValidationError as error:
+        problems = []
+        for item in error.errors()[:5]:
+            where = list(item["loc"])
+            if len(where) > 1 and isinstance(where[1], int):
+                entries = data.get("signatures", []) if isinstance(data, dict) else []
+                where[1] = entries[where[1]].get("id", where[1]) if where[1] < len(entries) else where[1]
+            problems.append(f"{'.'.join(map(str, where))}: {item['msg']}")
+        raise CookbookError(
+            f"{shown(path)} is not valid", why="; ".join(problems), do="repair the entry"
+        ) from error

@@ -1,0 +1,190 @@
+"""Runs a plan against a server: starts the scorer, follows its events, reads what it left, resumes what was cut off."""
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from helpers.errors import CookbookError, UsageError
+from helpers.evals.catalogue import Evaluation, digest
+from helpers.evals.plan import Plan
+from helpers.evals.progress import Progress
+from helpers.evals.result import Result, read_samples, result_of
+from helpers.paths import ROOT, RUNS, shown
+
+MODULE = "helpers.inevals.scorer"
+References = Mapping[tuple[str, str], float]  # (eval, effort) -> score in 0-1
+
+
+def settings(plan: Plan, version: str) -> dict:
+    """What must be equal for a run to go on where another stopped."""
+    data = {evaluation.name: digest(plan.files_of(evaluation)) for evaluation in plan.evaluations}
+    kept = plan.model_dump(mode="json", exclude={"concurrency", "timeout_s", "data"})
+    return kept | {"vllm": version, "data": data}
+
+
+def folder_for(plan: Plan, version: str, runs: Path = RUNS, fresh: bool = False) -> tuple[Path, bool]:
+    """The newest unfinished run with the same settings, to go on with, or a new folder; and whether it goes on."""
+    wanted = settings(plan, version)
+    base = runs / "evals"
+    if not fresh:
+        for folder in sorted(base.glob("*/"), reverse=True):
+            if _read(folder / "settings.json") == wanted and not (folder / "finished").exists():
+                return folder, True
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
+    return base / f"{stamp}-{plan.target}-{plan.model}", False
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def samples_path(folder: Path, evaluation: Evaluation, effort: str) -> Path:
+    """The file of one evaluation at one effort."""
+    return folder / f"{evaluation.name}-{effort}" / "samples.jsonl"
+
+
+def evaluate(
+    base_url: str, plan: Plan, folder: Path, interpreter: Path, *, version: str = "unknown",
+    references: References | None = None, tolerance: float | None = None, progress: Callable[[str], None] | None = None,
+) -> list[Result]:  # fmt: skip
+    """Ask every sample that is not on file in `folder` yet and return a result per evaluation and effort.
+
+    `interpreter` is the Python of the evaluations' stack. When the run ends early (a dead server, too many
+    failures) the results tell it and carry no score; `finished` is written only when nothing is missing.
+    Raises `UsageError` for a folder of another run, `CookbookError` when one is at work in it.
+    """
+    wanted = settings(plan, version)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (found := _read(folder / "settings.json")) not in (None, wanted):
+        other = next(key for key in {**found, **wanted} if found.get(key) != wanted.get(key))
+        raise UsageError(
+            f"{shown(folder)} holds another run",
+            why=f"its {other} differs",
+            do="pass another --run-dir or none",
+        )
+    with _alone(folder):
+        _write(folder / "settings.json", json.dumps(wanted, indent=1))
+        error = _score(base_url, plan, folder, interpreter, progress)
+        references = references or {}
+        results = [
+            result_of(
+                read_samples(samples_path(folder, evaluation, effort)), plan, evaluation, effort,
+                references.get((evaluation.name, effort)), tolerance,
+            )
+            for evaluation, effort in plan.jobs
+        ]  # fmt: skip
+        if error:
+            results = [
+                result.model_copy(update={"why": f"{error}; {result.why}"})
+                if result.state == "incomplete"
+                else result
+                for result in results
+            ]
+        _write(folder / "results.json", json.dumps([r.model_dump(mode="json") for r in results], indent=1))
+        if all(result.state == "scored" for result in results):
+            _write(folder / "finished", "")
+    return results
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with open(folder / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CookbookError(
+                f"{shown(folder)} is in use",
+                why="another evaluation writes to it",
+                do="wait for it, or pass --fresh",
+            ) from None
+        yield
+
+
+def _score(
+    base_url: str, plan: Plan, folder: Path, interpreter: Path, progress: Callable[[str], None] | None
+) -> str:
+    """Run the scorer to its end; returns why it ended early, or ''."""
+    request = folder / "request.json"
+    _write(request, json.dumps(request_of(base_url, plan, folder), indent=1))
+    env = dict(os.environ) | {"OPENAI_API_KEY": os.environ.get("VLLM_API_KEY") or "none"}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
+    for name in ("NO_PROXY", "no_proxy"):
+        env[name] = ",".join(filter(None, [env.get(name), "127.0.0.1,localhost"]))
+    shownow, error, began = Progress(plan, progress), "", time.monotonic()
+    with open(folder / "scorer.log", "ab") as log:
+        scorer = subprocess.Popen(
+            [str(interpreter), "-m", MODULE, str(request)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=env,
+            text=True,
+        )
+    try:
+        for line in scorer.stdout:
+            event = json.loads(line)
+            if event["event"] == "error":
+                error = f"{event['what']} ({event['why']})"
+            shownow.take(event)
+        code = scorer.wait()
+    finally:
+        if scorer.poll() is None:
+            scorer.kill()
+            scorer.wait()
+        shownow.close()
+    if code and not error:
+        error = f"the scorer ended with exit code {code} after {time.monotonic() - began:.0f} s"
+    return error
+
+
+def request_of(base_url: str, plan: Plan, folder: Path) -> dict:
+    """What the scorer is asked for."""
+    jobs = [
+        {
+            "eval": evaluation.name, "grader": evaluation.grader, "effort": effort,
+            "files": {name: str(path) for name, path in plan.files_of(evaluation).items()},
+            "questions": evaluation.questions, "repeats": plan.repeats_of(evaluation), "examples": plan.examples,
+            "sampler": plan.sampler, "temperature": plan.temperature_of(evaluation), "max_tokens": plan.max_tokens_of(evaluation),
+            "out": str(samples_path(folder, evaluation, effort)), "allowed_failures": plan.allowed_failures(evaluation),
+        }
+        for evaluation, effort in plan.jobs
+    ]  # fmt: skip
+    return {"base_url": base_url, "model": plan.model, "concurrency": plan.concurrency, "timeout_s": plan.timeout_s,
+            "jobs": jobs}  # fmt: skip
+
+
+def summary(results: list[Result]) -> list[dict]:
+    """What `--json` holds: one object per evaluation and effort; a withheld score is null, with the reason."""
+    return [
+        {
+            "eval": r.eval, "effort": r.effort, "score": r.score, "stderr": r.stderr, "samples": r.samples,
+            "failures": r.failures, "state": r.state, "why": r.why, "causes": r.causes, "interval": r.interval,
+            "reference": r.reference, "verdict": r.verdict, "output_tokens": r.output_tokens, "seconds": r.seconds,
+            "doubts": r.doubts,
+        }
+        for r in results
+    ]  # fmt: skip
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text + "\n" if text else "")
+    os.replace(part, path)
+
+
+def write_json(path: Path, results: list[Result]) -> None:
+    """The results as a file, whole or not at all."""
+    try:
+        _write(Path(path), json.dumps(summary(results), indent=1))
+    except OSError as error:
+        raise CookbookError(
+            f"{path} cannot be written", why=str(error.strerror), do="pass another --json"
+        ) from None

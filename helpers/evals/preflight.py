@@ -1,0 +1,199 @@
+"""What must hold before the first sample is asked: each of these would otherwise end in a score of 0.0."""
+
+import html
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.errors import CookbookError, UsageError
+from helpers.evals.catalogue import Evaluation, check_rows, fetch
+from helpers.evals.plan import Plan
+from helpers.paths import shown
+
+if TYPE_CHECKING:
+    import httpx
+
+PROBE_S = 50.0  # a server that answers nothing in this time is taken for dead
+PROMPT_ROOM = 1024  # tokens that a question may take of the context besides the answer
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, whether it holds, what was seen, and the fix."""
+
+    name: str
+    ok: bool
+    seen: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Every finding; `version` is the server's vLLM, `seconds` the time of the one request."""
+
+    findings: list[Finding] = field(default_factory=list)
+    version: str = "unknown"
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.ok for finding in self.findings)
+
+    def raise_if_failed(self) -> "Preflight":
+        """Return it, or raise with the first thing that does not hold."""
+        for finding in self.findings:
+            if not finding.ok:
+                raise CookbookError(
+                    f"the evaluation is not started: {finding.name}", why=finding.seen, do=finding.fix
+                )
+        return self
+
+    def text(self) -> str:
+        lines = []
+        for finding in self.findings:
+            lines.append(f"{'✓' if finding.ok else '✗'} {finding.name:<16} {finding.seen}")
+            if not finding.ok and finding.fix:
+                lines.append(f"  {'do':<16} {finding.fix}")
+        return "\n".join(lines)
+
+    __str__ = __repr__ = text
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.text())}</pre>"
+
+
+def preflight(base_url: str, plan: Plan, offline: bool = False, report=print) -> Preflight:
+    """Look at the data and the server. Fetches missing data here and never later; nothing is asked twice.
+
+    `base_url` ends in /v1. The findings stop at the first one that makes the others pointless.
+    """
+    import httpx
+
+    findings = [data(evaluation, plan, offline, report) for evaluation in plan.evaluations]
+    key = os.environ.get("VLLM_API_KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with httpx.Client(base_url=base_url.rstrip("/"), headers=headers, timeout=PROBE_S) as client:
+        try:
+            served = client.get("/models")
+        except (httpx.HTTPError, OSError) as error:
+            findings.append(Finding("server", False, f"{base_url} does not answer: {type(error).__name__}",
+                                    "start the server, or correct the address"))  # fmt: skip
+            return Preflight(findings)
+        findings.append(name(served, plan.model))
+        if findings[-1].ok:
+            findings.append(context(served.json(), plan))
+        if findings[-1].ok:
+            findings.append(answer(client, plan))
+        return Preflight(findings, version(client))
+
+
+def data(evaluation: Evaluation, plan: Plan, offline: bool, report=print) -> Finding:
+    """The evaluation's data: on this machine and whole, fetched now where they are not."""
+    title, folder = f"data of {evaluation.name}", Path(plan.data).expanduser() if plan.data else None
+    missing = [name for name in evaluation.files if name not in plan.files_of(evaluation)]
+    by_hand = f"put {', '.join(evaluation.files)} into a folder and pass it as --data"
+    if missing and (folder or offline):
+        where = f"in {folder}" if folder else "here, and nothing may be fetched (--offline)"
+        return Finding(title, False, f"{missing[0]} is not {where}", by_hand)
+    try:
+        if missing:
+            fetch(evaluation, report)
+        files = plan.files_of(evaluation)
+        check_rows(evaluation, files)
+    except CookbookError as error:
+        return Finding(title, False, f"{error.what}: {error.why}", error.do or by_hand)
+    return Finding(
+        title, True, f"{evaluation.questions} questions, {shown(next(iter(files.values())).parent)}"
+    )
+
+
+def name(reply: "httpx.Response", model: str) -> Finding:
+    """Whether the server serves the model under the name that the requests will use."""
+    if reply.status_code != 200:
+        fix = (
+            "set VLLM_API_KEY to the server's key"
+            if reply.status_code in (401, 403)
+            else "see the server's log"
+        )
+        return Finding("model", False, f"/v1/models answers HTTP {reply.status_code}", fix)
+    try:
+        names = [entry["id"] for entry in reply.json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        return Finding("model", False, "/v1/models is not a list of models", "see the server's log")
+    if model in names:
+        return Finding("model", True, f"{model} is served")
+    fix = f"pass --model {names[0]}, or serve with --served-model-name {model}" if names else ""
+    return Finding("model", False, f"{model} is not served here, {', '.join(names) or 'nothing'} is", fix)
+
+
+def context(models: dict, plan: Plan) -> Finding:
+    """Whether the context holds the longest answer that will be asked for."""
+    needed = max(plan.max_tokens_of(evaluation) for evaluation in plan.evaluations)
+    entry = next(entry for entry in models["data"] if entry["id"] == plan.model)
+    length = entry.get("max_model_len")
+    if length is None:
+        return Finding(
+            "context",
+            True,
+            "the server does not tell its length; the request below shows whether it is enough",
+        )
+    if length < needed:
+        return Finding(
+            "context", False,
+            f"the server's context is {length:,} tokens and every request asks for {needed:,}: each would be refused",
+            f"serve with --max-model-len {needed}, or pass --max-tokens {max(1, length - PROMPT_ROOM)} "
+            "(scores of long answers then are not comparable)",
+        )  # fmt: skip
+    return Finding("context", True, f"{length:,} tokens, {needed:,} needed")
+
+
+def answer(client: "httpx.Client", plan: Plan) -> Finding:
+    """One real request with the run's own settings, at low effort."""
+    import httpx
+
+    needed = max(plan.max_tokens_of(evaluation) for evaluation in plan.evaluations)
+    question = "What is 2 + 2?"
+    if plan.sampler == "responses":
+        path, body = "/responses", {"input": [{"role": "user", "content": question}], "max_output_tokens": needed,
+                                    "reasoning": {"effort": "low"}}  # fmt: skip
+    else:
+        path, body = "/chat/completions", {"messages": [{"role": "user", "content": question}], "max_tokens": needed,
+                                           "reasoning_effort": "low"}  # fmt: skip
+    body |= {"model": plan.model, "temperature": plan.temperature_of(plan.evaluations[0])}
+    try:
+        reply = client.post(path, json=body)
+    except httpx.TimeoutException:
+        return Finding("one request", False, f"no answer within {PROBE_S:.0f} s", "see the server's log")
+    except (httpx.HTTPError, OSError) as error:
+        return Finding("one request", False, f"{type(error).__name__}: {error}"[:200], "see the server's log")
+    if reply.status_code != 200:
+        said = " ".join(reply.text.split())[:200]
+        return Finding("one request", False, f"HTTP {reply.status_code}: {said}", "see the server's log")
+    try:
+        tokens = reply.json()["usage"]
+    except (ValueError, KeyError, TypeError):
+        return Finding("one request", False, "the reply is not of the OpenAI API", "check the address")
+    count = tokens.get("output_tokens") or tokens.get("completion_tokens") or 0
+    if not count:
+        return Finding("one request", False, "it was answered with no token at all", "see the server's log")
+    return Finding(
+        "one request", True, f"answered with {count} tokens in {reply.elapsed.total_seconds():.1f} s"
+    )
+
+
+def version(client: "httpx.Client") -> str:
+    """The server's vLLM as it says itself."""
+    import httpx
+
+    try:
+        root = str(client.base_url).rstrip("/").removesuffix("/v1")
+        return str(client.get(root + "/version").json()["version"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+def need_served(base_url: str) -> str:
+    """The address with /v1 at its end; `UsageError` for what is no address."""
+    if not base_url.startswith(("http://", "https://")):
+        raise UsageError(f"{base_url!r} is no address", do="pass --base-url http://127.0.0.1:8000/v1")
+    return base_url.rstrip("/") if base_url.rstrip("/").endswith("/v1") else base_url.rstrip("/") + "/v1"

@@ -1,0 +1,94 @@
+"""The record of a run of evaluations, `recipes/records/evals/<target>/*.json`: the only source of a score on a page."""
+
+# ruff: noqa: RUF012 (pydantic copies mutable defaults)
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from helpers.bench.record import Machine, Model, Part, Weights, first_problem
+from helpers.errors import CookbookError
+from helpers.evals.result import Result
+from helpers.paths import RECORDS
+
+FOLDER = RECORDS / "evals"
+
+
+class EvalRecord(Part):
+    """Results with everything that they depend on."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    target: str
+    model: Model
+    weights: Weights
+    settings: dict
+    versions: dict[str, str]
+    machine: Machine
+    commit: str
+    argv: list[str] = []
+    started: datetime
+    finished: datetime
+    results: list[Result]
+
+    @field_validator("started", "finished")
+    @classmethod
+    def in_utc(cls, moment: datetime) -> datetime:
+        if moment.tzinfo is None or moment.utcoffset().total_seconds() != 0:
+            raise ValueError("times are UTC, written with +00:00 or Z")
+        return moment
+
+    @model_validator(mode="after")
+    def coherent(self) -> "EvalRecord":
+        if self.finished < self.started:
+            raise ValueError("finished lies before started")
+        for result in self.results:
+            where = f"{result.eval} {result.effort}: "
+            if (result.state == "scored") != (result.score is not None):
+                raise ValueError(where + f"{result.state} with score {result.score}")
+            if result.score is not None and not 0 <= result.score <= 1:
+                raise ValueError(where + f"score {result.score} is not in 0-1")
+            if result.score is not None and result.samples != result.planned:
+                raise ValueError(where + f"a score from {result.samples} of {result.planned} samples")
+            if result.score is not None and result.failures > 0.01 * result.planned:
+                raise ValueError(where + f"a score with {result.failures} of {result.planned} samples failed")
+            if result.interval and not result.interval[0] <= result.score <= result.interval[1]:
+                raise ValueError(where + "the score lies outside its interval")
+            if result.samples and result.output_tokens < result.samples - result.failures:
+                raise ValueError(where + "fewer output tokens than answers")
+        return self
+
+    def write(self, path: Path) -> Path:
+        """Write the record whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part.write_text(json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n")
+        os.replace(part, path)
+        return path
+
+    @property
+    def name(self) -> str:
+        """The file's name among the records."""
+        return f"{self.finished:%Y%m%d-%H%M%S}-{self.model}-{self.weights}.json"
+
+    @classmethod
+    def read(cls, path: Path) -> "EvalRecord":
+        """A record from disk; `CookbookError` names the file and the first problem."""
+        try:
+            return cls.model_validate_json(Path(path).read_text())
+        except OSError as error:
+            raise CookbookError(f"{Path(path).name} cannot be read", str(error.strerror)) from None
+        except ValidationError as error:
+            raise CookbookError(
+                f"{Path(path).name} is not a record of evaluations", first_problem(error)
+            ) from None
+
+
+def load_records(folder: Path = FOLDER) -> list[EvalRecord]:
+    """Every committed record, the oldest first."""
+    return sorted(
+        (EvalRecord.read(path) for path in folder.glob("*/*.json")), key=lambda record: record.finished
+    )

@@ -1,0 +1,319 @@
+"""A whole sweep of `vllm bench serve` in one process, run with the stack's own interpreter.
+
+Importing vLLM's load client costs 20-25 CPU-seconds, so one process takes every point of a sweep, and a
+resident one (`--serve`, `--socket`) takes the sweeps of many notebooks. Requests are JSON objects:
+
+    {"base_url": "http://127.0.0.1:8000", "model": "gpt-oss-20b", "tokenizer": "DIR", "out": "RUN",
+     "points": [{"concurrency": 4, "input_tokens": 1024, "output_tokens": 1024, "prompts": 12}],
+     "tag": "what the server runs", "temperature": 1.0, "seed": null}
+
+Each point is warmed up at its own concurrency, measured with the random dataset and `--ignore-eos` on
+`/v1/completions`, and written atomically to `RUN/bench/` as vLLM's `--save-result` JSON plus the key
+`cookbook` (settings, warm-up, vLLM version). A point that is already there with the same settings is skipped.
+Events go out as one JSON object per line: ready, start, warmup, progress, point, done, error.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+Emit = Callable[[dict], None]
+DETAILS = ("input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors", "latencies",
+           "queue_times")  # fmt: skip
+PERCENTILES = "50,90,99"
+WARMUP_OUTPUT_TOKENS = 64  # enough decode steps at full batch for Triton to compile every shape it meets
+PROGRESS_S = 1.0
+
+
+class LoadError(Exception):
+    """A sweep cannot go on: what happened and why, both for the user."""
+
+    def __init__(self, what: str, why: str):
+        super().__init__(f"{what}: {why}")
+        self.what, self.why = what, why
+
+
+class Client:
+    """vLLM's load client, imported once."""
+
+    def __init__(self):
+        began = time.perf_counter()
+        import vllm
+        from vllm.benchmarks import serve
+        from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+        self.serve, self.version = serve, vllm.__version__
+        serve.get_tokenizer = self._remembering(serve.get_tokenizer)
+        self.parser = FlexibleArgumentParser()
+        serve.add_cli_args(self.parser)
+        self.import_s = time.perf_counter() - began
+
+    @staticmethod
+    def _remembering(get_tokenizer: Callable) -> Callable:
+        """The same function, reading a tokenizer again only when its file has changed (gpt-oss's takes 3 s)."""
+        known: dict[tuple, object] = {}
+
+        def remembering(name: str, *args, **options):
+            with contextlib.suppress(OSError):
+                stamp = (Path(name) / "tokenizer.json").stat().st_mtime_ns
+                key = (name, stamp, args, tuple(sorted(options.items())))
+                if key not in known:
+                    known[key] = get_tokenizer(name, *args, **options)
+                return known[key]
+            return get_tokenizer(name, *args, **options)
+
+        return remembering
+
+    def run(self, argv: list[str], bar: type | None = None) -> dict:
+        """One `vllm bench serve`: its result with per-request details."""
+        args = self.parser.parse_args(argv)
+        if bar is not None:
+            self.serve.tqdm = bar
+        return asyncio.run(self.serve.main_async(args))
+
+
+def point_name(point: dict) -> str:
+    """The file name of a point."""
+    return f"c{point['concurrency']:04d}-i{point['input_tokens']}-o{point['output_tokens']}.json"
+
+
+# Past the end of an answer (--ignore-eos) a model may say special tokens only: hidden, they would send no chunk, and
+# the next word would look like a burst of tokens.
+EXTRA_BODY = json.dumps({"skip_special_tokens": False})
+
+
+def bench_argv(
+    request: dict, point: dict, *, prompts: int, output_tokens: int, seed: int, spread: float
+) -> list[str]:
+    """The `vllm bench serve` arguments of one pass over a point."""
+    return [
+        "--backend", "openai", "--endpoint", "/v1/completions", "--base-url", request["base_url"].rstrip("/"),
+        "--model", request["model"], "--tokenizer", str(request["tokenizer"]),
+        "--dataset-name", "random", "--random-input-len", str(point["input_tokens"]),
+        "--random-output-len", str(output_tokens), "--random-range-ratio", str(spread),
+        "--num-prompts", str(prompts), "--max-concurrency", str(point["concurrency"]), "--request-rate", "inf",
+        "--ignore-eos", "--temperature", str(request.get("temperature", 1.0)), "--seed", str(seed),
+        "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", PERCENTILES,
+        "--ready-check-timeout-sec", "0", "--num-warmups", "0", "--save-detailed",
+        "--extra-body", EXTRA_BODY,
+    ]  # fmt: skip
+
+
+def settings_of(request: dict, point: dict) -> dict:
+    """What must be equal for a point on disk to stand for the requested one."""
+    return {
+        "model": request["model"],
+        "tag": request.get("tag", ""),
+        "temperature": float(request.get("temperature", 1.0)),
+        "seed": request.get("seed"),
+        **{key: int(point[key]) for key in ("concurrency", "input_tokens", "output_tokens", "prompts")},
+    }
+
+
+def stored(path: Path, settings: dict) -> dict | None:
+    """The point on disk, where it was taken with the same settings."""
+    try:
+        result = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return result if result.get("cookbook", {}).get("settings") == settings else None
+
+
+def write_atomically(path: Path, value: dict) -> None:
+    """JSON that a reader sees whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(part, path)
+
+
+def reporter(emit: Emit, event: str) -> type:
+    """A stand-in for tqdm that reports finished requests as events."""
+
+    class Bar:
+        def __init__(self, total: int = 0, **_):
+            self.total, self.done, self.said = total, 0, 0.0
+
+        def update(self, step: int = 1) -> None:
+            self.done += step
+            now = time.monotonic()
+            if self.done == self.total or now - self.said >= PROGRESS_S:
+                self.said = now
+                emit({"event": event, "done": self.done, "of": self.total})
+
+        def close(self) -> None:
+            pass
+
+    return Bar
+
+
+def checked(result: dict, what: str) -> dict:
+    """The result, or the first request's error where any request failed."""
+    failed = int(result.get("failed", 0)) or int(result["num_prompts"]) - int(result["completed"])
+    if failed:
+        errors = [text for text in result.get("errors", []) if text]
+        cause = errors[0].strip().splitlines()[-1] if errors else "no error text"
+        raise LoadError(
+            what, f"{failed} of {result['num_prompts']} requests failed, the first with: {cause[:300]}"
+        )
+    return result
+
+
+def measure(client: Client, request: dict, point: dict, emit: Emit) -> dict:
+    """Warm up at the point's concurrency, then measure it."""
+    name = f"concurrency {point['concurrency']} at {point['input_tokens']}/{point['output_tokens']} tokens"
+    seed = request.get("seed")
+    if seed is None:  # fresh prompts, so that a re-run against the same server gets no prefix-cache hits
+        seed = secrets.randbelow(2**31)
+    began = time.perf_counter()
+    warm_prompts = int(point.get("warmup_prompts", point["concurrency"]))
+    warm_tokens = min(int(point.get("warmup_output_tokens", WARMUP_OUTPUT_TOKENS)), point["output_tokens"])
+    if warm_prompts:
+        argv = bench_argv(
+            request, point, prompts=warm_prompts, output_tokens=warm_tokens, seed=seed + 1, spread=0.0
+        )
+        checked(client.run(argv, reporter(emit, "warmup")), f"the warm-up of {name} failed")
+    warmed = time.perf_counter()
+    argv = bench_argv(
+        request, point, prompts=point["prompts"], output_tokens=point["output_tokens"], seed=seed, spread=0.0
+    )
+    result = checked(client.run(argv, reporter(emit, "progress")), f"{name} failed")
+    done = time.perf_counter()
+    result = {key: value for key, value in result.items() if key not in DETAILS}
+    result["cookbook"] = {
+        "settings": settings_of(request, point),
+        "seed": seed,
+        "warmup": {"prompts": warm_prompts, "output_tokens": warm_tokens, "seconds": warmed - began},
+        "seconds": done - warmed,
+        "vllm": client.version,
+    }
+    return result
+
+
+def run_sweep(client: Client, request: dict, emit: Emit) -> None:
+    """Take every point of a request that is not on disk yet; an error ends the sweep and keeps what was taken."""
+    folder = Path(request["out"]) / "bench"
+    points = request["points"]
+    for index, point in enumerate(points):
+        path = folder / point_name(point)
+        result = stored(path, settings_of(request, point))
+        skipped = result is not None
+        if not skipped:
+            emit({"event": "start", "index": index, "of": len(points), "point": point})
+            result = measure(client, request, point, emit)
+            write_atomically(path, result)
+        emit({"event": "point", "index": index, "of": len(points), "file": str(path), "skipped": skipped})
+    emit({"event": "done", "points": len(points)})
+
+
+@functools.cache
+def command_parser():
+    """vLLM's own argument parser, made once."""
+    from helpers.instack.flags import Parser
+
+    return Parser()
+
+
+def parsed(commands: list[dict]) -> list[dict]:
+    """What vLLM's parser says about [{id, argv, env}]."""
+    return [command_parser().check(command) for command in commands]
+
+
+def answer(client: Client, line: str, emit: Emit) -> bool:
+    """Carry out one request line; a failure becomes an error event. True when it went well."""
+    try:
+        request = json.loads(line)
+        if "commands" in request:  # vLLM is imported here already, which is what asking its parser costs
+            emit({"event": "done", "answers": parsed(request["commands"])})
+        else:
+            run_sweep(client, request, emit)
+        return True
+    except LoadError as error:
+        emit({"event": "error", "what": error.what, "why": error.why})
+    except (Exception, SystemExit) as error:  # argparse exits; a resident worker must outlive one bad request
+        traceback.print_exc()
+        emit(
+            {
+                "event": "error",
+                "what": "the load client failed",
+                "why": f"{type(error).__name__}: {error}"[:500],
+            }
+        )
+    return False
+
+
+def serve_socket(client: Client, path: str) -> None:
+    """Answer one connection at a time: a request line in, event lines out. Ends when stdin closes."""
+    import threading
+
+    def end_with_owner() -> None:
+        sys.stdin.read()
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        os._exit(0)
+
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(8)
+    threading.Thread(target=end_with_owner, daemon=True).start()
+    while True:
+        connection, _ = listener.accept()
+        with (
+            connection,
+            connection.makefile("rw") as stream,
+            contextlib.suppress(BrokenPipeError, ConnectionError),
+        ):
+
+            def emit(event: dict, stream=stream) -> None:
+                stream.write(json.dumps(event) + "\n")
+                stream.flush()
+
+            line = stream.readline()
+            if line.strip():
+                emit({"event": "ready", "vllm": client.version, "import_s": 0.0})
+                answer(client, line, emit)
+
+
+def main() -> int:
+    """Command line: a request file, `-` for stdin, or a resident mode."""
+    parser = argparse.ArgumentParser(description="A sweep of vllm bench serve in one process.")
+    parser.add_argument("request", nargs="?", help="JSON request file, or - for stdin")
+    parser.add_argument("--serve", action="store_true", help="stay and take one request per line of stdin")
+    parser.add_argument("--socket", help="stay and take one request per connection to this Unix socket")
+    options = parser.parse_args()
+    if not (options.request or options.serve or options.socket):
+        parser.error("give a request file, -, --serve or --socket PATH")
+    events = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # vLLM prints tables on stdout; only events may go there
+
+    def emit(event: dict) -> None:
+        events.write(json.dumps(event) + "\n")
+
+    client = Client()
+    emit({"event": "ready", "vllm": client.version, "import_s": round(client.import_s, 3)})
+    if options.socket:
+        serve_socket(client, options.socket)
+    if options.serve:
+        for line in sys.stdin:
+            if line.strip():
+                answer(client, line, emit)
+        return 0
+    text = sys.stdin.read() if options.request == "-" else Path(options.request).read_text()
+    return 0 if answer(client, text, emit) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Figures over run records: functions that take points and return matplotlib figures."""

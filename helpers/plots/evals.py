@@ -1,0 +1,53 @@
+"""Score against reasoning effort, and the tokens that each effort takes."""
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from helpers.errors import CookbookError
+from helpers.evals.result import Result
+from helpers.plots.style import figure, series
+
+EFFORTS = ("low", "medium", "high")
+
+
+def evals_figure(results: list[Result], title: str = "") -> Figure:
+    """Left: score with its 95 % interval per effort, the reference as hollow markers. Right: output tokens per sample.
+
+    Results without a score take no part; raises `CookbookError` when none has one.
+    """
+    scored = [result for result in results if result.score is not None]
+    if not scored:
+        raise CookbookError(
+            "there is no score to draw", why="every score was withheld", do="see the table's notes"
+        )
+    efforts = [effort for effort in EFFORTS if any(result.effort == effort for result in scored)]
+    names = list(dict.fromkeys(result.eval for result in scored))
+    made, (left, right) = figure(columns=2)
+    for index, name in enumerate(names):
+        own = sorted((r for r in scored if r.eval == name), key=lambda r: EFFORTS.index(r.effort))
+        look = series(index)
+        places = [efforts.index(r.effort) + 0.06 * (index - (len(names) - 1) / 2) for r in own]
+        errors = [
+            [100 * (r.score - r.interval[0]) for r in own],
+            [100 * (r.interval[1] - r.score) for r in own],
+        ]
+        left.errorbar(places, [100 * r.score for r in own], yerr=errors, capsize=3, label=name, **look)
+        known = [(place, r) for place, r in zip(places, own, strict=True) if r.reference is not None]
+        if known:
+            left.plot([place for place, _ in known], [100 * r.reference for _, r in known], linestyle="",
+                      marker=look["marker"], markersize=12, markerfacecolor="none", markeredgecolor=look["color"],
+                      label=f"{name}, reference")  # fmt: skip
+        right.plot(places, [r.tokens_per_sample for r in own], label=name, **look)
+    for axis in (left, right):
+        axis.set_xticks(range(len(efforts)), efforts)
+        axis.set_xlim(-0.3, len(efforts) - 0.7)
+        axis.set_xlabel("reasoning effort")
+        axis.legend(frameon=False, fontsize="small")
+    left.set_ylabel("score (%), 95 % interval")
+    left.set_ylim(0, 102)
+    right.set_ylabel("output tokens per sample")
+    right.set_ylim(bottom=0)
+    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    if title:
+        made.suptitle(title)
+    return made

@@ -1,0 +1,129 @@
+"""Throughput against speed per user: output tok/s per GPU over tok/s per user, with the physical limit."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from helpers.bench.anchors import Anchor
+from helpers.bench.record import Point
+from helpers.errors import CookbookError
+from helpers.plots.style import figure, series
+
+ANCHOR_MARKERS = ["*", "P", "X", "h", "d", "<", ">"]
+
+
+def front(points: list[Point]) -> list[Point]:
+    """The points that no other point beats both in tok/s per GPU and in tok/s per user."""
+    return [
+        point
+        for point in points
+        if not any(
+            other.output_tok_s_per_gpu >= point.output_tok_s_per_gpu
+            and other.tok_s_per_user >= point.tok_s_per_user
+            and (other.output_tok_s_per_gpu, other.tok_s_per_user)
+            != (point.output_tok_s_per_gpu, point.tok_s_per_user)
+            for other in points
+        )
+    ]
+
+
+def draw_series(axis: Axes, label: str, points: list[Point], look: dict) -> None:
+    """One configuration's points with the fraction of the roofline at each, and its roofline."""
+    points = sorted(points, key=lambda point: point.concurrency)
+    axis.plot(
+        [point.tok_s_per_user for point in points],
+        [point.output_tok_s_per_gpu for point in points],
+        label=label,
+        **look,
+    )
+    for point in points:
+        fraction = f"\n{point.roofline_fraction:.0%}" if point.roofline_fraction else ""
+        axis.annotate(
+            f"c{point.concurrency}{fraction}",
+            (point.tok_s_per_user, point.output_tok_s_per_gpu),
+            textcoords="offset points",
+            xytext=(5, 4),
+            fontsize=6.5,
+            color=look["color"],
+        )
+    limited = [point for point in points if point.roofline_tok_s]
+    if len(limited) > 1:
+        gpus = [point.output_tok_s / point.output_tok_s_per_gpu for point in limited]
+        axis.plot(
+            [point.roofline_tok_s / point.concurrency for point in limited],
+            [point.roofline_tok_s / count for point, count in zip(limited, gpus, strict=True)],
+            color=look["color"],
+            linestyle=(0, (1, 1.5)),
+            linewidth=1.2,
+            alpha=0.8,
+            label=f"roofline, {label}",
+        )
+
+
+def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
+    """Published points in grey; those without a speed per user as a level at the axis."""
+    groups: dict[str, list[Anchor]] = {}
+    for anchor in anchors:
+        groups.setdefault(anchor.label, []).append(anchor)
+    levels = 0
+    for index, (label, group) in enumerate(sorted(groups.items())):
+        placed = [anchor for anchor in group if anchor.tok_s_per_user]
+        if placed:
+            axis.plot(
+                [anchor.tok_s_per_user for anchor in placed],
+                [anchor.output_tok_s_per_gpu for anchor in placed],
+                linestyle="",
+                marker=ANCHOR_MARKERS[index % len(ANCHOR_MARKERS)],
+                markersize=7,
+                color="0.35",
+                markerfacecolor="none",
+                label=f"published: {label}",
+            )
+        for anchor in group:
+            if not anchor.tok_s_per_user:
+                levels += 1
+                axis.axhline(anchor.output_tok_s_per_gpu, color="0.5", linewidth=0.8, linestyle="--")
+                axis.annotate(
+                    f"published: {label}, offline {anchor.output_tok_s_per_gpu:,.0f}",
+                    (0.01, anchor.output_tok_s_per_gpu),
+                    xycoords=("axes fraction", "data"),
+                    textcoords="offset points",
+                    xytext=(0, 3),
+                    fontsize=6.5,
+                    color="0.35",
+                )
+
+
+def pareto_figure(measured: dict[str, list[Point]], anchors: list[Anchor] = (), title: str = "") -> Figure:
+    """Output tok/s per GPU against tok/s per user (1000 / TPOT p50), both logarithmic.
+
+    `measured` maps a configuration's label ("TP2") to its points of one pair of lengths. Every point carries
+    its concurrency and, where known, the fraction of its roofline. `CookbookError` where there is no curve.
+    """
+    if max((len(points) for points in measured.values()), default=0) < 2:
+        raise CookbookError(
+            "this figure needs a configuration with at least two points", do="measure several concurrencies"
+        )
+    lengths = {(point.input_tokens, point.output_tokens) for points in measured.values() for point in points}
+    if len(lengths) > 1:
+        raise CookbookError(
+            f"points of several lengths {sorted(lengths)} cannot share this figure", do="draw one each"
+        )
+    made, (axis,) = figure(width=9, height=6)
+    for index, (label, points) in enumerate(measured.items()):
+        draw_series(axis, label, points, series(index))
+    draw_anchors(axis, list(anchors))
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("speed for one user (output tok/s, 1000 / TPOT p50)")
+    axis.set_ylabel("throughput (output tok/s per GPU)")
+    plain = FuncFormatter(lambda value, _: f"{value:,.0f}")
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        side.set_major_formatter(plain)
+        side.set_minor_formatter(NullFormatter())
+    axis.grid(True, which="minor", alpha=0.12)
+    axis.legend(frameon=False, fontsize="x-small", loc="lower left")
+    if title:
+        axis.set_title(title, fontsize="medium")
+    return made

@@ -1,0 +1,115 @@
+"""What a machine is and holds: plain facts, read once by `probe` and judged by `judge`."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds memory of a GPU."""
+
+    pid: int
+    name: str
+    memory_gib: float
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One accelerator; memory in GiB as its driver reports it."""
+
+    index: int
+    name: str
+    memory_gib: float
+    free_gib: float
+    compute_capability: str | None = None  # NVIDIA, e.g. "9.0"
+    gfx: str | None = None  # AMD, e.g. "gfx942"
+    mig: bool = False
+    links: int | None = None  # active NVLink links; None where the driver does not say
+    holders: list[Holder] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Free space where something is going to be written; `path` is the nearest folder that exists."""
+
+    path: str
+    free_gib: float
+    writable: bool = True
+    device: int = 0  # of the file system: two purposes may share one
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts about the host; a fact that could not be read is None or empty."""
+
+    vendor: str = "cpu"  # nvidia, amd or cpu
+    gpus: list[Gpu] = field(default_factory=list)
+    gpu_error: str = ""  # why the driver's library gave nothing, where a GPU is on the bus
+    driver: str | None = None
+    cuda: str | None = None  # the newest CUDA that the driver runs
+    cpu: str = ""
+    cores: int = 1
+    architecture: str = ""
+    cpu_flags: list[str] = field(default_factory=list)  # of those that matter: avx2, avx512f, amx_bf16, ...
+    memory_gib: float = 0.0  # of the host or of the container's limit, whichever is less
+    available_gib: float = 0.0
+    limited: bool = False  # a container limit is below the host's memory
+    shm_gib: float | None = None
+    disks: dict[str, Disk] = field(default_factory=dict)  # by purpose: weights, stacks, runs, cache, compile
+    ports: dict[int, str] = field(default_factory=dict)  # asked ports: who listens, "" when free
+    python: str = ""
+    tools: dict[str, str] = field(default_factory=dict)  # uv, docker: version or state, "" when absent
+    devices: dict[str, bool] = field(default_factory=dict)  # /dev/kfd, /dev/dri: may this user open it?
+    groups: list[str] = field(default_factory=list)
+    token: bool = False  # a hub token is set
+    cached: list[str] = field(default_factory=list)  # hub repositories whose weights are whole in the cache
+    hub: str | None = None  # None: not asked; "": reachable; else why not
+    clock_skew_s: float | None = None  # against the hub's clock, None: not asked
+    clock_synchronised: bool | None = None
+    year: int = 0
+    vocabulary: str | None = None  # None: TIKTOKEN_ENCODINGS_BASE is not set; "": sound; else what is wrong
+    packages: dict[str, dict[str, str]] = field(default_factory=dict)  # stack: distribution: version
+    harmony: dict[str, str] = field(default_factory=dict)  # stack: first digits of openai_harmony's sha256
+    variables: list[str] = field(default_factory=list)  # VLLM_* names set in this shell
+    servers: dict[int, str] = field(default_factory=dict)  # the cookbook's own: port and model
+    stale_leases: list[str] = field(default_factory=list)
+    strays: list[Holder] = field(default_factory=list)  # vLLM processes whose server is gone
+
+    @property
+    def first(self) -> Gpu | None:
+        """The first GPU."""
+        return self.gpus[0] if self.gpus else None
+
+    @property
+    def name(self) -> str:
+        """The accelerator's name, or the CPU's."""
+        return self.first.name if self.first else self.cpu
+
+    @property
+    def count(self) -> int:
+        """Number of GPUs; 0 on a CPU machine."""
+        return len(self.gpus)
+
+    @property
+    def compute_capability(self) -> str | None:
+        """Of the first GPU, NVIDIA only."""
+        return self.first.compute_capability if self.first else None
+
+    @property
+    def gfx(self) -> str | None:
+        """Of the first GPU, AMD only."""
+        return self.first.gfx if self.first else None
+
+    @property
+    def device_memory_gib(self) -> float:
+        """Memory of one GPU, or of the host where there is none."""
+        return self.first.memory_gib if self.first else self.memory_gib
+
+    def line(self) -> str:
+        """The machine in one line."""
+        gpus = f"{self.count} × {self.name}, {self.device_memory_gib:.0f} GiB each; " if self.gpus else ""
+        return f"{gpus}{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB memory"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return asdict(self)

@@ -1,0 +1,143 @@
+"""The parameters of a target notebook, checked in one place for papermill, the command line and the panel."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from helpers.errors import UsageError
+from helpers.recipes.target import Activation, Profile, Target
+
+Count = Annotated[int, Field(gt=0)]
+KINDS = ("hub", "synthetic", "nano")  # anything else in `weights` is the path of a checkpoint folder
+NANO = "gpt-oss-nano"
+
+
+class Parameters(BaseModel):
+    """What a run can be asked for; `check_parameters` fills in a target's defaults and checks against it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+    model: str = Field(description="which gpt-oss: one of the target's models")
+    weights: str = Field("hub", description="hub, synthetic, nano, or the path of a checkpoint folder")
+    tensor_parallel_size: Count = Field(1, description="devices that one copy of the model is split over")
+    replicas: Count = Field(1, description="copies of the server behind the router")
+    profile: Profile = Field("throughput", description="latency or throughput; evals where the target has it")
+    activations: Activation = Field("bf16", description="MoE activations: bf16, or mxfp8 on Blackwell")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="port on loopback; 0: a free one")
+    install: Literal["stack", "existing"] = Field(
+        "stack", description="stack: the pinned environment; existing: the Python that already holds vLLM"
+    )
+    rehearse: bool = Field(False, description="run every cell on the CPU stack with gpt-oss-nano")
+    concurrency: Annotated[list[Count], Field(min_length=1)] = Field(
+        [1, 2, 4, 8], description="requests in flight, one point of the sweep each"
+    )
+    input_tokens: Count = Field(1024, description="prompt length of the sweep")
+    output_tokens: Count = Field(1024, description="answer length of the sweep")
+    run_dir: str = Field("", description="the run's folder; empty for a new one under runs/")
+    keep_server: bool = Field(False, description="leave the server running at the end")
+
+    @field_validator("port")
+    @classmethod
+    def _port_usable(cls, value: int) -> int:
+        if 0 < value < 1024:
+            raise ValueError("allowed: 1024 to 65535, or 0 for a free one (vLLM refuses ports below 1024)")
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_exist(cls, value: str) -> str:
+        if value not in KINDS and not Path(value).expanduser().is_dir():
+            raise ValueError(f"allowed: {', '.join(KINDS)} or the path of a folder that exists")
+        return value
+
+    @property
+    def weights_kind(self) -> str:
+        """hub, synthetic, nano or path: how a record names the weights."""
+        return self.weights if self.weights in KINDS else "path"
+
+
+def check_parameters(target: Target, values: Mapping[str, Any] | None = None) -> Parameters:
+    """The parameters of a run on `target`: what was given, the recipe's defaults for the rest.
+
+    None, and 0 for tensor_parallel_size, stand for the recipe's default. Raises one `UsageError` that lists
+    every fault with the parameter's name, what was given and what is allowed.
+    """
+    given = {name: value for name, value in (values or {}).items() if value is not None}
+    if given.get("tensor_parallel_size") == 0 and not isinstance(given["tensor_parallel_size"], bool):
+        del given["tensor_parallel_size"]
+    model = given.get("model", target.defaults.model)
+    defaults = target.defaults.model_dump()
+    if isinstance(model, str) and model in target.models:
+        defaults["tensor_parallel_size"] = target.models[model].default
+    if "weights" not in given and model != target.defaults.model:
+        defaults["weights"] = "nano" if model == NANO else "hub"
+    if "concurrency" in given:  # on a command line a list comes as the string 1,2,4 and one value as an int
+        given["concurrency"] = _as_list(given["concurrency"])
+    faults: list[str] = []
+    try:
+        parameters = Parameters(**{**defaults, **given})
+    except ValidationError as error:
+        faults = [_fault(item, defaults | given) for item in error.errors(include_url=False)]
+        broken = {str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"]}
+        sound = {name: value for name, value in (defaults | given).items() if name not in broken}
+    else:
+        sound = parameters.__dict__
+    faults += _against_target(target, sound)
+    if faults:
+        raise UsageError(f"{_counted(faults)} in the parameters of {target.target}: " + " | ".join(faults))
+    return parameters
+
+
+def _counted(faults: list[str]) -> str:
+    return f"{len(faults)} faults" if len(faults) > 1 else "a fault"
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value]
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.strip("[] ").split(",")]
+        if all(part.isdigit() for part in parts):
+            return [int(part) for part in parts]
+    return value
+
+
+def _fault(item: Any, values: Mapping[str, Any]) -> str:
+    name = str(item["loc"][0]) if item["loc"] else "parameters"
+    if item["type"] == "extra_forbidden":
+        allowed = ", ".join(Parameters.model_fields)
+        return f"{name}: unknown parameter (given {item['input']!r}); allowed: {allowed}"
+    message = item["msg"].removeprefix("Value error, ")
+    given = values.get(name)
+    return f"{name}: given {given!r} ({type(given).__name__}); {message[:1].lower()}{message[1:]}"
+
+
+def _against_target(target: Target, given: Mapping[str, Any]) -> list[str]:
+    """Faults that only the target's recipe can see; parameters that are already broken are absent."""
+    faults = []
+    model, size = given.get("model"), given.get("tensor_parallel_size")
+    if model is not None and model not in target.models:
+        faults.append(f"model: given {model!r}; allowed on {target.target}: {', '.join(target.models)}")
+    elif model is not None and size is not None:
+        offered = target.models[model].tensor_parallel_size
+        if size not in offered:
+            faults.append(
+                f"tensor_parallel_size: given {size}; allowed for {model} on {target.target}: "
+                + ", ".join(str(one) for one in offered)
+            )
+    profile = given.get("profile")
+    if profile in ("latency", "throughput", "evals") and profile not in target.serve.profiles:
+        allowed = ", ".join(target.serve.profiles)
+        faults.append(f"profile: given {profile!r}; allowed on {target.target}: {allowed}")
+    if given.get("activations") == "mxfp8" and not target.serve.activations:
+        faults.append(f"activations: given 'mxfp8'; allowed on {target.target}: bf16 (mxfp8 needs Blackwell)")
+    weights = given.get("weights")
+    if weights == "nano" and model in target.models and model != NANO and not given.get("rehearse"):
+        faults.append(f"weights: given 'nano' for {model}; allowed: hub, synthetic, a path, or rehearse=true")
+    if model == NANO and weights in {"hub", "synthetic"}:
+        faults.append(f"weights: given {weights!r} for {NANO}; allowed: nano or a path")
+    return faults

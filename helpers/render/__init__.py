@@ -1,0 +1,1 @@
+"""Notebooks rendered from recipes, and what a run publishes."""

@@ -1,0 +1,82 @@
+"""Notebooks from one template and a recipe, keeping the outputs of cells whose source has not changed."""
+
+import os
+from pathlib import Path
+
+import jinja2
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from helpers.paths import NOTEBOOKS
+from helpers.recipes import check_parameters, load_model, load_target
+from helpers.render.claims import machine_needs, time_needed, verified
+
+TEMPLATE = Path(__file__).with_name("target.py.jinja")
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def target_source(name: str) -> str:
+    """The notebook of a target as py:percent text: the template filled in from the recipe and its records."""
+    target = load_target(name)
+    parameters = check_parameters(target)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    template = environment.from_string(TEMPLATE.read_text())
+    return template.render(
+        target=target, parameters=parameters, model=load_model(parameters.model), machine_needs=machine_needs(target),
+        time_needed=time_needed(name), verified=verified(name),
+    )  # fmt: skip
+
+
+def from_source(source: str) -> NotebookNode:
+    """A notebook without outputs; cell ids follow from their place, so that rendering twice gives the same bytes."""
+    notebook = jupytext.reads(source, fmt="py:percent")
+    notebook.metadata = nbformat.from_dict(KERNEL)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02}"
+        cell.metadata = nbformat.from_dict(
+            {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        )
+    return notebook
+
+
+def keep_outputs(new: NotebookNode, old: NotebookNode) -> NotebookNode:
+    """Give cells the outputs that a cell with the same source had before, in order."""
+    remembered: dict[str, list[NotebookNode]] = {}
+    for cell in old.cells:
+        if cell.cell_type == "code":
+            remembered.setdefault(cell.source.strip(), []).append(cell)
+    for cell in new.cells:
+        if cell.cell_type == "code" and remembered.get(cell.source.strip()):
+            before = remembered[cell.source.strip()].pop(0)
+            cell.outputs, cell.execution_count = before.outputs, before.execution_count
+    return new
+
+
+def render(name: str) -> NotebookNode:
+    """The notebook of a target as it should be on disk."""
+    new = from_source(target_source(name))
+    path = path_of(name)
+    return keep_outputs(new, nbformat.read(path, as_version=4)) if path.exists() else new
+
+
+def path_of(name: str) -> Path:
+    return NOTEBOOKS / "targets" / f"{name}.ipynb"
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook whole or not at all, in the one form that the repository keeps."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text_of(notebook), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def text_of(notebook: NotebookNode) -> str:
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook, indent=1) + "\n"

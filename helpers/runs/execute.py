@@ -1,0 +1,101 @@
+"""`cookbook run`: papermill on a target's notebook, in a run folder, with the outcome on record."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.bench.record import RunRecord
+from helpers.errors import CookbookError, UsageError
+from helpers.paths import NOTEBOOKS, ROOT
+from helpers.recipes import check_parameters, load_target
+from helpers.runs.folder import new_folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its folder, its record, and the error line if it failed."""
+
+    folder: Path
+    record: RunRecord
+    error: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.record.state == "passed"
+
+
+def notebook_of(target: str) -> Path:
+    """The notebook of a target that has a recipe; raises `UsageError` for any other."""
+    load_target(target)
+    path = NOTEBOOKS / "targets" / f"{target}.ipynb"
+    if not path.exists():
+        raise UsageError(f"{target} has no notebook yet", do="run `cookbook render`")
+    return path
+
+
+def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> Outcome:
+    """Execute the target's notebook with papermill into a new run folder.
+
+    Parameters are checked before anything starts. A failing cell gives an `Outcome` whose record is
+    `failed` with the cell's error; the executed notebook is kept in any case.
+    """
+    path = notebook_of(target)
+    check_parameters(load_target(target), given)
+    folder = Path(given["run_dir"]).resolve() if given.get("run_dir") else new_folder(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    from helpers.runs.notebook_file import save_whole
+
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    # The kernel starts in the notebook's folder: it must find this package also where it is not installed.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    save_whole(folder)
+    error = ""
+    try:
+        papermill.execute_notebook(
+            str(path),
+            str(folder / "notebook.ipynb"),
+            parameters={**given, "run_dir": str(folder)},
+            cwd=str(path.parent),
+            progress_bar=progress,
+            config=Config({"ConnectionFileMixin": {"transport": "ipc"}}),  # unix sockets, not open TCP ports
+        )
+    except PapermillExecutionError as failure:
+        error = error_line(failure)
+    record = _settled(folder, error)
+    return Outcome(folder, record, error)
+
+
+def error_line(failure: Any) -> str:
+    """The message of the cell that failed, on one line: a `CookbookError` speaks for itself."""
+    value = " ".join(str(failure.evalue).split())
+    return (
+        value
+        if failure.ename in ("CookbookError", "UsageError", "ContractBroken", "RecipeError")
+        else f"{failure.ename}: {value}"
+    )
+
+
+def _settled(folder: Path, error: str) -> RunRecord:
+    path = folder / "record.json"
+    if not path.exists():
+        raise CookbookError(
+            "the notebook ended before its run began",
+            why=error or "it wrote no record",
+            do=f"open {folder.name}/notebook.ipynb",
+        )
+    record = RunRecord.read(path)
+    if error:
+        record = RunRecord.model_validate(
+            json.loads(record.model_dump_json(by_alias=True)) | {"state": "failed", "why": error}
+        )
+        record.write(path)
+    return record

@@ -1,0 +1,20 @@
+"""The server's life: launch or attach, readiness, leases, stop."""
+
+from helpers.server.launch import Server, fingerprint, launch, print_phase, stop
+from helpers.server.lease import Lease, leases, reap
+from helpers.server.process import Identity, end_group, free_port, port_free
+
+__all__ = [
+    "Identity",
+    "Lease",
+    "Server",
+    "end_group",
+    "fingerprint",
+    "free_port",
+    "launch",
+    "leases",
+    "port_free",
+    "print_phase",
+    "reap",
+    "stop",
+]

@@ -1,0 +1,282 @@
+"""Launch a server or attach to the one that runs already; stop it and check that nothing is left."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from helpers.errors import CookbookError, UsageError
+from helpers.paths import ROOT, shown
+from helpers.server.lease import Lease, change, leases, locked, path_of, read, reap, with_owner, without_owner
+from helpers.server.process import Identity, end_group, group_members, listens, port_free, port_holder
+from helpers.server.readiness import Progress, wait_until
+
+READY_TIMEOUT = 1800.0  # 120b from a cold disk; vLLM's own CI waits as long
+Report = Callable[[str, float, str], None]
+
+
+def print_phase(phase: str, seconds: float, line: str) -> None:
+    """The report a notebook shows: one line as each phase begins."""
+    print(f"{seconds:6.1f} s  {phase:8}  {line}", flush=True)
+
+
+@dataclass
+class Server:
+    """A server that answers: where it is, what its log says, and how to stop it."""
+
+    lease: Lease
+    log: Path
+    attached: bool
+    startup_s: dict[str, float]
+    owner: Identity
+
+    @property
+    def base_url(self) -> str:
+        return self.lease.base_url
+
+    @property
+    def model(self) -> str:
+        return self.lease.model
+
+    def running(self) -> bool:
+        return self.lease.running()
+
+    def members(self) -> list[int]:
+        """The pids of the server's processes: the API server, its engine, its workers."""
+        return group_members(self.lease.server)
+
+    def shared(self) -> bool:
+        """Whether somebody else uses the server, so that it goes on without this owner."""
+        current = read(self.lease.path)
+        return bool(current and not current.ending and (current.kept or set(current.owners) - {self.owner}))
+
+    def stop(self) -> str:
+        """Let go of the server; it ends when nobody else uses it. Returns the one line to show."""
+        current = change(self.lease, without_owner(self.owner))
+        if current and current.owned():
+            users = (
+                "kept until `cookbook stop`"
+                if current.kept
+                else f"{len(current.owners)} other owner(s) still use it"
+            )
+            return f"released: the server on port {self.lease.port} goes on ({users})"
+        return stop(self.lease)
+
+
+def fingerprint(argv: Sequence[str], env: Mapping[str, str], checkpoint: Path | None) -> str:
+    """What makes two servers the same: command, environment and weights, but not the port."""
+    argv = list(argv)
+    if "--port" in argv:
+        del argv[argv.index("--port") : argv.index("--port") + 2]
+    files = (
+        sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in checkpoint.iterdir())
+        if checkpoint and checkpoint.is_dir()
+        else []
+    )
+    return hashlib.sha256(json.dumps([argv, sorted(env.items()), files]).encode()).hexdigest()[:16]
+
+
+def launch(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    port: int,
+    log: Path,
+    target: str,
+    model: str,
+    checkpoint: Path | None = None,
+    report: Report = print_phase,
+    kept: bool = False,
+    owner_pid: int | None = None,
+    timeout: float = READY_TIMEOUT,
+) -> Server:
+    """Start the server of `argv` (its `--port` is `port`), or attach to the one that was started so before.
+
+    Returns once `/health` answers. `env` is added to this process's environment. The server belongs to
+    `owner_pid` (this process) and ends with it, however that ends, unless `kept`. Raises `CookbookError`
+    with the log's first exception when the server dies, and leaves nothing running then.
+    """
+    owner = Identity.of(owner_pid or os.getpid())
+    log = Path(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    mark = fingerprint(argv, env, checkpoint)
+    with locked("launch"):
+        reap()
+        lease = _attach(mark, port, owner)
+        supervisor = None
+        attached = lease is not None
+        if lease is None:
+            _check_port(port)
+            log.touch()
+            offset = log.stat().st_size  # an older server's lines say nothing about this one
+            lease, supervisor = _start(list(argv), dict(env), port, mark, log, target, model, owner, kept)
+        elif Path(lease.log).resolve() != log.resolve():
+            log.unlink(missing_ok=True)
+            _same_file(Path(lease.log), log)
+    progress = Progress(time.monotonic(), offset=0 if attached else offset)
+    if attached and _healthy(lease):
+        report("attached", 0.0, f"pid {lease.server.pid} on port {lease.port}, started {lease.started}")
+        return Server(lease, log, True, {"total": 0.0}, owner)
+
+    def dead() -> bool:
+        return supervisor.poll() is not None if supervisor else not lease.running()
+
+    state = wait_until(lambda: _healthy(lease), dead, progress, log, report, timeout)
+    seconds = time.monotonic() - progress.began
+    if state == "ready":
+        report("ready", seconds, lease.base_url)
+        return Server(lease, log, attached, progress.durations(seconds), owner)
+    if state == "timeout":
+        stop(lease)
+    raise _start_error(
+        state,
+        list(progress.phases)[-1],
+        log,
+        supervisor.returncode if supervisor and state == "dead" else None,
+        seconds,
+        0 if attached else offset,
+    )
+
+
+def _start_error(
+    state: str, phase: str, log: Path, code: int | None, seconds: float, offset: int
+) -> CookbookError:
+    from helpers.doctor import first_exception
+
+    why = first_exception(log, offset) or (Progress(0.0).read(log), "its log names no exception")[1]
+    what = (
+        f"vLLM was not ready after {seconds:.0f} s (phase {phase})"
+        if state == "timeout"
+        else f"vLLM ended while starting (exit code {code}, phase {phase})"
+    )
+    return CookbookError(what, why=why, do=f"see `cookbook doctor {shown(log)}`")
+
+
+def _check_port(port: int) -> None:
+    if port_free(port):
+        return
+    ours = next((lease for lease in leases() if lease.port == port and lease.running()), None)
+    if ours:
+        raise UsageError(
+            f"port {port} is taken",
+            why=f"the cookbook serves {ours.model} there with another command",
+            do=f"run `cookbook stop --port {port}` or pass another port",
+        )
+    raise UsageError(
+        f"port {port} is taken",
+        why=f"{port_holder(port)} listens on it",
+        do="pass another port (0 picks a free one)",
+    )
+
+
+def _attach(mark: str, port: int, owner: Identity) -> Lease | None:
+    for lease in leases():
+        if lease.fingerprint == mark and lease.running() and not lease.ending:
+            current = change(lease, with_owner(owner))
+            if current and not current.ending:
+                return current
+    return None
+
+
+def _start(
+    argv: list[str],
+    env: dict[str, str],
+    port: int,
+    mark: str,
+    log: Path,
+    target: str,
+    model: str,
+    owner: Identity,
+    kept: bool,
+) -> tuple[Lease, subprocess.Popen]:
+    identity = uuid.uuid4().hex[:12]
+    fields = {
+        "id": identity,
+        "port": port,
+        "fingerprint": mark,
+        "log": str(log.resolve()),
+        "target": target,
+        "model": model,
+        "argv": argv,
+        "kept": kept,
+    }
+    request = {"argv": argv, "cwd": str(ROOT), "log": str(log), "owners": [asdict(owner)], "lease": fields}
+    with open(log, "ab") as errors:
+        offset = errors.tell()
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "helpers.server.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+            cwd=ROOT,
+            env=plain_environment() | env,
+            text=True,
+        )
+    with supervisor.stdin as pipe:
+        json.dump(request, pipe)
+    while supervisor.poll() is None:
+        if lease := read(path_of(identity)):
+            return lease, supervisor
+        time.sleep(0.02)
+    raise _start_error("dead", "imports", log, supervisor.returncode, 0.0, offset)
+
+
+def plain_environment() -> dict[str, str]:
+    """This process's environment without what makes programs colour their logs (Jupyter kernels ask for it)."""
+    forced = ("FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR")
+    return {name: value for name, value in os.environ.items() if name not in forced} | {"NO_COLOR": "1"}
+
+
+def _healthy(lease: Lease) -> bool:
+    """Whether this very server answers `/health` (a plain socket: httpx would cost the first cell half a second)."""
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", lease.port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        well = connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    # somebody else may have taken the port after it was checked, and answer there
+    return well and listens(lease.port, group_members(lease.server))
+
+
+def _same_file(source: Path, target: Path) -> None:
+    """Let a run that attached have the server's log too: the same file, or a link where that cannot be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        target.symlink_to(source.resolve())
+
+
+def stop(lease: Lease) -> str:
+    """End a server, its supervisor and its lease; returns the line to show.
+
+    The supervisor does the ending; where it does not (it was killed or stopped), the recorded group is
+    ended from here. Raises `CookbookError` when a process or the port is left.
+    """
+    began = time.monotonic()
+    end_group(lease.server)
+    deadline = time.monotonic() + 5
+    while lease.supervisor.alive() and read(lease.path) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    end_group(lease.supervisor, term_seconds=2)
+    lease.remove()
+    while not port_free(lease.port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = group_members(lease.server)
+    if left or not port_free(lease.port):
+        what = f"processes {left}" if left else f"port {lease.port} ({port_holder(lease.port)})"
+        raise CookbookError(
+            f"stopping the server left {what}", do="run `cookbook stop` again, or end them by hand"
+        )
+    return f"stopped: port {lease.port} is free and no process is left ({time.monotonic() - began:.1f} s)"

@@ -1,0 +1,76 @@
+"""The process that owns a server: it starts it in a session of its own and ends it when its owners are gone.
+
+Run as `python -m helpers.server.supervisor` with a request as JSON on standard input. The server's
+environment is the supervisor's own, so that a key never lies in a file or in an argument list. It exits
+with the server's code, which is how the launcher learns it.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import FrameType
+
+from helpers.server.lease import Lease, change, ending_if_unowned, read
+from helpers.server.process import Identity, end_group, group_members
+
+POLL_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def _die_with_parent() -> None:
+    """In the child: a supervisor that is killed outright takes the API server with it, which ends its engine."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def supervise(request: dict) -> int:
+    """Start the server, hold its lease, and see it out; returns its exit code as a shell would show it."""
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(request["log"], "ab") as log:
+        server = subprocess.Popen(
+            request["argv"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            cwd=request["cwd"],
+        )
+    leader = Identity.of(server.pid)
+    lease = Lease(
+        supervisor=Identity.of(os.getpid()),
+        server=leader,
+        owners=[Identity(**owner) for owner in request["owners"]],
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        **request["lease"],
+    )
+    try:
+        lease.write()  # on a full disk it fails, and the server must not stay behind
+        while server.poll() is None and not stopping:
+            time.sleep(POLL_SECONDS)
+            lease = read(lease.path) or lease  # owners come and go through the file
+            if not lease.owned():  # an attach may be under way: look again under the lock
+                lease = change(lease, ending_if_unowned) or replace(lease, ending=True)
+                stopping = stopping or lease.ending
+    finally:
+        if group_members(leader):  # the API server alone may be gone: its engine and workers outlive it
+            end_group(leader)
+        code = server.wait()
+        lease.remove()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(supervise(json.load(sys.stdin)))

@@ -1,0 +1,60 @@
+"""Sandboxes for model-written Python, best first: bubblewrap, docker, Pyodide in WebAssembly.
+
+`choose()` probes this host and returns the best rung that works, with the reasons why better ones do not.
+"""
+
+from dataclasses import dataclass, field
+
+from helpers.errors import CookbookError
+from helpers.tools.sandbox.limits import Limits, Outcome
+
+__all__ = ["Chosen", "Limits", "Outcome", "choose", "rungs"]
+
+
+def rungs() -> dict:
+    """Every safe rung by name, best first."""
+    from helpers.tools.sandbox.bubblewrap import Bubblewrap
+    from helpers.tools.sandbox.docker import Docker
+    from helpers.tools.sandbox.wasm import Wasm
+
+    return {rung.name: rung for rung in (Bubblewrap, Docker, Wasm)}
+
+
+@dataclass
+class Chosen:
+    """A rung that works here, and why each better one was passed over."""
+
+    rung: object
+    passed_over: dict[str, str] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """One line for people."""
+        others = "".join(f"; not {name}: {why}" for name, why in self.passed_over.items())
+        return self.rung.describe() + others
+
+
+def choose(wanted: str = "auto") -> Chosen:
+    """The best rung that works here (`auto`), or the one that is asked for.
+
+    `dangerously-unsandboxed` must be asked for by that name. Raises CookbookError where nothing works: there is no
+    silent fall to less than a sandbox.
+    """
+    if wanted == "dangerously-unsandboxed":
+        from helpers.tools.sandbox.dangerous import Unsandboxed
+
+        return Chosen(Unsandboxed())
+    known = rungs()
+    if wanted not in ("auto", *known):
+        raise CookbookError(
+            f"no sandbox is called {wanted!r}",
+            do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed",
+        )
+    passed = {}
+    for name in known if wanted == "auto" else [wanted]:
+        rung = known[name]()
+        passed[name] = rung.why_not()
+        if not passed[name]:
+            del passed[name]
+            return Chosen(rung, passed)
+    why = "; ".join(f"{name}: {reason}" for name, reason in passed.items())
+    raise CookbookError("no sandbox works here", why=why, do="run `python -m helpers.tools.setup`")

@@ -1,0 +1,196 @@
+"""The tool servers' life beside vLLM: started before it, checked, supervised like it, stopped after it."""
+
+import asyncio
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from helpers.errors import CookbookError
+from helpers.paths import CACHE, shown
+from helpers.server import Server, free_port, launch
+from helpers.tools.sandbox import choose
+
+HANDSHAKE_S = 10.0
+READY_S = 120.0
+# Lets a request ask for the built-in tools as {"type": "mcp", "server_label": ...}; vLLM ignores them otherwise.
+MCP_LABELS = {"VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS": "code_interpreter,web_search_preview"}
+
+
+@dataclass
+class ToolServers:
+    """Running tool servers by name, what contains the python tool, and how vLLM is told about them."""
+
+    servers: dict[str, Server]
+    sandbox: str = ""
+    tools: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def argument(self) -> str:
+        """The value of `vllm serve --tool-server`."""
+        return ",".join(f"127.0.0.1:{server.lease.port}" for server in self.servers.values())
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What vLLM's environment needs beside the argument."""
+        return dict(MCP_LABELS)
+
+    def check(self) -> dict[str, list[str]]:
+        """The tools by server; raises CookbookError naming the server that does not answer."""
+        return check(self.argument)
+
+    def stop(self) -> list[str]:
+        """Stop those servers that nobody else uses; one line for each."""
+        return [f"{name}: {server.stop()}" for name, server in self.servers.items()]
+
+    def __enter__(self) -> "ToolServers":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+
+def start(
+    *,
+    python: bool = True,
+    browser: bool = True,
+    sandbox: str = "auto",
+    seconds: float | None = None,
+    output_chars: int | None = None,
+    data: Path | None = None,
+    packages: Path | None = None,
+    backend: str = "auto",
+    corpus: Path | None = None,
+    results: int | None = None,
+    run_dir: Path | None = None,
+    kept: bool = False,
+    report=lambda line: None,
+) -> ToolServers:
+    """Start the tool servers on free ports, or attach to the ones started so before, and shake hands with each.
+
+    They belong to this process and end with it, unless `kept`. `sandbox="dangerously-unsandboxed"` runs
+    model-written code with this account's rights. Raises CookbookError and leaves nothing running where one
+    does not start.
+    """
+    logs = Path(run_dir or CACHE / "tools")
+    found = ToolServers({})
+    options = {"--seconds": seconds, "--output-chars": output_chars, "--data": data, "--packages": packages}
+    plans = {}
+    if python:
+        chosen = choose(sandbox)
+        found.sandbox = chosen.describe()
+        report(f"python: {found.sandbox}")
+        plans["python"] = {"--sandbox": chosen.rung.name, **options}
+    if browser:
+        plans["browser"] = {"--backend": backend, "--corpus": corpus, "--results": results}
+    try:
+        for name, settings in plans.items():
+            found.servers[name] = _launch(name, settings, logs, kept)
+        found.tools = found.check()
+    except BaseException:
+        found.stop()
+        raise
+    for name, tools in found.tools.items():
+        report(f"{name}: 127.0.0.1:{found.servers[name].lease.port}, tools {', '.join(tools)}")
+    return found
+
+
+def _launch(name: str, settings: dict, logs: Path, kept: bool) -> Server:
+    port = free_port()
+    argv = [sys.executable, "-m", f"helpers.tools.{name}_server", "--port", str(port)]
+    for option, value in settings.items():
+        if value is not None:
+            argv += [option, str(value.resolve() if isinstance(value, Path) else value)]
+    log = logs / f"{name}-tool.log"
+    offset = log.stat().st_size if log.exists() else 0
+    try:
+        return launch(
+            argv,
+            {},
+            port=port,
+            log=log,
+            target="tools",
+            model=name,
+            report=lambda *_: None,
+            kept=kept,
+            timeout=READY_S,
+        )
+    except CookbookError as error:
+        said = (
+            log.read_bytes()[offset:].decode("utf-8", "replace").strip().splitlines() if log.exists() else []
+        )
+        reason = next(
+            (line for line in reversed(said) if line.startswith("cookbook: ")),
+            said[-1] if said else error.why,
+        )
+        raise CookbookError(
+            f"the {name} tool server did not start",
+            why=reason.removeprefix("cookbook: "),
+            do=f"see {shown(log)}",
+        ) from error
+
+
+def check(argument: str, seconds: float = HANDSHAKE_S) -> dict[str, list[str]]:
+    """Shake hands with every server of a `--tool-server` value, as vLLM will: its tools by server name.
+
+    Raises CookbookError where one does not answer (vLLM would crash while starting) or has a name that vLLM
+    would load and then ignore.
+    """
+    found = {}
+    for place in argument.split(","):
+        try:
+            name, tools = in_thread(_handshake(place.strip(), seconds))
+        except Exception as error:
+            cause = innermost(error)
+            raise CookbookError(
+                f"the tool server {place} does not answer",
+                why=f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__,
+                do="start it before vLLM, which ends while starting without it (`cookbook tools serve`)",
+            ) from error
+        if name not in ("python", "browser", "container"):
+            raise CookbookError(
+                f"the tool server {place} calls itself {name!r}",
+                why="vLLM runs only servers named python, browser or container",
+                do="rename the server",
+            )
+        found[name] = tools
+    return found
+
+
+async def _handshake(place: str, seconds: float) -> tuple[str, list[str]]:
+    from mcp import ClientSession
+    from mcp.client.sse import sse_client
+
+    async with asyncio.timeout(seconds):
+        async with (
+            sse_client(f"http://{place}/sse", timeout=seconds) as streams,
+            ClientSession(*streams) as session,
+        ):
+            greeting = await session.initialize()
+            listing = await session.list_tools()
+            hidden = {"cleanup_session"}
+            return greeting.server_info.name, [tool.name for tool in listing.tools if tool.name not in hidden]
+
+
+def in_thread(coroutine):
+    """Run a coroutine to its end, also from within a notebook's running loop."""
+    outcome: dict = {}
+
+    def run() -> None:
+        try:
+            outcome["value"] = asyncio.run(coroutine)
+        except BaseException as error:
+            outcome["error"] = error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
+
+
+def innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

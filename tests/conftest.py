@@ -1,0 +1,83 @@
+"""What the tests share: the installed CPU stack, the tiny checkpoint, one vLLM server for the session."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.paths import CACHE, ROOT
+
+os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
+
+
+@pytest.fixture(scope="session")
+def interpreter() -> Path:
+    """The Python of the CPU stack, installed if it is not there."""
+    from helpers.stack import ensure
+
+    return ensure("cpu")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(interpreter: Path) -> Path:
+    """gpt-oss-nano in BF16."""
+    from helpers.runs.weights import build_nano
+
+    return build_nano(interpreter, CACHE / "models")
+
+
+@pytest.fixture(scope="session")
+def server(interpreter: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """One vLLM server with the CPU recipe's own command: notebooks that run beside it attach to it."""
+    from helpers.bench.worker import SHARED, start_shared
+    from helpers.runs.run import Run
+
+    folder = tmp_path_factory.mktemp("session-server")
+    run = Run("cpu", {"run_dir": str(folder), "port": 0})
+    run.install()
+    run.weights()
+    with pytest.MonkeyPatch.context() as patch:
+        # One load client for the session: its import costs 25 CPU-seconds, the notebooks' sweeps share it.
+        patch.setenv(SHARED, str(folder / "load.socket"))
+        load = start_shared(run.interpreter, folder / "load.socket", folder / "load.log", wait=False)
+        try:
+            yield run.launch()
+        finally:
+            load.stdin.close()
+            run.server.stop()
+
+
+@pytest.fixture
+def client(server):
+    """An OpenAI client for the shared server."""
+    from openai import OpenAI
+
+    return OpenAI(base_url=server.base_url + "/v1", api_key="none", timeout=120, max_retries=0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_leases(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing that the tests start may be left when they end: the reaper's word at the very end."""
+    yield
+    from helpers.server import leases
+
+    left = [lease for lease in leases() if any(owner.pid == os.getpid() for owner in lease.owners)]
+    assert not left, f"servers left by the tests: {left}"
+
+
+def cookbook(*words: str, env: dict[str, str] | None = None, timeout: float = 60):
+    """Run the command line as a user does; returns the finished process."""
+    import subprocess
+
+    return subprocess.run(
+        [sys.executable, "-m", "helpers.cli", *words], capture_output=True, text=True, cwd=ROOT,
+        env=os.environ | (env or {}), timeout=timeout,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def cli():
+    """`cli("run", "cpu")`: the finished process of the command line."""
+    return cookbook

@@ -1,0 +1,211 @@
+"""Drills on installing: killed at any moment, no network, broken wheels, a full disk; the next run goes on and is whole."""
+
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from damage import Place, complaint, processes_of, wait
+from wheelhouse import Tiny
+
+drill = pytest.mark.drill
+SEED = 20261122  # the ten moments are random, and the same in every run
+MOMENTS = [random.Random(SEED + at).uniform(at / 10, (at + 1) / 10) for at in range(10)]
+
+
+@pytest.fixture
+def tiny(place: Place) -> Tiny:
+    return Tiny(place.folder)
+
+
+@pytest.fixture(scope="module")
+def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """What a whole installation of the tiny stack takes here."""
+    tiny = Tiny(tmp_path_factory.mktemp("measured"))
+    began = time.monotonic()
+    assert tiny.run().returncode == 0
+    return time.monotonic() - began
+
+
+@drill("SIGKILL to the installer at a random moment (uv not killed by us)")
+@pytest.mark.parametrize(
+    "moment", [pytest.param(m, marks=[] if at in (4, 8) else pytest.mark.slow) for at, m in enumerate(MOMENTS)],
+    ids=[f"moment {at} of 10" for at in range(1, 11)],
+)  # fmt: skip
+def test_install_killed(place: Place, tiny: Tiny, seconds: float, moment: float) -> None:
+    """no uv goes on, no stamp on a half, the next run installs every file"""
+    process = tiny.start()
+    time.sleep(moment * seconds)
+    process.kill()
+    process.communicate()
+    assert wait(lambda: not processes_of(place.token), 5), processes_of(place.token)
+    assert not tiny.stamp.exists() or not tiny.faults(), "a stamp on half a stack"
+    assert tiny.whole()
+
+
+@drill("SIGKILL to the whole process group in the middle of copying")
+@pytest.mark.slow
+def test_install_group_killed_while_copying(place: Place, tiny: Tiny) -> None:
+    """files half copied are not taken for installed packages: the next run has every one of them"""
+    process = tiny.start()
+    assert wait(lambda: next(tiny.stacks.glob("tiny/lib/python3*/site-packages/drill*"), None), 30)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not tiny.stamp.exists() or not tiny.faults()
+    assert tiny.whole()
+
+
+@drill("a package left half copied with its metadata whole, as an interrupted installation may")
+@pytest.mark.slow
+def test_half_a_package_is_not_taken_for_whole(place: Place, tiny: Tiny) -> None:
+    """the next run brings back what is missing"""
+    process = tiny.start()
+    assert wait(lambda: next(tiny.stacks.glob("tiny/lib/python3*/site-packages/drill*"), None), 30)
+    os.killpg(process.pid, signal.SIGSTOP)
+    for path in tiny.stacks.glob("tiny/lib/python3*/site-packages/drill*/part1*.py"):
+        path.write_bytes(path.read_bytes()[:7])
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    if not tiny.stamp.exists():  # the kill came before the end, as it should
+        assert tiny.whole()
+
+
+@drill("Ctrl-C during an installation")
+@pytest.mark.slow
+def test_install_interrupted(place: Place, tiny: Tiny) -> None:
+    """installer and uv end, the next run is whole"""
+    process = tiny.start()
+    assert wait(lambda: (tiny.stacks / "tiny").exists(), 30)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate()
+    assert process.returncode != 0 and not processes_of(place.token)
+    assert tiny.whole()
+
+
+@drill("two installations of one stack at the same moment")
+@pytest.mark.slow
+def test_two_installs_at_once(place: Place, tiny: Tiny) -> None:
+    """both succeed, one installs and the other waits for it"""
+    first, second = tiny.start(), tiny.start()
+    outs = [process.communicate(timeout=120) for process in (first, second)]
+    assert first.returncode == second.returncode == 0, outs
+    assert sum("ready in" in out for out, _ in outs) == 1
+    assert not tiny.faults()
+
+
+@drill("no network: the index cannot be reached")
+def test_no_network(place: Place, tiny: Tiny, said) -> None:
+    """one line with uv's cause, exit code 1, no stamp; with the network back the next run is whole"""
+    index = {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple"}
+    said(complaint(tiny.run(**index)))
+    assert not tiny.stamp.exists() and tiny.whole()
+
+
+@drill("an index that accepts and never answers; one that closes in the middle of its answer")
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hangs", "closes"])
+def test_index_fails(place: Place, tiny: Tiny, kind: str, said) -> None:
+    """given up within uv's timeout with one line, no stamp, the next run is whole"""
+    with socket.create_server(("127.0.0.1", 0)) as index:
+
+        def serve() -> None:
+            held = []
+            while True:
+                try:
+                    connection, _ = index.accept()
+                except OSError:
+                    return
+                held.append(connection)
+                if kind == "closes":
+                    connection.recv(4096)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n<html>")
+                    connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
+        done = tiny.run(UV_DEFAULT_INDEX=address)
+        said(complaint(done))
+    assert not tiny.stamp.exists() and tiny.whole()
+
+
+@drill("a wheel cut off in the middle")
+@pytest.mark.slow
+def test_wheel_cut_off(place: Place, tiny: Tiny, said) -> None:
+    """refused with its name, no stamp; with the whole wheel the next run is whole"""
+    path = next(tiny.wheels.glob("drilltwo/*.whl"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "drilltwo" in said(complaint(tiny.run()))
+    assert not tiny.stamp.exists()
+    path.write_bytes(whole)
+    assert tiny.whole()
+
+
+@drill("too little disk for the stack")
+def test_install_without_room(place: Place, tiny: Tiny, said) -> None:
+    """refused before anything is written, with what is free and what is needed"""
+    done = tiny.run(disk_gib=1e6)
+    assert "are free and it needs 1000000" in said(complaint(done))
+    assert not (tiny.stacks / "tiny").exists() and tiny.whole()
+
+
+@drill("the disk fills up in the middle of an installation (a tmpfs of 400 KiB)")
+def test_disk_full_while_installing(place: Place, small_disk, said) -> None:
+    """one line that says so, exit code 1, no stamp; with room the next run is whole"""
+    disk = small_disk(400)
+    tiny = Tiny(place.folder, stacks=disk.folder / "stacks")
+    assert "No space left on device" in said(complaint(tiny.run()))
+    assert not tiny.stamp.exists()
+    disk.remount("size=64m")
+    assert tiny.whole()
+
+
+@drill("the disk is full before the first byte of an installation")
+@pytest.mark.slow
+def test_disk_full_before_installing(place: Place, small_disk, said) -> None:
+    """one line, exit code 1; with room the next run is whole"""
+    disk = small_disk(64)
+    tiny = Tiny(place.folder, stacks=disk.folder / "stacks")
+    ballast = disk.fill()
+    assert "No space left on device" in said(complaint(tiny.run()))
+    ballast.unlink()
+    disk.remount("size=64m")
+    assert tiny.whole()
+
+
+@drill("an installed stack loses its Python, or its stamp is cut off")
+@pytest.mark.parametrize("lost", ["python", "stamp"])
+@pytest.mark.slow
+def test_stack_damaged_later(place: Place, tiny: Tiny, lost: str) -> None:
+    """not taken for ready, the next run mends it"""
+    assert tiny.whole()
+    if lost == "python":
+        (tiny.stacks / "tiny" / "bin" / "python").unlink()
+    else:
+        tiny.stamp.write_text(tiny.stamp.read_text()[:20])
+    assert "ready in" in tiny.run().stdout
+    assert tiny.whole()
+
+
+@drill("the lock changes after the installation")
+@pytest.mark.slow
+def test_lock_changed(place: Place, tiny: Tiny) -> None:
+    """the old stack is not taken for the new one"""
+    assert tiny.whole() and "installing" not in tiny.run().stdout
+    (tiny.locks / "tiny.txt").write_text("# newer\n" + (tiny.locks / "tiny.txt").read_text())
+    assert "ready in" in tiny.run().stdout
+
+
+@drill("the stacks folder is a file")
+@pytest.mark.slow
+def test_stacks_folder_is_a_file(place: Place, tiny: Tiny, tmp_path: Path, said) -> None:
+    """one line, exit code 1, the file is left alone"""
+    tiny.stacks.write_text("mine")
+    said(complaint(tiny.run()))
+    assert tiny.stacks.read_text() == "mine"
+    tiny.stacks.unlink()
+    assert tiny.whole()

@@ -1,0 +1,40 @@
+"""A process with `/health` and two children, for tests of the server's life: what is watched, not what answers.
+
+Arguments: `--port N`, then any of: `stubborn` (children ignore SIGTERM), `slow` (healthy after 2 s),
+`crash` (a traceback and exit code 3 before it is healthy).
+"""
+
+import http.server
+import signal
+import subprocess
+import sys
+import time
+
+CHILD = "import signal, time\nif {stubborn}: signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
+
+
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    print("INFO non-default args: a test server", flush=True)
+    if "crash" in words:
+        raise ValueError("the weights are made of chalk")
+    for _ in range(2):
+        subprocess.Popen([sys.executable, "-c", CHILD.format(stubborn="stubborn" in words)])
+    if "slow" in words:
+        time.sleep(2)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", int(words[words.index("--port") + 1])), Health)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

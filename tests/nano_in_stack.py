@@ -1,0 +1,155 @@
+"""Checks of gpt-oss-nano that need the stack's Python; `test_nano.py` runs them. Usage: nano_in_stack.py CHECK [ARGS]"""
+
+import json
+import os
+import random
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+def twin() -> dict:
+    """The largest difference between the twin's and transformers' logits, on random weights, packed and not."""
+    import torch
+    from transformers import GptOssConfig, GptOssForCausalLM
+
+    from helpers.instack.nano.twin import Twin, allowed_pairs, dense_attention
+    from helpers.instack.nano.weights import checkpoint, random_compact
+    from helpers.nano.geometry import Geometry
+
+    geometry, tokens = Geometry(), 200
+    compact = random_compact(geometry, 3, tokens)
+    generator = torch.Generator().manual_seed(1)
+    for name in compact:  # zero biases and sinks would hide a missing one
+        if name.endswith(("bias", "sinks")):
+            compact[name] = (torch.randn(compact[name].shape, generator=generator) * 0.5).bfloat16()
+    config = geometry.config("bf16") | {"vocab_size": tokens + 1, "pad_token_id": None, "eos_token_id": None}
+    config = GptOssConfig(**config)
+    config._attn_implementation = "eager"
+    reference = GptOssForCausalLM(config).float().eval()
+    full = checkpoint(geometry, compact, "bf16")
+    full |= {"model.embed_tokens.weight": compact["embed"], "lm_head.weight": compact["unembed"]}
+    reference.load_state_dict({name: tensor.float() for name, tensor in full.items()})
+    twin = Twin(geometry, tokens)
+    twin.load_compact(compact)
+    ids = torch.randint(0, tokens, (2, 300), generator=generator)  # longer than the sliding window
+
+    def run(tokens, documents, positions):
+        window = geometry.sliding_window
+        masks = [allowed_pairs(documents, window), allowed_pairs(documents, None)]
+        logits = twin.logits(twin(tokens, positions, masks, dense_attention)[0])
+        logits[..., -1] -= twin.unused_log  # the class stands for many tokens; transformers has one row
+        return logits
+
+    with torch.no_grad():
+        wanted = reference(ids).logits
+        alone = run(ids, torch.zeros_like(ids), torch.arange(300).expand(2, -1))
+        lengths = (120, 180)
+        packed = run(
+            torch.cat([ids[:1, :120], ids[1:, :180]], 1),
+            torch.cat([torch.full((1, length), number) for number, length in enumerate(lengths)], 1),
+            torch.cat([torch.arange(length) for length in lengths])[None],
+        )
+        both = torch.cat([wanted[0, :120], wanted[1, :180]])
+    return {
+        "alone": float((alone - wanted).abs().max()),
+        "packed": float((packed[0] - both).abs().max()),
+        "spread": float(wanted.std()),
+    }
+
+
+def forms(bf16: str, mxfp4: str) -> dict:
+    """Tensors of the two forms that differ, the experts after dequantisation."""
+    import torch
+    from safetensors import safe_open
+
+    from helpers.instack.nano.weights import dequantise, unpack
+
+    differing, experts = [], 0
+    with safe_open(f"{bf16}/model.safetensors", "pt") as one, safe_open(f"{mxfp4}/model.safetensors", "pt") as two:
+        for name in one.keys():  # noqa: SIM118
+            tensor = one.get_tensor(name)
+            if name.endswith(("gate_up_proj", "down_proj")):
+                experts += 1
+                other = dequantise(unpack(two.get_tensor(f"{name}_blocks")), two.get_tensor(f"{name}_scales"))
+                same = torch.equal(tensor.float(), other.transpose(1, 2))
+            else:
+                same = torch.equal(tensor, two.get_tensor(name))
+            if not same:
+                differing.append(name)
+    return {"differing": differing, "experts": experts}
+
+
+def tokenizer(folder: str) -> dict:
+    """Strings that the rebuilt tokenizer and openai_harmony encode differently."""
+    from tokenizers import Tokenizer
+
+    from helpers.instack.nano.rendering import ENCODING
+
+    ours = Tokenizer.from_file(f"{folder}/tokenizer.json")
+    draw = random.Random(0)
+    pieces = ["a", "B", "z", " ", "  ", "\n", "1", "23", "é", "中", ".", "'s", '"', "{", "Q", "th", "ing", "ß", "\t", "123456"]
+    texts = ["".join(draw.choices(pieces, k=draw.randint(1, 30))) for _ in range(2000)]
+    texts += ["naïve façade — 中文 テスト\n\n  x=1;\tprint('hi')", "Don't WE'll 1234567 HelloWorld", '{"city": "São Paulo"}']
+    wrong = [text for text in texts if ours.encode(text, add_special_tokens=False).ids != ENCODING.encode(text)]
+    special = ours.token_to_id("<|channel|>"), ours.token_to_id("<|call|>")
+    return {"wrong": wrong[:5], "texts": len(texts), "special": special}
+
+
+def prompts(count: str) -> dict:
+    """Samples whose prompt differs from what vLLM's own functions build from the two APIs' requests."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.parser.harmony_utils import (
+        build_harmony_preamble,
+        extract_instructions_from_messages,
+        parse_chat_inputs_to_harmony_messages,
+        render_for_completion,
+    )
+    from vllm.entrypoints.openai.responses.harmony import response_input_to_harmony
+    from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+
+    from helpers.instack.nano.rendering import ENCODING, _namespace, prompt_messages, render_messages
+    from helpers.nano.generator import training_samples
+    from helpers.nano.requests import chat_body, responses_body
+    from helpers.nano.sample import CUTOFF, IDENTITY
+
+    compared, wrong = {"chat": 0, "responses": 0}, []
+    for sample in training_samples(5, int(count)):
+        sample.cutoff, sample.identity = CUTOFF, IDENTITY  # what no request can set
+        os.environ["VLLM_SYSTEM_START_DATE"] = sample.date
+        ours = render_messages(prompt_messages(sample))
+        if any("builtin" in entry for entry in sample.history):
+            continue  # such a history exists only inside one Responses request
+        built = {}
+        if not sample.namespaces:
+            request = ChatCompletionRequest(**chat_body(sample, "m"))
+            instructions, rest = extract_instructions_from_messages(list(request.messages))
+            messages = build_harmony_preamble(
+                instructions=instructions, tools=request.tools, reasoning_effort=request.reasoning_effort
+            )
+            built["chat"] = messages + parse_chat_inputs_to_harmony_messages(rest)
+        request = ResponsesRequest(**responses_body(sample, "m"))
+        functions = [tool for tool in request.tools or [] if tool.type == "function"]
+        messages = build_harmony_preamble(
+            instructions=request.instructions,
+            tools=request.tools if functions else None,
+            reasoning_effort=request.reasoning.effort,
+            **{f"{section['name']}_description": _namespace(section) for section in sample.namespaces},
+        )
+        calls = []
+        for item in request.input:
+            message = response_input_to_harmony(item, calls)
+            messages += [message] if message is not None else []
+            calls += [item] if type(item).__name__ == "ResponseFunctionToolCall" else []
+        built["responses"] = messages
+        for endpoint, messages in built.items():
+            compared[endpoint] += 1
+            theirs = render_for_completion(messages)
+            if theirs != ours:
+                wrong.append([endpoint, ENCODING.decode(theirs), ENCODING.decode(ours)])
+    return {"compared": compared, "wrong": wrong[:2]}
+
+
+if __name__ == "__main__":
+    print(json.dumps({check.__name__: check for check in (twin, forms, tokenizer, prompts)}[sys.argv[1]](*sys.argv[2:])))

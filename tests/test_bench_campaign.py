@@ -1,0 +1,93 @@
+"""The H200 campaign's plan, its way through steps that fail or come too late, and the way into the records."""
+
+import json
+import sys
+import tarfile
+
+import pytest
+from test_bench_record import point, record
+
+from benchmarks.h200 import campaign as driver
+from benchmarks.h200.campaign import Campaign, pack, run_campaign
+from benchmarks.h200.import_results import take
+from benchmarks.h200.plan import PLANS, Job, Routing
+from helpers.bench import RunRecord
+from helpers.bench.records import curves, load_records
+
+
+def jobs(name: str) -> list[Job]:
+    return [s for lanes in PLANS[name]() for lane in lanes for s in lane if isinstance(s, Job)]
+
+
+@pytest.mark.parametrize("name", ["two", "one"])
+def test_the_plan_holds_what_the_pages_need(name):
+    by_name = {job.name: job for job in jobs(name)}
+    for wanted in ("20b-tp1", "120b-tp1"):
+        loads = by_name[wanted].loads
+        assert [x.concurrency for x in loads if x.input_tokens == 1024] == [1, 4, 16, 64, 128, 256, 512]
+        assert [x.concurrency for x in loads if x.input_tokens == 8192] == [1, 16, 64]
+        assert all(x.prompts >= (2 if x.concurrency == 512 else 3) * x.concurrency for x in loads)
+        assert "--no-enable-prefix-caching" in by_name[wanted].arguments
+    for lanes in PLANS[name]():  # lanes that run side by side never share a GPU
+        used = [{gpu for step in lane for gpu in step.gpus} for lane in lanes]
+        assert sum(map(len, used)) == len(set().union(*used))
+
+
+def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
+    def job(self, step, folder):
+        if step.name == "bad":
+            raise RuntimeError("it broke")
+        folder.mkdir()
+        (folder / "record.json").write_text('{"state": "passed"}')
+
+    monkeypatch.setattr(Campaign, "job", job)
+    steps = [Job(name, "gpt-oss-nano", (), []) for name in ("bad", "good")]
+    late = Job("late", "gpt-oss-nano", (), [], latest_s=-1)
+    run_campaign(Campaign(tmp_path / "out", sys.executable, "h200"), [[steps, [late]], [[steps[1]]]])
+    log = (tmp_path / "out" / "events.log").read_text()
+    assert "bad            FAILED: it broke" in log and "late           skipped" in log
+    assert log.count("good           begins") == 1 and "good           done before" in log
+    assert "RuntimeError: it broke" in (tmp_path / "out" / "errors.log").read_text()
+    assert log.splitlines()[-1].endswith("ended")
+
+
+def test_a_server_command_is_the_recipes_with_the_named_additions(tmp_path):
+    made = Campaign(tmp_path, sys.executable, "h200")
+    by_name = {job.name: made.command(job, "W", 8000) for job in jobs("two")}
+    argv, env = by_name["120b-tp2"]
+    assert argv[:3] == ["vllm", "serve", "W"] and argv[argv.index("--tensor-parallel-size") + 1] == "2"
+    assert env["CUDA_VISIBLE_DEVICES"] == "0,1" and "--stream-interval" in argv
+    assert by_name["20b-async-off"][0] == [*by_name["20b-tp1"][0], "--no-async-scheduling"]
+    assert by_name["20b-dummy"][0][-2:] == ["--load-format", "dummy"]
+    assert "--stream-interval" not in by_name["20b-bare"][0]
+
+
+def test_results_become_records_and_curves(tmp_path):
+    out, records = tmp_path / "campaign", tmp_path / "records"
+    raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic", "commit": "unknown"}
+    raw["parameters"] = {"tensor_parallel_size": 2, "variant": ""}
+    off = raw | {"parameters": {"tensor_parallel_size": 2, "variant": "async scheduling off"}}
+    for name, content in (("a", raw), ("b", off), ("d", {"weights": "dummy", "throughput": [point()]})):
+        (out / name).mkdir(parents=True)
+        (out / name / "record.json").write_text(json.dumps(content))
+    (out / "20b-routing").mkdir()
+    (out / "20b-routing" / "routing-dummy.json").write_text("{}")
+    pack(out, tmp_path / "x.tgz")
+    with tarfile.open(tmp_path / "x.tgz") as tar:
+        assert "campaign/a/record.json" in tar.getnames()
+    take(out, records, "f" * 40)
+    found = load_records("h200", records)
+    assert len(found) == 2 and {r.commit for r in found} == {"f" * 40}
+    assert (records / "evidence" / "d.json").exists() and (
+        records / "evidence" / "20b-routing-dummy.json"
+    ).exists()
+    assert list(curves(found, "gpt-oss-20b", 64, 101)) == ["TP2"]
+    assert list(curves(found, "gpt-oss-20b", 64, 101, variants=True)) == ["TP2", "TP2 async scheduling off"]
+    assert isinstance(found[0], RunRecord)
+
+
+def test_routing_steps_are_part_of_the_campaign(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(driver.Campaign, "routing", lambda self, step, folder: seen.append(step.name))
+    run_campaign(Campaign(tmp_path, sys.executable, "h200"), [[[Routing("r", "gpt-oss-20b", (0,))]]])
+    assert seen == ["r"]

@@ -1,0 +1,170 @@
+"""The forms of one command: equal among themselves, and valid by the schemas of the tools that read them."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.command import serve_command
+from helpers.command.forms import FORMS, container_command, render
+from helpers.errors import UsageError
+from helpers.recipes import check_parameters, load_model, load_target, target_names
+
+CASES = [
+    *((name, {}) for name in target_names()),
+    ("h200", {"model": "gpt-oss-120b", "tensor_parallel_size": 2}),
+    ("h200", {"replicas": 2, "tensor_parallel_size": 2}),
+    ("mi300x", {"replicas": 2}),
+    ("arc_pro_b60", {"tensor_parallel_size": 2}),
+    ("b200", {"activations": "mxfp8"}),
+]
+
+
+def made(name: str, given: dict, form: str, weights: str = "", port: int = 8000):
+    target = load_target(name)
+    parameters = check_parameters(target, given)
+    model = load_model(parameters.model)
+    command = serve_command(target, model, parameters, weights or model.hub_id or "/models/nano", port)
+    return target, parameters, command, render(form, target, model, parameters, command)
+
+
+@pytest.mark.parametrize(("name", "given"), CASES)
+def test_shell_says_what_the_launch_runs(name: str, given: dict):
+    _, parameters, command, text = made(name, given, "shell")
+    words = shlex.split(text.replace("\\\n", " "), comments=True)
+    assert words.count("serve") == parameters.replicas
+    if parameters.replicas == 1:
+        start = words.index("vllm")
+        assert words[start:] == command.argv
+        exported = [word for word in words[:start] if word != "export"]
+        assert dict(word.split("=", 1) for word in exported) == command.env
+    else:
+        assert [words[at + 1] for at, word in enumerate(words) if word == "--port"] == ["8000", "8001"]
+
+
+@pytest.mark.parametrize(("name", "given"), CASES)
+def test_docker_stays_on_loopback_and_sees_its_devices(name: str, given: dict):
+    target, parameters, command, text = made(name, given, "docker")
+    runs = text.split("docker run")[1:]
+    assert len(runs) == parameters.replicas
+    for replica, run in enumerate(runs):
+        words = shlex.split(run.replace("\\\n", " "), comments=True)
+        image = words.index(target.stack.image)
+        options, inside = words[:image], words[image + 1 :]
+        assert f"127.0.0.1:{8000 + replica}:{8000 + replica}" in options and "--ipc=host" in options
+        assert inside[inside.index("--host") + 1] == "0.0.0.0" and inside[0] == "serve"
+        expected = container_command(command).argv[1:]
+        expected[expected.index("--port") + 1] = str(8000 + replica)
+        assert inside == expected
+        assert options[-2:] == ["--entrypoint", "vllm"]
+        assert any(word.endswith(":/cache/huggingface") for word in options)
+        given_env = {options[at + 1] for at, word in enumerate(options) if word == "--env"}
+        assert {"HF_TOKEN", "VLLM_API_KEY"} <= given_env  # by name: no secret is written down
+        assert {f"{key}={value}" for key, value in command.env.items()} <= given_env
+        vendor, size = target.match.vendor, parameters.tensor_parallel_size
+        chosen = ",".join(str(replica * size + one) for one in range(size))
+        if vendor == "nvidia":
+            assert options[options.index("--gpus") + 1] == f'"device={chosen}"'
+        elif vendor == "amd":
+            assert {"/dev/kfd", "/dev/dri"} <= set(options) and f"HIP_VISIBLE_DEVICES={chosen}" in given_env
+        elif vendor == "intel":
+            assert "/dev/dri" in options and f"ZE_AFFINITY_MASK={chosen}" in given_env
+
+
+def test_compose_files_are_valid(tmp_path: Path):
+    files = []
+    for number, (name, given) in enumerate(CASES):
+        _, parameters, command, text = made(name, given, "compose")
+        path = tmp_path / f"{number}-{name}.yaml"
+        path.write_text(text)
+        files.append(path)
+        content = yaml.safe_load(text)
+        assert len(content["services"]) == parameters.replicas
+        for replica, service in enumerate(content["services"].values()):
+            assert service["ports"] == [f"127.0.0.1:{8000 + replica}:{8000 + replica}"]
+            assert [word.replace("$$", "$") for word in service["command"]][:2] == container_command(
+                command
+            ).argv[1:3]
+            assert service["environment"]["VLLM_API_KEY"] is None
+    assert validate_compose(files).returncode == 0, validate_compose(files).stdout
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(files[0].read_text().replace("ipc: host", "ipcc: host"))
+    assert validate_compose([broken]).returncode != 0
+
+
+def validate_compose(files: list[Path]) -> subprocess.CompletedProcess:
+    """The compose specification's own schema, as check-jsonschema carries it."""
+    argv = [str(Path(sys.executable).parent / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
+    return subprocess.run([*argv, *map(str, files)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(("name", "given"), CASES)
+def test_kubernetes_manifests_are_valid(name: str, given: dict):
+    import kubernetes_validate
+
+    target, parameters, command, text = made(name, given, "k8s")
+    documents = list(yaml.safe_load_all(text))
+    assert [document["kind"] for document in documents] == ["PersistentVolumeClaim", "Deployment", "Service"]
+    for document in documents:
+        kubernetes_validate.validate(document, "1.37", strict=True)
+    deployment, service = documents[1:]
+    pod = deployment["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert deployment["spec"]["replicas"] == parameters.replicas
+    assert container["args"] == container_command(command).argv[1:]
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
+    assert not pod["enableServiceLinks"]
+    resource = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
+    if target.match.vendor in resource:
+        assert container["resources"]["limits"] == {
+            resource[target.match.vendor]: parameters.tensor_parallel_size
+        }
+    assert "&id" not in text
+
+
+def test_a_broken_manifest_is_refused():
+    import kubernetes_validate
+
+    *_, text = made("h200", {}, "k8s")
+    deployment = list(yaml.safe_load_all(text))[1]
+    deployment["spec"]["template"]["spec"]["containers"][0]["imagePullPolicies"] = "Always"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, "1.37", strict=True)
+
+
+def test_a_checkpoint_folder_is_mounted_read_only(tmp_path: Path):
+    folder = str(tmp_path)
+    *_, docker = made("h200", {"weights": folder}, "docker", folder)
+    assert f"{folder}:/weights:ro" in docker and "serve /weights" in docker
+    *_, compose = made("h200", {"weights": folder}, "compose", folder)
+    service = next(iter(yaml.safe_load(compose)["services"].values()))
+    assert f"{folder}:/weights:ro" in service["volumes"] and service["command"][1] == "/weights"
+    *_, k8s = made("h200", {"weights": folder}, "k8s", folder)
+    assert {"name": "weights", "mountPath": "/weights", "readOnly": True} in list(yaml.safe_load_all(k8s))[1][
+        "spec"
+    ]["template"]["spec"]["containers"][0]["volumeMounts"]
+
+
+def test_port_zero_cannot_be_written_down():
+    for form in FORMS:
+        with pytest.raises(UsageError, match="port 0"):
+            made("h200", {"port": 0}, form, port=0)
+
+
+def test_the_command_line_renders_every_form(tmp_path: Path):
+    cookbook = str(Path(sys.executable).parent / "cookbook")
+    base = [cookbook, "command", "h200", "--model", "gpt-oss-120b", "--tensor-parallel-size", "2"]
+    for form in FORMS:
+        done = subprocess.run([*base, "--format", form], capture_output=True, text=True)
+        assert (
+            done.returncode == 0
+            and done.stdout == made("h200", {"model": "gpt-oss-120b", "tensor_parallel_size": 2}, form)[-1]
+        )
+    bad = subprocess.run([*base, "--format", "helm"], capture_output=True, text=True)
+    assert bad.returncode == 2 and "choose one of shell, docker, compose, k8s, config" in bad.stderr
+    assert len(bad.stderr.strip().splitlines()) == 1
+    reasons = subprocess.run([*base, "--reasons"], capture_output=True, text=True)
+    assert "# fail-on-environ-validation: " in reasons.stdout

@@ -1,0 +1,277 @@
+"""The doctor's bars: every signature in its own log and no other, the first cause of logs never seen, any size."""
+
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers.cli import application
+from helpers.doctor import diagnose, first_exception
+from helpers.doctor.scan import ANCHORS, any_of
+from helpers.doctor.signatures import load
+from helpers.errors import CookbookError, UsageError
+
+FIXTURES = Path(__file__).parent / "fixtures" / "doctor"
+IDS = [signature.id for signature in load()]
+NOT_FATAL = {"F6", "F19", "F25", "F33", "F34", "F35", "F40", "S2"}  # their fixture ends nothing
+
+
+def test_every_failure_of_the_list_is_known():
+    assert {f"F{n}" for n in range(1, 42)} <= set(IDS)
+    assert len(IDS) == len(set(IDS))
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_signature_in_its_own_log_and_in_no_other(name):
+    log = FIXTURES / f"{name}.log"
+    found = diagnose(log)
+    assert found.ids == [name]
+    assert found.fatal is (name not in NOT_FATAL)
+    if found.cause:
+        assert found.exception.splitlines()[0] in log.read_text()
+        assert "Engine core initialization failed" not in found.exception or name == "F23"
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_report_says_why_and_what_to_do(name):
+    found = diagnose(FIXTURES / f"{name}.log")
+    finding = found.findings[0]
+    assert finding.signature.cause in found.text() and finding.signature.fix in found.text()
+    assert finding.signature.source[0] in found.text()
+    change = finding.signature.change
+    if change and not change.run:
+        assert finding.remedy.diff, "a change of the command must show as a diff"
+        assert all(line[0] in "+- " for line in finding.remedy.diff.splitlines())
+
+
+# What each recorded launch of vLLM 0.32.0 really said first, and the signature that explains it ("" for none).
+REAL = {
+    "badflag": ("vllm: error: unrecognized arguments: --bogus-flag 3", ""),
+    "fullgraph": ("vllm serve: error: argument --compilation-config/-cc: 1 validation error", "S1"),
+    "nomodel": ("huggingface_hub.errors.HFValidationError: Repo id must be in the form", ""),
+    "badjson": ("json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes", "S12"),
+    "badarch": ("pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig", ""),
+    "envfail": ("ValueError: Unknown vLLM environment variable detected: VLLM_USE_TRTLLM_ATTENTION", "S2"),
+    "maxlen": ("pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig", "S13"),
+    "notok": ("ValueError: Couldn't instantiate the backend tokenizer from one of:", "S11"),
+    "tp3": ("pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig", "F28"),
+    "noweights": ("RuntimeError: Cannot find any model weights with `models/noweights`", "S10"),
+    "trunc": ("safetensors._safetensors_rust.SafetensorError: Error while deserializing header", "S9"),
+    "shape": ("RuntimeError: start (0) + length (512) exceeds dimension size (256).", "S14"),
+    "moeback": (
+        "ValueError: Unquantized MoE backend FlashInfer TRTLLM does not support the deployment",
+        "F13",
+    ),
+    "hdr": ("safetensors._safetensors_rust.SafetensorError: Error while deserializing header", "S9"),
+    "port": ("OSError: [Errno 98] Address already in use", "F24"),
+    "jsonflag": ("vllm serve: error: argument --compilation-config/-cc: 1 validation error", ""),
+    "parser": ("KeyError: 'invalid tool call parser: nosuch", ""),
+    "mxfp4": ("NotImplementedError: No MXFP4 MoE backend supports the deployment configuration.", "F13"),
+    "toolserver": ("httpcore2.ConnectError: All connection attempts failed", "F40"),
+    "killserve": ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", "F23"),
+    "killed": ("RuntimeError: Engine core initialization failed. See root cause above.", "S8"),
+}
+
+
+@pytest.mark.parametrize("log", sorted((FIXTURES / "real").glob("*.log")), ids=lambda path: path.stem)
+def test_real_logs(log):
+    found = diagnose(log)
+    if log.stem not in REAL:
+        assert log.stem in ("stopped", "served", "tiktoken"), f"say in REAL what {log.name} must answer"
+        assert found.exit_code == 0 and found.exception is None
+        return
+    line, signature = REAL[log.stem]
+    assert found.exception.startswith(line)
+    assert found.exception.splitlines()[0] in log.read_text()
+    assert (found.cause.signature.id if found.cause else "") == signature
+    assert found.exit_code == 1
+    assert line[:40] in log.read_bytes().decode().split("\n")[found.line - 1]
+
+
+def test_unknown_failure_gives_an_issue_without_secrets(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "canary-value-123456")
+    log = tmp_path / "server.log"
+    log.write_text(
+        "(APIServer pid=7) INFO 11-22 14:00:00 [utils.py:233] vLLM API server version 0.32.0\n"
+        "(APIServer pid=7) INFO 11-22 14:00:00 [utils.py:299] non-default args: {'model_tag': 'm', "
+        "'api_key': ['sk-canary-abcdefgh'], 'port': 8001}\n"
+        "(APIServer pid=7) Traceback (most recent call last):\n"
+        '(APIServer pid=7)   File "x.py", line 1, in f\n'
+        "(APIServer pid=7)     raise Odd()\n"
+        "(APIServer pid=7) odd.Oddity: Authorization: Bearer canary-bearer-77 and canary-value-123456\n"
+    )
+    found = diagnose(log)
+    assert found.cause is None and found.fatal
+    for text in (found.issue, found.text(), json.dumps(found.to_dict()), found._repr_html_()):
+        assert "canary" not in text
+        assert "odd.Oddity" in text and "0.32.0" in text and "8001" in text
+
+
+def test_first_exception_of_the_last_server_in_a_log(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_text((FIXTURES / "F21.log").read_text())
+    offset = log.stat().st_size
+    log.write_text(log.read_text() + (FIXTURES / "F24.log").read_text())
+    assert first_exception(log).startswith("ValueError: To serve")
+    assert first_exception(log, offset) == "OSError: [Errno 98] Address already in use"
+    assert first_exception(log, log.stat().st_size) is None
+
+
+def test_diff_uses_the_launch_command(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_text((FIXTURES / "F21.log").read_text())
+    argv = ["vllm", "serve", "model", "--max-model-len", "131072", "--port", "8000"]
+    diff = diagnose(log, argv=argv).cause.remedy.diff.splitlines()
+    assert "---max-model-len 131072" in diff and "+--max-model-len 54528" in diff and " --port 8000" in diff
+
+
+def test_version_range_is_told():
+    assert "from which it is not known" not in diagnose(FIXTURES / "F1.log").text()
+    text = (FIXTURES / "F1.log").read_text().replace("0.27.1", "0.32.0")
+    assert (
+        "this log is of vLLM 0.32.0, from which it is not known" in diagnose(io.BytesIO(text.encode())).text()
+    )
+
+
+def test_wrong_backend_of_a_run(tmp_path):
+    (tmp_path / "server.log").write_text(
+        "(EngineCore pid=7) INFO 11-22 14:05:14 [cuda.py:507] "
+        "Using TRITON_ATTN attention backend out of potential backends: ['x'].\n"
+        "(EngineCore pid=7) INFO 11-22 14:05:14 [mxfp4.py:499] Using 'MARLIN' Mxfp4 MoE backend.\n"
+    )
+    (tmp_path / "record.json").write_text(json.dumps({"target": "h200", "argv": ["vllm", "serve", "m"]}))
+    outcome = run("--run", tmp_path)
+    assert outcome.exit_code == 0
+    assert "[silent] attention backend TRITON_ATTN, expected FLASH_ATTN" in outcome.stdout
+    assert "[silent] moe backend MARLIN, expected TRITON" in outcome.stdout
+    for broken in ("{", "[]", '{"argv": 3, "target": "gone"}'):
+        (tmp_path / "record.json").write_text(broken)
+        assert run("--run", tmp_path).exit_code == 0
+
+
+def test_broken_signature_file_is_named(tmp_path):
+    entry = (
+        "signatures:\n  - {id: F1, title: t, group: gpu, class: fatal, match: [abcd], hardware: all, versions: all, "
+        "cause: c, fix: f, source: [s], surprise: 1}\n"
+    )
+    broken = tmp_path / "failures.yaml"
+    broken.write_text(entry)
+    with pytest.raises(CookbookError, match=r"F1\.surprise"):
+        load(broken)
+    broken.write_text(entry.replace(", surprise: 1", "").replace("[abcd]", "[{literal: abcd, regex: '('}]"))
+    with pytest.raises(CookbookError, match=r"F1\.match"):
+        load(broken)
+
+
+def test_every_command_that_a_fix_names_exists():
+    group = {
+        name
+        for command in application().registered_commands
+        for name in [command.name or command.callback.__name__]
+    }
+    group |= {sub.name for sub in application().registered_groups}
+    named = [line.split()[1] for s in load() for line in s.change.run if line.startswith("cookbook ")]
+    assert named and set(named) <= group
+
+
+def run(*words, **more):
+    return CliRunner().invoke(application(), ["doctor", *map(str, words)], **more)
+
+
+def test_exit_codes():
+    assert run(FIXTURES / "F21.log").exit_code == 1
+    assert run(FIXTURES / "S2.log").exit_code == 0
+    assert run(FIXTURES / "real" / "stopped.log").exit_code == 0
+    for unreadable in ("no-such.log", FIXTURES):
+        outcome = run(unreadable)
+        assert isinstance(outcome.exception, UsageError) and outcome.exception.exit_code == 2
+
+
+def test_exit_code_of_the_process(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "helpers.cli", "doctor", tmp_path / "none.log"], capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "there is no such file" in done.stderr
+
+
+def test_json_and_standard_input():
+    outcome = run("-", "--json", input=(FIXTURES / "F1.log").read_bytes())
+    answer = json.loads(outcome.stdout)
+    assert outcome.exit_code == 1 and answer["cause"]["id"] == "F1" and answer["facts"]["vllm"] == "0.27.1"
+
+
+def test_run_folder(tmp_path):
+    (tmp_path / "server.log").write_text((FIXTURES / "F28.log").read_text())
+    (tmp_path / "record.json").write_text(
+        json.dumps({"argv": ["vllm", "serve", "m", "-tp", "6", "--api-key", "hush-hush"]})
+    )
+    outcome = run("--run", tmp_path)
+    assert outcome.exit_code == 1 and "F28" in outcome.stdout and "hush" not in outcome.stdout
+
+
+def test_the_fast_search_misses_no_word():
+    words = [*ANCHORS, *(pattern.anchor for signature in load() for pattern in signature.match)]
+    search = any_of(words).search
+    assert [word for word in words if not search(b"a line with " + word + b" in it")] == []
+    assert not search(b"(APIServer pid=1) INFO:     127.0.0.1:1 - 200 OK")
+
+
+@pytest.mark.slow
+def test_large_log_is_read_in_bounded_memory(tmp_path):
+    """50 MB at a tenth of the bar (500 MB in 10 s), doubled for a busy machine; memory as for any size."""
+    log = tmp_path / "server.log"
+    row = (
+        '(APIServer pid=4711) INFO:     127.0.0.1:{0} - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
+        "(APIServer pid=4711) INFO 11-22 14:00:{1:02d} [loggers.py:127] Engine 000: Avg prompt throughput: {0}.1 tokens/s, "
+        "Running: {1} reqs, Waiting: 0 reqs, GPU KV cache usage: {1}.5%, Prefix cache hit rate: 0.0%\n"
+        "(Worker pid=9) WARNING 11-22 14:00:00 [x.py:1] a warning about {0} and {1}\r\n"
+    )
+    block = "".join(row.format(1024 + n, n % 60) for n in range(5000))
+    with log.open("w") as file:
+        while file.tell() < 50_000_000:
+            file.write(block)
+        file.write((FIXTURES / "F22.log").read_text())
+    code = (
+        "import resource, sys; from helpers.doctor import diagnose; found = diagnose(sys.argv[1]);"
+        "print(found.ids[0], found.line, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, log], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - start
+    name, line, mebibytes = done.stdout.split()
+    assert name == "F22" and int(mebibytes) <= 200 and seconds <= 2.0
+    assert "Free memory on device" in log.read_text().split("\n")[int(line) - 1]
+
+
+def test_a_log_without_line_ends_stays_bounded(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_bytes(
+        b"x" * 12_000_000 + b'\nTraceback (most recent call last):\n  File "a"\nValueError: late\n'
+    )
+    assert first_exception(log) == "ValueError: late"
+
+
+@pytest.mark.parametrize(
+    ("reply", "ids"),
+    [
+        (
+            "Choice(finish_reason='length', message=ChatCompletionMessage(content=None, reasoning='hm'))",
+            ["F33"],
+        ),
+        ("{'message': {'content': None, 'reasoning': None}, 'finish_reason': 'stop'}", ["F34"]),
+        (
+            '{"message":{"content":"{\\"city\\": \\"Paris\\"}","tool_calls":[]},"finish_reason":"stop"}',
+            ["F36"],
+        ),
+        ('    "reason": "max_output_tokens"', ["F33"]),
+        ("{'message': {'content': 'Hi', 'reasoning': None}, 'finish_reason': 'length'}", []),
+        ("finish_reason='tool_calls' content=None reasoning=None tool_calls=[Call()]", []),
+        ("triton: out of resource: shared memory, Required: 65792, Hardware limit: 65536", ["F18"]),
+    ],
+)
+def test_replies_in_every_spelling(reply, ids):
+    assert diagnose(io.BytesIO(reply.encode())).ids == ids

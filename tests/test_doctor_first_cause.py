@@ -1,0 +1,359 @@
+"""The first cause of logs that no signature was written for: every shape that vLLM's processes print."""
+
+import io
+import random
+from textwrap import dedent
+
+import pytest
+
+from helpers.doctor import diagnose
+from helpers.doctor.lines import parse
+from helpers.doctor.scan import scan
+
+CORE = "(EngineCore pid=7) ERROR 11-22 14:05:14 [core.py:1510] "
+WRAPPED = "(APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+
+
+def traceback(line, *frames, prefix=""):
+    rows = ["Traceback (most recent call last):"]
+    for source in frames or ("raise it",):
+        rows += ['  File "/opt/vllm/x.py", line 3, in f', f"    {source}", "    ^^^^^^^^"]
+    return "".join(f"{prefix}{row}\n" for row in [*rows, line])
+
+
+def wrapper(prefix="(APIServer pid=5) "):
+    return traceback(WRAPPED.strip().partition(") ")[2], prefix=prefix)
+
+
+def first(text):
+    return diagnose(io.BytesIO(text.encode() if isinstance(text, str) else text), []).exception
+
+
+CASES = {
+    "prefix on every line": (
+        CORE
+        + "EngineCore failed to start.\n"
+        + traceback("ValueError: odd geometry", prefix=CORE)
+        + wrapper(),
+        "ValueError: odd geometry",
+    ),
+    "wrapper printed first": (
+        wrapper() + traceback("TypeError: f() got an unexpected keyword", prefix="(EngineCore pid=7) "),
+        "TypeError: f() got an unexpected keyword",
+    ),
+    "worker below executor below engine below server": (
+        "(Worker_TP1 pid=9) ERROR 11-22 14:05:13 [multiproc_executor.py:953] WorkerProc failed to start.\n"
+        + traceback(
+            "torch.AcceleratorError: CUDA error: device-side assert",
+            prefix="(Worker_TP1 pid=9) ERROR 11-22 14:05:13 [multiproc_executor.py:953] ",
+        )
+        + traceback(
+            "Exception: WorkerProc initialization failed due to an exception in a background process. "
+            "See stack trace for root cause.",
+            prefix=CORE,
+        )
+        + wrapper(),
+        "torch.AcceleratorError: CUDA error: device-side assert",
+    ),
+    "direct cause": (
+        traceback("KeyError: 'o_proj'")
+        + "\nThe above exception was the direct cause of the following exception:\n\n"
+        + traceback("RuntimeError: could not load layer 3"),
+        "KeyError: 'o_proj'",
+    ),
+    "while handling": (
+        traceback("FileNotFoundError: [Errno 2] No such file: 'x'")
+        + "\nDuring handling of the above exception, another exception occurred:\n\n"
+        + traceback("OSError: no config"),
+        "FileNotFoundError: [Errno 2] No such file: 'x'",
+    ),
+    "a look-up that the handler translates": (
+        traceback("KeyError: 'gpt_oss'", "config = MAPPING[kind]")
+        + "\nDuring handling of the above exception, another exception occurred:\n\n"
+        + traceback("ValueError: the model type is not known", "raise ValueError("),
+        "ValueError: the model type is not known",
+    ),
+    "chain with prefixes": (
+        traceback("ZeroDivisionError: division by zero", prefix=CORE)
+        + CORE
+        + "\n"
+        + CORE
+        + "The above exception was the direct cause of the following exception:\n"
+        + CORE
+        + "\n"
+        + traceback(
+            "RuntimeError: Worker failed with error 'x', please check the stack trace above for the root cause",
+            prefix=CORE,
+        )
+        + wrapper(),
+        "ZeroDivisionError: division by zero",
+    ),
+    "argument parser": (
+        "usage: vllm serve [model_tag] [options]\nvllm serve: error: argument --port: invalid int value: 'x'\n",
+        "vllm serve: error: argument --port: invalid int value: 'x'",
+    ),
+    "pydantic": (
+        traceback(
+            "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+            prefix="(APIServer pid=5) ",
+        )
+        + "(APIServer pid=5)   Value error, a strange model [type=value_error, input_value=1, input_type=int]\n"
+        + "(APIServer pid=5)     For further information visit https://errors.pydantic.dev/2.14/v/value_error\n",
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, a strange model [type=value_error, input_value=1, input_type=int]",
+    ),
+    "killed by the shell's word": ("INFO 11-22 14:05:14 [x.py:1] Loading weights\nKilled\n", "Killed"),
+    "killed by the kernel": (
+        "[83011.442917] Out of memory: Killed process 88 (VLLM::EngineCor) total-vm:1kB\n" + wrapper(),
+        "Out of memory: Killed process 88 (VLLM::EngineCor) total-vm:1kB",
+    ),
+    "core dump": (
+        "/run.sh: line 3:  4711 Segmentation fault      (core dumped) vllm serve m\n",
+        "/run.sh: line 3:  4711 Segmentation fault      (core dumped) vllm serve m",
+    ),
+    "compiler": (
+        "ptxas fatal   : Unresolved extern function 'x'\n" + wrapper(),
+        "ptxas fatal   : Unresolved extern function 'x'",
+    ),
+    "only the wrapper": (
+        wrapper(),
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+    ),
+    "exception group": (
+        dedent("""\
+          + Exception Group Traceback (most recent call last):
+          |   File "a.py", line 1, in f
+          |     async with TaskGroup():
+          | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)
+          +-+---------------- 1 ----------------
+            | Traceback (most recent call last):
+            |   File "b.py", line 2, in g
+            |     raise x
+            | odd.ToolError: the tool went away
+            +------------------------------------
+        """),
+        "odd.ToolError: the tool went away",
+    ),
+    "rich traceback": (
+        "╭───────── Traceback (most recent call last) ─────────╮\n│ /x.py:3 in f                              │\n"
+        "│ ❱ 3 raise ValueError()      │\n╰─────────────────────────────────────────────╯\nValueError: framed\n",
+        "ValueError: framed",
+    ),
+    "colours": (
+        "\x1b[0;36m(EngineCore pid=7)\x1b[0;0m \x1b[31mERROR\x1b[0m \x1b[90m11-22 14:05:14\x1b[0m \x1b[90m[core.py:9]\x1b[0m "
+        "Traceback (most recent call last):\n"
+        "\x1b[0;36m(EngineCore pid=7)\x1b[0;0m \x1b[31mERROR\x1b[0m \x1b[90m11-22 14:05:14\x1b[0m \x1b[90m[core.py:9]\x1b[0m "
+        '  File "x"\n'
+        "\x1b[0;36m(EngineCore pid=7)\x1b[0;0m \x1b[31mERROR\x1b[0m \x1b[90m11-22 14:05:14\x1b[0m \x1b[90m[core.py:9]\x1b[0m "
+        "RuntimeError: in colour\n",
+        "RuntimeError: in colour",
+    ),
+    "progress bars and carriage returns": (
+        "Loading:   0%|   | 0/2\rLoading:  50%|█  | 1/2\rLoading: 100%|██ | 2/2\r\n"
+        + traceback("MemoryError: after the bar").replace("\n", "\r\n"),
+        "MemoryError: after the bar",
+    ),
+    "docker compose": (
+        "".join(f"vllm-1  | {row}\n" for row in traceback("ValueError: in compose").splitlines()),
+        "ValueError: in compose",
+    ),
+    "kubernetes times": (
+        "".join(
+            f"2026-11-22T14:05:14.123456789Z stderr F {row}\n"
+            for row in traceback("ValueError: in a pod").splitlines()
+        ),
+        "ValueError: in a pod",
+    ),
+    "journal": (
+        "".join(
+            f"Nov 22 14:05:14 host vllm[77]: {row}\n"
+            for row in traceback("ValueError: in a unit").splitlines()
+        ),
+        "ValueError: in a unit",
+    ),
+    "rank prefix": (traceback("ValueError: on a rank", prefix="[rank0]: "), "ValueError: on a rank"),
+    "a snippet without its head": (
+        '  File "x.py", line 3, in f\n    raise it\nvllm.errors.Strange: cut out\nRuntimeError: later\n',
+        "RuntimeError: later",
+    ),
+    "handled in a warning": (
+        traceback("ImportError: no kernels", prefix="(Worker pid=9) WARNING 11-22 14:05:10 [k.py:1] ")
+        + CORE
+        + "EngineCore failed to start.\n"
+        + traceback("ValueError: the real one", prefix=CORE),
+        "ValueError: the real one",
+    ),
+    "ignored by python": (
+        "Exception ignored in: <function A.__del__ at 0x7f>\n"
+        + traceback("AttributeError: x")
+        + traceback("OSError: the real one"),
+        "OSError: the real one",
+    ),
+    "a request failed before the engine died": (
+        "(APIServer pid=5) INFO:     Application startup complete.\n(APIServer pid=5) ERROR:    Exception in ASGI application\n"
+        + traceback("ValueError: one bad request", prefix="(APIServer pid=5) ")
+        + CORE
+        + "EngineCore encountered a fatal error.\n"
+        + traceback("RuntimeError: the engine's own", prefix=CORE)
+        + traceback(
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
+            prefix="(APIServer pid=5) ",
+        ),
+        "RuntimeError: the engine's own",
+    ),
+    "a request failed, then the engine without a heading": (
+        "(APIServer pid=5) INFO:     Application startup complete.\n(APIServer pid=5) ERROR:    Exception in ASGI application\n"
+        + traceback("ValueError: one bad request", prefix="(APIServer pid=5) ")
+        + traceback("RuntimeError: the engine's own", prefix="(EngineCore pid=7) ")
+        + traceback("vllm.v1.engine.exceptions.EngineDeadError: EngineCore died", prefix="(APIServer pid=5) "),
+        "RuntimeError: the engine's own",
+    ),
+    "only a request failed": (
+        "(APIServer pid=5) INFO:     Application startup complete.\n(APIServer pid=5) ERROR:    Exception in ASGI application\n"
+        + traceback("ValueError: one bad request", prefix="(APIServer pid=5) "),
+        "ValueError: one bad request",
+    ),
+    "after an announced shutdown": (
+        "(APIServer pid=5) INFO:     Application startup complete.\n(APIServer pid=5) INFO:     Shutting down\n"
+        + traceback(
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
+            prefix="(APIServer pid=5) ",
+        )
+        + traceback("RuntimeError: cannot schedule new futures", prefix="(APIServer pid=5) "),
+        None,
+    ),
+    "after a signal": (
+        "(APIServer pid=5) INFO 11-22 14:05:14 [launcher.py:9] [shutdown] API server: shutdown triggered\n"
+        + traceback("ValueError: too late", prefix="(EngineCore pid=7) "),
+        None,
+    ),
+    "interrupted": (traceback("KeyboardInterrupt") + traceback("RuntimeError: cancelled late"), None),
+    "the engine is told to stop because the server fails": (
+        "(EngineCore pid=7) INFO 11-22 14:05:14 [core.py:1455] [shutdown] EngineCore: trigger received signal=SIGTERM\n"
+        + traceback("OSError: [Errno 5] the server's own", prefix="(APIServer pid=5) "),
+        "OSError: [Errno 5] the server's own",
+    ),
+    "the engine is told to stop, the server sees it dead": (
+        "(EngineCore pid=7) INFO 11-22 14:05:14 [core.py:1455] [shutdown] EngineCore: trigger received signal=SIGTERM\n"
+        + traceback(
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
+            prefix="(APIServer pid=5) ",
+        ),
+        None,
+    ),
+    "failed again after a restart": (
+        "(APIServer pid=5) INFO:     Shutting down\n"
+        "(APIServer pid=6) INFO 11-22 14:06:00 [u.py:1] vLLM API server version 0.32.0\n"
+        + traceback("ValueError: the second start", prefix="(APIServer pid=6) "),
+        "ValueError: the second start",
+    ),
+    "shutting down in a prompt is no announcement": (
+        "(APIServer pid=5) INFO 11-22 14:05:14 [l.py:1] Received request x: prompt: 'is it Shutting down? CUDA out of memory'\n"
+        + traceback("ValueError: still counts"),
+        "ValueError: still counts",
+    ),
+    "errors in prompts are nobody's": (
+        "(APIServer pid=5) INFO 11-22 14:05:14 [l.py:1] Received request x: prompt: 'explain Traceback and ValueError: x'\n",
+        None,
+    ),
+    "an error logged without a traceback": (
+        "(EngineCore pid=7) ERROR 11-22 14:05:14 [x.py:1] Loading failed: safetensors_rust.SafetensorError: header too large\n",
+        "Loading failed: safetensors_rust.SafetensorError: header too large",
+    ),
+    "message on several lines": (
+        traceback("RuntimeError: CUDA error: misaligned address")
+        + "CUDA kernel errors might be asynchronously reported\n\n"
+        + wrapper(),
+        "RuntimeError: CUDA error: misaligned address",
+    ),
+    "an exception without a message": (traceback("AssertionError"), "AssertionError"),
+    "a class of an unusual name": (traceback("odd.module.Boom: it went"), "odd.module.Boom: it went"),
+    "notes between": (
+        "INFO 11-22 14:05:14 [x.py:1] a\n"
+        + traceback("ValueError: plain").replace(
+            "    raise it\n", "    raise it\nINFO 11-22 14:05:14 [y.py:2] beside\n"
+        ),
+        "ValueError: plain",
+    ),
+    "no failure": ("(APIServer pid=5) INFO:     Application startup complete.\n", None),
+    "empty": ("", None),
+    "not text": (bytes(range(256)) * 50, None),
+    "cut off in the middle": ('Traceback (most recent call last):\n  File "x", line 1\n', None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_first_cause(name):
+    text, expected = CASES[name]
+    assert first(text) == expected
+
+
+@pytest.mark.parametrize("name", [name for name, (_, line) in CASES.items() if line])
+def test_exit_code_is_one_when_there_is_a_cause(name):
+    assert diagnose(io.BytesIO(CASES[name][0].encode())).exit_code == 1
+
+
+def test_interleaved_processes():
+    """Two workers write their tracebacks into each other, line by line, in many orders."""
+    a = [
+        f"(Worker_TP0 pid=8) {row}"
+        for row in traceback("ValueError: from zero", "a()", "raise A").splitlines()
+    ]
+    b = [
+        f"(Worker_TP1 pid=9) {row}" for row in traceback("TypeError: from one", "b()", "raise B").splitlines()
+    ]
+    for seed in range(50):
+        mixed, left, right, chance = [], list(a), list(b), random.Random(seed)
+        while left or right:
+            side = left if left and (not right or chance.random() < 0.5) else right
+            mixed.append(side.pop(0))
+        expected = "ValueError: from zero" if mixed[0].startswith("(Worker_TP0") else "TypeError: from one"
+        assert first("\n".join(mixed) + "\n" + wrapper()) == expected
+
+
+def test_pieces_do_not_change_the_answer(monkeypatch):
+    text = CASES["worker below executor below engine below server"][0] * 3
+    whole = first(text)
+    for size in (7, 64, 1000):
+        monkeypatch.setattr("helpers.doctor.scan.CHUNK", size)
+        assert first(text) == whole
+
+
+def test_a_storm_of_request_errors_does_not_hide_the_engine():
+    storm = "".join(
+        "(APIServer pid=5) ERROR:    Exception in ASGI application\n"
+        + traceback(f"ValueError: bad {n}", prefix="(APIServer pid=5) ")
+        for n in range(3000)
+    )
+    end = CORE + "EngineCore encountered a fatal error.\n" + traceback("RuntimeError: at last", prefix=CORE) + traceback(
+        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", prefix="(APIServer pid=5) ")  # fmt: skip
+    assert (
+        first("(APIServer pid=5) INFO:     Application startup complete.\n" + storm + end)
+        == "RuntimeError: at last"
+    )
+
+
+def test_a_traceback_that_never_ends_is_given_up():
+    text = "(Worker pid=9) Traceback (most recent call last):\n" + "(APIServer pid=5) INFO:     fine\n" * 5000
+    found = scan(io.BytesIO(text.encode()))
+    assert not found.tracker.opened or found.lines == 5001
+    assert first(text + traceback("ValueError: later", prefix="(EngineCore pid=7) ")) == "ValueError: later"
+
+
+@pytest.mark.parametrize(
+    ("raw", "stream", "level", "text"),
+    [
+        ("(EngineCore pid=7) ERROR 11-22 14:05:14 [core.py:559]   File", "EngineCore 7", "ERROR", "  File"),
+        ("(Worker_TP0_EP0 pid=7) INFO 2026-11-22 14:05:14.123 [v1/a.py:5] x", "Worker_TP0_EP0 7", "INFO", "x"),
+        ("**(VllmWorker TP0 pid=174579)** ERROR 08-05 07:31:10 [m.py:559] AssertionError: S", "VllmWorker TP0 174579", "ERROR",
+         "AssertionError: S"),
+        ("(RayWorkerWrapper pid=1, ip=10.0.0.1) INFO 11-22 14:05:14 [a.py:5] x", "RayWorkerWrapper 1, ip=10.0.0.1", "INFO", "x"),
+        ("INFO:     127.0.0.1:5 - ok", "", "INFO", "127.0.0.1:5 - ok"),
+        ("WARNING:root:careful", "", "WARNING", "careful"),
+        ("[rank3]:[E1122 14:05:14.123456789 ProcessGroupNCCL.cpp:616] timed out", "rank3", "ERROR", "timed out"),
+        ("plain", "", "", "plain"),
+    ],
+)  # fmt: skip
+def test_lines_are_taken_apart(raw, stream, level, text):
+    line = parse(raw.encode())
+    assert (line.stream, line.level, line.text) == (stream, level, text)

@@ -1,0 +1,308 @@
+"""From samples to scores, verdicts, tables, figures and records; the reference graders' known faults."""
+
+import json
+import os
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from helpers.errors import CookbookError, UsageError
+from helpers.evals import EVALS, Plan
+from helpers.evals.catalogue import EMBEDDED, find
+from helpers.evals.record import EvalRecord, load_records
+from helpers.evals.result import Sample, interval_of, mean_and_error, result_of, verdict_of
+from helpers.paths import ROOT
+
+pytest_plugins = ["eval_stack"]
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def sample(question: int, repeat: int, score: float, **changes) -> Sample:
+    values = {"id": f"aime25-{question:03}", "repeat": repeat, "state": "ok", "score": score, "correct": "1",
+              "extracted": "1", "answer": "\\boxed{1}", "doubt": "", "input_tokens": 50, "output_tokens": 100,
+              "retries": 0, "cause": "", "seconds": 1.0, "finished": START + timedelta(seconds=repeat + 1)}  # fmt: skip
+    return Sample(**values | changes)
+
+
+def plan(**changes) -> Plan:
+    values = {
+        "target": "h100",
+        "model": "gpt-oss-20b",
+        "weights": "hub",
+        "evals": ["aime25"],
+        "efforts": ["low"],
+    }
+    return Plan(**values | changes)
+
+
+def aime(right: int, repeats: int = 8) -> list[Sample]:
+    """A full run in which the first `right` questions are always right, and one more every second time."""
+    return [
+        sample(q, r, float(q < right or (q == right and r % 2))) for r in range(repeats) for q in range(30)
+    ]
+
+
+def test_the_score_and_its_error_over_repeats() -> None:
+    result = result_of(aime(12), plan(), EVALS["aime25"], "low", reference=0.388, tolerance=0.05)
+    assert result.score == pytest.approx((12 * 8 + 4) / 240)
+    # One question that scatters as a coin: 0.25 * 8/7 / 8 is the variance of its mean, a thirtieth weighs it.
+    assert result.stderr == pytest.approx((0.25 * 8 / 7 / 8) ** 0.5 / 30)
+    assert result.verdict == "within" and result.interval[0] < result.score < result.interval[1]
+    assert result.seconds == 9.0 - 1.0 and result.output_tok_s == 240 * 100 / 8.0
+
+
+@pytest.mark.parametrize(("right", "verdict"), [(12, "within"), (8, "below"), (14, "above")])
+def test_the_verdict_of_a_whole_run(right: int, verdict: str) -> None:
+    assert result_of(aime(right), plan(), EVALS["aime25"], "low", 0.388, 0.05).verdict == verdict
+
+
+def test_a_small_run_says_how_little_it_knows() -> None:
+    small = plan(examples=5, repeats=1)
+    samples = [sample(q, 0, float(q < 2)) for q in range(5)]
+    result = result_of(samples, small, EVALS["aime25"], "low", 0.388, 0.05)
+    assert result.verdict == "undecided" and result.interval[1] - result.interval[0] > 0.5
+    perfect = [sample(q, 0, 1.0) for q in range(5)]
+    result = result_of(perfect, small, EVALS["aime25"], "low", 0.388, 0.05)
+    assert result.score == 1.0 and result.interval[0] < 0.6, "five of five are not certainty"
+    assert result.verdict == "above"
+
+
+def test_wilson_against_known_values() -> None:
+    """20 of 20: the interval begins at n / (n + z^2)."""
+    low, high = interval_of(1.0, 0.0, 20, 20, whole=False)
+    assert low == pytest.approx(20 / (20 + 1.96**2)) and high == 1.0
+    score, error = mean_and_error([sample(q, 0, float(q % 2)) for q in range(100)], whole=False)
+    low, high = interval_of(score, error, 100, 100, whole=False)
+    assert low == pytest.approx(0.4038, abs=2e-3) and high == pytest.approx(0.5962, abs=2e-3)
+
+
+def test_scores_are_withheld() -> None:
+    samples = aime(12)
+    assert result_of(samples[:-1], plan(), EVALS["aime25"], "low").state == "incomplete"
+    two = [
+        s.model_copy(update={"state": "empty", "cause": "x"}) if s.id == "aime25-003" and s.repeat < 2 else s
+        for s in samples
+    ]
+    assert result_of(two, plan(), EVALS["aime25"], "low").state == "scored", "2 of 240 are less than 1 %"
+    three = [
+        s.model_copy(update={"retries": 1, "cause": "x"}) if s.id == "aime25-003" and s.repeat < 3 else s
+        for s in samples
+    ]
+    result = result_of(three, plan(), EVALS["aime25"], "low", 0.388, 0.05)
+    assert result.state == "refused" and result.score is None and result.verdict == "refused"
+    assert result.causes == {"retried": 3} and result.first_causes == {"retried": "x"}
+
+
+def test_verdicts_without_a_reference() -> None:
+    assert verdict_of(0.5, (0.4, 0.6), True, None, None) == "no reference"
+
+
+# The reference library's graders, as they are
+
+
+def graded(python: Path, grader: str, texts: list[str]) -> list[tuple[str, str]]:
+    """(what the library reads, our doubt) for each text."""
+    read = {"gpqa": "abcd_grader.extract_abcd", "aime25": "aime_eval.extract_boxed_text"}[grader]
+    code = (
+        "import json, sys; from helpers.inevals.reference import abcd_grader, aime_eval, doubt\n"
+        f"print(json.dumps([[{read}(t), doubt({grader!r}, t)] for t in json.loads(sys.argv[1])]))"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [python, "-c", code, json.dumps(texts)], capture_output=True, text=True, env=env, check=True
+    )
+    return [tuple(pair) for pair in json.loads(done.stdout)]
+
+
+def test_the_letter_grader_falls_back_to_the_first_character(scorer: Path) -> None:
+    """An answer without a declared letter is read from its first character: noise that begins with A is an A."""
+    texts = [
+        "Alpha particles, I think.",
+        "Because it is so.",
+        "I cannot say.",
+        "Answer: C",
+        "The answer is (B).",
+        "D",
+        "**A**",
+    ]
+    assert graded(scorer, "gpqa", texts) == [
+        ("A", "first_character"), ("B", "first_character"), ("I", "first_character"), ("C", ""), ("B", ""), ("D", ""), ("A", ""),
+    ]  # fmt: skip
+
+
+def test_the_integer_grader_loses_thousands(scorer: Path) -> None:
+    texts = [r"\boxed{1,000}", r"\boxed{204}", "The result is 70.", "nothing", r"\boxed{3, 5}"]
+    assert graded(scorer, "aime25", texts) == [
+        ("000", "thousands_separator"), ("204", ""), ("70", "last_integer"), ("", ""), ("5", ""),
+    ]  # fmt: skip
+
+
+def test_doubts_are_reported_beside_an_unchanged_score() -> None:
+    from helpers.evals.table import notes, rows
+
+    samples = aime(12)
+    samples[0] = samples[0].model_copy(update={"doubt": "last_integer", "answer": "It is 1."})
+    result = result_of(samples, plan(), EVALS["aime25"], "low", 0.388, 0.05)
+    assert (
+        result.score == pytest.approx(100 / 240)
+        and result.doubts == {"last_integer": 1}
+        and result.doubts_right == 1
+    )
+    assert rows([result])[0][-1] == "1 (1 right)" and "the last integer counted" in notes([result])[0]
+
+
+# Data, plans, estimates
+
+
+def test_the_embedded_set_is_the_generator_s_and_its_answers_are_right() -> None:
+    import pandas as pd
+    from eval_server import solve
+
+    from helpers.evals.embedded import files
+
+    for name, text in files().items():
+        assert (EMBEDDED / name).read_text() == text, f"{name}: run python -m helpers.evals.embedded"
+    questions = pd.concat(
+        [pd.read_json(EMBEDDED / f"nano-integer-{half}.jsonl", lines=True) for half in ("I", "II")]
+    )
+    assert len(questions) == EVALS["nano-integer"].questions == len(set(questions["question"]))
+    for _, row in questions.iterrows():
+        assert solve(row["question"]) == f"\\boxed{{{row['answer']}}}"
+    choices = pd.read_csv(EMBEDDED / "nano-choice.csv", dtype=str)
+    assert len(choices) == EVALS["nano-choice"].questions
+    for _, row in choices.iterrows():
+        assert len({row[column] for column in choices.columns[1:]}) == 4, "four different options"
+
+
+def test_plans_are_refused_with_every_fault() -> None:
+    from helpers.runs.evaluation import checked_plan
+
+    with pytest.raises(UsageError, match="paid API"):
+        find("healthbench_hard")
+    with pytest.raises(UsageError) as caught:
+        checked_plan(
+            target="cpu", model="gpt-oss-nano", weights="nano", evals=["gpqa"], efforts=["huge"], repeats=0
+        )
+    assert "efforts: given 'huge'" in str(caught.value) and "repeats: given 0" in str(caught.value)
+
+
+def test_the_estimate_says_what_it_stands_on() -> None:
+    from helpers.evals.estimate import estimate, text
+
+    lines = estimate(plan(model="gpt-oss-120b", evals=["gpqa", "aime25"], efforts=["low", "high"]), gpus=8)
+    assert [line.samples for line in lines] == [1584, 1584, 240, 240]
+    assert all(line.seconds > 0 and line.tokens > line.samples for line in lines)
+    assert "assumed" in lines[0].tokens_from and "InferenceMAX" in lines[0].rate_from
+    unknown = estimate(plan(target="r9700"))
+    assert unknown[0].seconds is None and "time unknown" in text(unknown)
+
+
+# Table, figure, record
+
+
+def results() -> list:
+    efforts = {"low": 12, "medium": 22, "high": 26}
+    made = plan(efforts=list(efforts))
+    return [
+        result_of(aime(right), made, EVALS["aime25"], effort, 0.4, 0.05) for effort, right in efforts.items()
+    ]
+
+
+def test_the_figure_draws_scores_references_and_tokens() -> None:
+    from helpers.plots.evals import evals_figure
+
+    left, right = evals_figure(results(), title="x").axes
+    assert left.get_ylabel().startswith("score (%)") and right.get_ylabel() == "output tokens per sample"
+    assert [label.get_text() for label in left.get_xticklabels()] == ["low", "medium", "high"]
+    lines = {line.get_label(): line for line in left.lines}
+    assert list(lines["aime25, reference"].get_ydata()) == [40.0, 40.0, 40.0]
+    assert list(right.lines[0].get_ydata()) == [100.0, 100.0, 100.0]
+    with pytest.raises(CookbookError, match="no score to draw"):
+        evals_figure([result_of([], plan(), EVALS["aime25"], "low")])
+
+
+def record(**changes) -> EvalRecord:
+    values = {
+        "target": "h100", "model": "gpt-oss-20b", "weights": "hub", "settings": {}, "versions": {"vllm": "0.32.0"},
+        "machine": {"cpu": "x", "cores": 2, "memory_gib": 4.0}, "commit": "x", "started": START,
+        "finished": START + timedelta(hours=1), "results": [result.model_dump() for result in results()],
+    }  # fmt: skip
+    return EvalRecord(**values | changes)
+
+
+def test_a_record_goes_to_disk_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "evals" / "h100" / record().name
+    record().write(path)
+    assert EvalRecord.read(path) == record() and load_records(tmp_path / "evals") == [record()]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"score": 1.2}, "not in 0-1"),
+        ({"state": "refused"}, "refused with score"),
+        ({"failures": 3}, "samples failed"),
+        ({"samples": 200}, "200 of 240"),
+        ({"interval": (0.0, 0.1)}, "outside its interval"),
+        ({"output_tokens": 10}, "fewer output tokens"),
+    ],
+)
+def test_a_record_of_a_false_score_is_refused(change: dict, fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault):
+        record(results=[results()[0].model_dump() | change])
+
+
+def test_the_committed_records_hold() -> None:
+    kept = load_records()
+    assert kept and all(item.target and item.versions["gpt-oss"] == "0.0.9" for item in kept)
+    assert any(result.state == "scored" for item in kept for result in item.results)
+
+
+def test_the_h100_profile_is_the_seed_s_deployment() -> None:
+    from helpers.command.serve import serve_command
+    from helpers.recipes import check_parameters, load_model, load_target
+
+    target, model = load_target("h100"), load_model("gpt-oss-120b")
+    values = {"model": "gpt-oss-120b", "profile": "evals", "tensor_parallel_size": 8}
+    shell = serve_command(
+        target, model, check_parameters(target, values), "openai/gpt-oss-120b", 8000
+    ).shell()
+    for flags in ("--max-model-len 131072", "--max-num-batched-tokens 10240", "--max-num-seqs 128",
+                  "--gpu-memory-utilization 0.85", "--no-enable-prefix-caching", "--tensor-parallel-size 8"):  # fmt: skip
+        assert flags in shell
+
+
+# The quick gate
+
+
+def test_the_gate_lets_right_answers_pass_and_stops_gibberish() -> None:
+    from eval_server import EvalServer
+
+    from helpers.evals.quick import questions, run_quick
+
+    known = {ask: expect.split("|")[0] for ask, expect in questions()}
+    assert len(known) >= 40
+    with EvalServer(lambda prompt, count: f"It is {known[prompt]}.") as server:
+        gate = run_quick(server.url, "gpt-oss-20b")
+        assert gate.passed and len(server.requests) == 2 * len(known) and gate.contract().passed
+    for noise in ("!" * 40, "the " * 60, "empty", "500", "42"):
+        with EvalServer(lambda prompt, count, noise=noise: noise) as server:
+            gate = run_quick(server.url, "gpt-oss-20b")
+        assert not gate.passed and "needed" in gate.why() and not gate.contract().passed
+        with pytest.raises(CookbookError, match="answers are wrong"):
+            gate.raise_if_failed()
+
+
+def test_the_gate_sees_a_server_that_is_right_only_at_first() -> None:
+    from eval_server import EvalServer
+
+    from helpers.evals.quick import questions, run_quick
+
+    known = {ask: expect.split("|")[0] for ask, expect in questions()}
+    with EvalServer(lambda prompt, count: known[prompt] if count < len(known) else "!!!!!!!!!!!!!") as server:
+        gate = run_quick(server.url, "gpt-oss-20b")
+    assert gate.share(0) == 1.0 and gate.share(1) == 0.0 and "round 2" in gate.why()

@@ -1,0 +1,85 @@
+"""Static checks on every committed notebook: what a reader and a reviewer may rely on without running it."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers.paths import NOTEBOOKS
+
+ALL = sorted(NOTEBOOKS.rglob("*.ipynb"))
+EXECUTED = [
+    path for path in ALL if any(c.get("execution_count") for c in nbformat.read(path, as_version=4).cells)
+]
+ABSOLUTE = re.compile(r"""["'\s(](/(?:home|root|work|tmp|Users|opt|mnt)/[^\s"']+)""")
+SECRET = re.compile(r"\b(sk-[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,}|gh[po]_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16})\b")
+SIZE = 1_500_000  # bytes; code-hosting pages stop rendering notebooks of a few megabytes
+LINES = 20  # a cell reads like the explanation above it
+
+
+def load(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in load(path).cells if cell.cell_type == "code"]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(NOTEBOOKS))
+
+
+def test_there_are_notebooks() -> None:
+    assert ALL and EXECUTED
+
+
+@pytest.mark.parametrize("path", ALL, ids=name)
+def test_is_a_valid_notebook(path: Path) -> None:
+    nbformat.validate(load(path))
+    assert path.stat().st_size < SIZE
+    assert "widgets" not in load(path).metadata, "widget state breaks the rendering on code-hosting pages"
+    first = load(path).cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+
+
+@pytest.mark.parametrize("path", ALL, ids=name)
+def test_holds_no_path_of_a_machine_and_no_secret(path: Path) -> None:
+    text = path.read_text()
+    assert not ABSOLUTE.findall(json.loads(json.dumps(text))), ABSOLUTE.findall(text)
+    assert not SECRET.findall(text)
+
+
+@pytest.mark.parametrize("path", ALL, ids=name)
+def test_holds_no_error_and_short_cells(path: Path) -> None:
+    for cell in code(path):
+        assert not any(output.output_type == "error" for output in cell.outputs), cell.source
+        assert len(cell.source.splitlines()) <= LINES, cell.source
+
+
+@pytest.mark.parametrize("path", ALL, ids=name)
+def test_has_one_parameters_cell_of_literals(path: Path) -> None:
+    cells = [cell for cell in code(path) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(cells) <= 1
+    for line in "".join(cell.source for cell in cells).splitlines():
+        assert re.match(r"\w+: \w+ = .+  # help: .+", line), f"not an annotated literal with help: {line}"
+
+
+@pytest.mark.parametrize("path", EXECUTED, ids=name)
+def test_was_executed_in_order_by_a_fresh_kernel(path: Path) -> None:
+    assert [cell.execution_count for cell in code(path)] == list(range(1, len(code(path)) + 1))
+
+
+@pytest.mark.parametrize("path", EXECUTED, ids=name)
+def test_contract_cells_hold_their_lines(path: Path) -> None:
+    """nbval compares nothing where no output is committed."""
+    checked = [cell for cell in code(path) if "nbval-check-output" in cell.metadata.get("tags", [])]
+    assert checked
+    for cell in checked:
+        text = "".join(output.get("text", "") for output in cell.outputs)
+        assert "✓" in text and "✗" not in text, cell.source
+
+
+def test_the_checks_can_fail(tmp_path: Path) -> None:
+    assert ABSOLUTE.search('"/home/me/model"') and SECRET.search("hf_" + "a" * 30)

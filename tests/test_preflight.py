@@ -1,0 +1,333 @@
+"""Preflight: each check says ✗ on the machine that lacks the thing, and reads real facts of this one."""
+
+import json
+import os
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers import preflight
+from helpers.cli import application
+from helpers.errors import CookbookError
+from helpers.preflight import gpus, host, software
+from helpers.preflight.judge import CHECKS, DEAD_VARIABLES, judge
+from helpers.preflight.machine import Disk, Gpu, Holder, Machine
+from helpers.preflight.need import Need
+from helpers.recipes import check_parameters, load_target
+
+H200 = Gpu(0, "NVIDIA H200", 139.8, 139.2, "9.0", links=18)
+HOST = Machine(
+    vendor="nvidia", gpus=[H200, replace(H200, index=1)], driver="580.65.06", cuda="13.0", cpu="Xeon", cores=32,
+    architecture="x86_64", cpu_flags=["avx2", "avx512f", "amx_bf16"], memory_gib=256, available_gib=240, shm_gib=16,
+    disks={name: Disk(f"/{name}", 500) for name in ("weights", "stacks", "cache", "compile", "runs")},
+    ports={8000: ""}, python="3.11.7", tools={"uv": "/bin/uv", "docker": "usable"}, hub="", clock_skew_s=0.4,
+    clock_synchronised=True, year=2026, packages={"cuda": {"vllm": "0.32.0", "triton": "3.7.1", "oss-harmony": "0.0.11"}},
+    harmony={"cuda": "00fa2470"},
+)  # fmt: skip
+NEED = Need(
+    install="cuda", stack="cuda", gpu="NVIDIA H200", compute_capability="9.0", gpu_name="H200", gpus=2, tensor_parallel=2,
+    gpu_free=128, host_memory=8, driver=580, weights_disk=61, stack_disk=12, cache_disk=1, hub_id="openai/gpt-oss-120b",
+    port=8000, budget="it fits",
+)  # fmt: skip
+
+
+def marks(machine, need=NEED):
+    return {check.name: check.mark for check in judge(machine, need)}
+
+
+def test_a_machine_with_everything_passes():
+    assert {mark for name, mark in marks(HOST).items() if name != "ROCm devices"} == {"✓"}
+
+
+def gpu(**changes):
+    return {"gpus": [replace(H200, **changes), replace(H200, index=1)]}
+
+
+def disks(name, **changes):
+    return {"disks": {**HOST.disks, name: replace(HOST.disks[name], **changes)}}
+
+
+def packages(**more):
+    return {
+        "packages": {"cuda": {**HOST.packages["cuda"], **{k.replace("_", "-"): v for k, v in more.items()}}}
+    }
+
+
+BROKEN = [
+    ("GPU", {"gpus": []}, "no GPU"),
+    ("GPU", gpu(name="NVIDIA A100", compute_capability="8.0"), "A100"),
+    ("GPU count", {"gpus": [H200]}, "1"),
+    (
+        "GPU memory free",
+        gpu(free_gib=3.1, holders=[Holder(4711, "VLLM::EngineCore", 130)]),
+        "pid 4711 VLLM::EngineCore",
+    ),
+    ("MIG", gpu(mig=True), "GPU 0"),
+    ("Driver", {"driver": "550.54"}, "550.54"),
+    ("/dev/shm", {"shm_gib": 0.0625}, "0.06 GiB"),
+    ("Memory", {"available_gib": 2, "memory_gib": 4, "limited": True}, "container"),
+    ("Processor", {"architecture": "aarch64"}, "aarch64"),
+    ("Disk for weights", disks("weights", free_gib=20), "20 GiB"),
+    ("Disk for the stack", disks("stacks", free_gib=3), "3 GiB"),
+    ("Disk for models", disks("cache", free_gib=0), "0 GiB"),
+    ("Disk for kernels", disks("compile", free_gib=1), "1 GiB"),
+    ("Disk for runs", disks("runs", writable=False), "not writable"),
+    ("Port", {"ports": {8000: "pid 7 (jupyter-lab)"}}, "jupyter-lab"),
+    ("Python", {"python": "3.10.2"}, "3.10.2"),
+    ("uv", {"tools": {}}, "not found"),
+    ("Model hub", {"hub": "ConnectError: no route"}, "no route"),
+    ("Clock", {"clock_skew_s": 4000.0}, "+4000 s"),
+    ("Clock", {"clock_skew_s": None, "year": 1970}, "1970"),
+    ("Harmony vocabulary", {"vocabulary": "sha256 00000000, not 446a9538"}, "sha256"),
+    ("Packages", packages(pytorch_triton="3.4"), "triton and pytorch-triton"),
+    ("Packages", packages(openai_harmony="0.0.8"), "F3"),
+    ("Packages", {"harmony": {"cuda": "4c883161"}}, "F3"),
+    ("Packages", {"harmony": {"cuda": ""}}, "F3"),
+    ("Packages", packages(mcp="1.30.0"), "F41"),
+]
+ADVICE = [
+    ("NVLink", {"gpus": [replace(H200, links=0), replace(H200, links=0)]}, "0 active"),
+    ("NVLink", {"gpus": [replace(H200, links=None), replace(H200, links=None)]}, "none"),
+    ("VLLM_* variables", {"variables": ["VLLM_USE_TRTLLM_ATTENTION"]}, "VLLM_USE_TRTLLM_ATTENTION"),
+    ("Leases", {"stale_leases": ["a"]}, "1 of servers"),
+    ("Stray engines", {"strays": [Holder(9, "VLLM::EngineCore", 60)]}, "pid 9"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "seen"), BROKEN, ids=[f"{n}-{s}" for n, _, s in BROKEN])
+def test_what_is_missing_is_named_and_stops_the_run(name, change, seen):
+    found = {check.name: check for check in judge(replace(HOST, **change), NEED)}[name]
+    assert found.mark == "✗" and seen in found.seen and found.need and found.fix
+
+
+@pytest.mark.parametrize(("name", "change", "seen"), ADVICE, ids=[f"{n}-{s}" for n, _, s in ADVICE])
+def test_advice_does_not_stop_the_run(name, change, seen):
+    found = {check.name: check for check in judge(replace(HOST, **change), NEED)}[name]
+    assert found.mark == "!" and seen in found.seen and found.fix
+
+
+def test_every_check_can_fail():
+    amd = replace(
+        NEED, install="rocm", gpu="AMD Instinct MI300X", gfx="gfx942", compute_capability=None, gpu_name=None
+    )
+    able = {name for name, _, _ in BROKEN + ADVICE}
+    closed = replace(HOST, vendor="amd", devices={"/dev/kfd": True, "/dev/dri/renderD128": False})
+    assert marks(closed, amd)["ROCm devices"] == "✗"
+    assert marks(replace(closed, devices={}), amd)["ROCm devices"] == "✗"
+    names = {check.name for check in judge(HOST, NEED)}
+    assert names - able == {"ROCm devices", "docker", "Memory budget"} and len(names) == len(CHECKS)
+
+
+def test_what_cannot_fit_is_refused_with_what_would():
+    from helpers.preflight.report import requirement
+    from helpers.recipes import check_parameters, load_target
+
+    target = load_target("h100")
+    given = {"model": "gpt-oss-120b", "tensor_parallel_size": 1, "concurrency": [512], "input_tokens": 8192}
+    card = replace(H200, name="NVIDIA H100 80GB HBM3", memory_gib=79.6, free_gib=79.0)
+    host = replace(HOST, gpus=[card, card])
+    need = requirement(target, check_parameters(target, given), host)
+    found = {check.name: check for check in judge(host, need)}["Memory budget"]
+    assert found.mark == "✗" and "GiB per device missing" in found.seen and "concurrency up to" in found.fix
+    fitting = requirement(target, check_parameters(target, {**given, "concurrency": [1]}), host)
+    assert marks(host, fitting)["Memory budget"] == "✓"
+
+
+def test_mxfp4_on_a_cpu_needs_amx():
+    need = Need(mxfp4_on_cpu=True)
+    assert marks(HOST, need)["Processor"] == "✓"
+    assert marks(replace(HOST, cpu_flags=["avx2", "avx512f"]), need)["Processor"] == "✗"
+
+
+def test_own_server_on_the_port_is_not_in_the_way():
+    busy = replace(HOST, ports={8000: "pid 7 (python)"}, servers={8000: "gpt-oss-20b"}, **gpu(free_gib=1.0))
+    assert marks(busy)["Port"] == "✓" and marks(busy)["GPU memory free"] == "!"
+
+
+def test_report_raises_one_line_with_every_fault():
+    report = preflight.Report(
+        "h200", HOST, judge(replace(HOST, shm_gib=0.06, **disks("weights", free_gib=1)), NEED)
+    )
+    assert not report.ok and report.exit_code == 1
+    with pytest.raises(CookbookError, match=r"/dev/shm.*Disk for weights.*--ipc=host") as error:
+        report.raise_if_failed()
+    assert "\n" not in error.value.line()
+    assert "✗" in report.text() and "--ipc=host" in report._repr_html_()
+
+
+def test_this_machine_for_the_cpu_target():
+    start = time.perf_counter()
+    target = load_target("cpu")
+    report = preflight.check(target, check_parameters(target, {"port": 0}))
+    assert time.perf_counter() - start < 3
+    seen = {check.name: check for check in report.checks}
+    assert seen["Memory"].ok is not None and "GiB" in seen["Memory"].seen
+    json.dumps(report.to_dict())
+
+
+def test_rehearsal_asks_for_no_gpu():
+    target = load_target("h200")
+    need = preflight.report.requirement(
+        target, check_parameters(target, {"rehearse": True, "weights": "nano", "port": 0})
+    )
+    assert need.gpu == "" and need.stack == "cpu" and need.weights_disk == 0
+
+
+@pytest.mark.parametrize("name", ["h200", "h100", "mi300x", "dgx_spark"])
+def test_gpu_targets_ask_for_gpus_and_disk(name):
+    target = load_target(name)
+    need = preflight.report.requirement(target, check_parameters(target))
+    assert need.gpus >= 1 and need.gpu_free > 10 and need.weights_disk > 10 and need.gpu == target.title
+
+
+def test_detect_is_quick_and_knows_the_processor():
+    start = time.perf_counter()
+    machine = preflight.detect()
+    assert time.perf_counter() - start < 2
+    assert machine.cpu and machine.cores == len(os.sched_getaffinity(0)) and machine.memory_gib > 1
+    assert machine.vendor in ("cpu", "nvidia", "amd") and machine.name in machine.line()
+
+
+def test_listener_names_the_process():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert f"pid {os.getpid()}" in host.listener(server.getsockname()[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert host.listener(port) == ""
+
+
+def test_container_limit_is_read(tmp_path):
+    (tmp_path / "memory.max").write_text("2147483648\n")
+    (tmp_path / "memory.current").write_text("1073741824\n")
+    assert host.memory(tmp_path) == (2.0, 1.0, True)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert host.memory(tmp_path)[2] is False
+
+
+def test_amd_cards_are_read_from_the_kernel(tmp_path):
+    cpu, card = tmp_path / "kfd" / "0", tmp_path / "kfd" / "1"
+    for folder, lines in (
+        (cpu, "gfx_target_version 0\n"),
+        (card, "gfx_target_version 90402\ndrm_render_minor 128\n"),
+    ):
+        folder.mkdir(parents=True)
+        (folder / "properties").write_text(lines)
+    device = tmp_path / "drm" / "renderD128" / "device"
+    device.mkdir(parents=True)
+    (device / "mem_info_vram_total").write_text(str(192 << 30))
+    (device / "mem_info_vram_used").write_text(str(2 << 30))
+    (device / "product_name").write_text("AMD Instinct MI300X\n")
+    vendor, cards, *_ = gpus.amd(tmp_path / "kfd", tmp_path / "drm")
+    assert vendor == "amd" and len(cards) == 1
+    assert (cards[0].name, cards[0].gfx, cards[0].memory_gib, cards[0].free_gib) == (
+        "AMD Instinct MI300X", "gfx942", 192, 190)  # fmt: skip
+    assert [gpus.gfx_name(n) for n in (90010, 90500, 120001)] == ["gfx90a", "gfx950", "gfx1201"]
+    assert gpus.amd(tmp_path / "none", tmp_path) is None
+
+
+def test_packages_are_read_without_importing(tmp_path):
+    for name in ("triton-3.7.1", "pytorch_triton-3.4.0", "oss_harmony-0.0.11"):
+        (tmp_path / f"{name}.dist-info").mkdir()
+    assert software.packages(tmp_path) == {
+        "oss-harmony": "0.0.11",
+        "pytorch-triton": "3.4.0",
+        "triton": "3.7.1",
+    }
+    assert software.harmony(tmp_path) == ""
+
+
+def test_leases_living_and_stale(tmp_path):
+    start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    for name, ticks in (("mine", start), ("gone", start + 1)):
+        lease = {"server": {"pid": os.getpid(), "start": ticks}, "port": 8123, "model": "m"}
+        (tmp_path / f"{name}.json").write_text(json.dumps(lease))
+    (tmp_path / "torn.json").write_text('{"server"')
+    assert software.leases(tmp_path) == ({8123: "m"}, ["gone", "torn"])
+
+
+def test_vocabulary_variable(tmp_path, monkeypatch):
+    monkeypatch.delenv("TIKTOKEN_ENCODINGS_BASE", raising=False)
+    assert software.vocabulary() is None
+    monkeypatch.setenv("TIKTOKEN_ENCODINGS_BASE", str(tmp_path))
+    assert "cannot be read" in software.vocabulary()
+    (tmp_path / "o200k_base.tiktoken").write_text("<html>sign in</html>")
+    assert "sha256" in software.vocabulary()
+
+
+def test_whole_downloads_only(tmp_path):
+    for name, unfinished in (("whole", False), ("torn", True)):
+        folder = tmp_path / f"models--openai--{name}"
+        (folder / "snapshots" / "1").mkdir(parents=True)
+        (folder / "snapshots" / "1" / "model.safetensors").write_text("x")
+        (folder / "blobs").mkdir()
+        if unfinished:
+            (folder / "blobs" / "abc.incomplete").write_text("x")
+    assert software.cached(tmp_path) == ["openai/whole"]
+
+
+def test_dead_variables_are_really_unknown_to_the_stack():
+    envs = list((software.STACKS).glob("cpu/lib/python*/site-packages/vllm/envs.py"))
+    if not envs:
+        pytest.skip("the CPU stack is not installed")
+    text = envs[0].read_text()
+    assert [name for name in DEAD_VARIABLES if f'"{name}"' in text] == []
+
+
+def test_command():
+    ready = CliRunner().invoke(application(), ["preflight", "cpu", "--json", "-p", "port", "0"])
+    answer = json.loads(ready.stdout)
+    assert (
+        answer["target"] == "cpu"
+        and len(answer["checks"]) == len(CHECKS)
+        and ready.exit_code == (not answer["ok"])
+    )
+    outcome = CliRunner().invoke(application(), ["preflight", "nonesuch"])
+    assert isinstance(outcome.exception, CookbookError)
+
+
+def test_nvidia_cards_are_read_through_the_library(monkeypatch):
+    """Without a GPU here the library is stood in for; every name used must exist in the real one."""
+    import re
+    import sys
+    from types import SimpleNamespace
+
+    import pynvml
+
+    used = set(re.findall(r"\bnvml\.(\w+)", Path(gpus.__file__).read_text()))
+    assert len(used) > 10 and [name for name in used if not hasattr(pynvml, name)] == []
+
+    class NVMLError(Exception):
+        pass
+
+    def link(_, number):
+        if number >= 2:
+            raise NVMLError("no such link")
+        return 1
+
+    fake = SimpleNamespace(
+        NVMLError=NVMLError, NVML_DEVICE_MIG_ENABLE=1, nvmlInit=lambda: None, nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 1, nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlSystemGetCudaDriverVersion_v2=lambda: 13000, nvmlSystemGetDriverVersion=lambda: b"580.65.06",
+        nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(total=140 << 30, free=12 << 30),
+        nvmlDeviceGetCudaComputeCapability=lambda _: (9, 0), nvmlDeviceGetMigMode=lambda _: [0, 0],
+        nvmlDeviceGetComputeRunningProcesses=lambda _: [SimpleNamespace(pid=os.getpid(), usedGpuMemory=128 << 30)],
+        nvmlDeviceGetNvLinkState=link, nvmlDeviceGetName=lambda _: "NVIDIA H200",
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    vendor, cards, driver, cuda, error = gpus.nvidia()
+    assert (vendor, driver, cuda, error) == ("nvidia", "580.65.06", "13.0", "")
+    card = cards[0]
+    assert (card.name, card.compute_capability, card.memory_gib, card.free_gib, card.mig, card.links) == (
+        "NVIDIA H200", "9.0", 140, 12, False, 2)  # fmt: skip
+    assert card.holders[0].pid == os.getpid() and card.holders[0].memory_gib == 128
+
+    def refuse(_):
+        raise NVMLError("not supported")
+
+    fake.nvmlDeviceGetMemoryInfo = refuse  # as on GB10, whose memory is the host's
+    assert gpus.nvidia()[1][0].memory_gib == pytest.approx(host.memory(Path("/nonexistent"))[0], rel=0.01)

@@ -1,0 +1,89 @@
+"""A contributor's path: scaffold, fill in, check, render, and take it away again without a trace."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import paths
+
+COOKBOOK = str(Path(sys.executable).parent / "cookbook")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the repository's sources under git."""
+    keep = shutil.ignore_patterns("__pycache__", ".*", "runs")
+    for name in ("helpers", "recipes", "notebooks", "tests", "docs"):
+        shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(paths.ROOT / name, tmp_path / name)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
+    return tmp_path
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def run(checkout: Path, *words: str) -> subprocess.CompletedProcess:
+    env = {**os.environ, "COOKBOOK_ROOT": str(checkout), "COOKBOOK_STACKS": str(paths.STACKS)}
+    env |= {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [COOKBOOK, *words], capture_output=True, text=True, env=env, cwd=checkout, timeout=300
+    )
+
+
+@pytest.mark.slow
+def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
+    done = run(checkout, "new-target", "h20", "--like", "h200")
+    assert done.returncode == 0, done.stderr
+    made = ["notebooks/targets/h20.ipynb", "recipes/targets/h20.yaml", "tests/targets/test_h20.py"]
+    assert (
+        sorted(line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("written")) == made
+    )
+    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", made[2]]
+    env = {
+        **os.environ,
+        "COOKBOOK_ROOT": str(checkout),
+        "PYTHONPATH": str(checkout),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    red = subprocess.run(test, cwd=checkout, env=env, capture_output=True, text=True)
+    assert red.returncode == 1 and "replace every TODO" in red.stdout  # a scaffold is not a recipe yet
+    recipe = checkout / made[1]
+    text = recipe.read_text().replace("TODO the vendor's name of h20", "NVIDIA H20")
+    text = text.replace("TODO what its flags were checked against", "flags parsed by vLLM 0.32.0")
+    recipe.write_text(text.replace(r"name: \bH200", r"name: \bH20\b").replace("140.4", "95.6"))
+    green = subprocess.run(test, cwd=checkout, env=env, capture_output=True, text=True)
+    assert green.returncode == 0, green.stdout
+    check = run(checkout, "check", "--target", "h20")
+    assert check.returncode == 0 and "parsed" in check.stdout, check.stdout + check.stderr
+    render = run(checkout, "render", "h20")
+    assert render.returncode == 0, render.stderr
+    assert "NVIDIA H20" in (checkout / made[0]).read_text()
+    shown = run(checkout, "command", "h20", "--format", "compose")
+    assert shown.returncode == 0 and "gpt-oss" in shown.stdout
+    assert "h20" in run(checkout, "targets").stdout
+    removed = run(checkout, "new-target", "h20", "--remove")
+    assert removed.returncode == 0 and len(removed.stdout.splitlines()) == 3
+    git(checkout, "checkout", "-q", "README.md")  # `render` lists every target there
+    assert git(checkout, "status", "--porcelain") == ""
+
+
+def test_bad_names_write_nothing(checkout: Path):
+    for words, said in (
+        (("H200",), "is no name for a target"),
+        (("h100", "--like", "h200"), "the target h100 exists"),
+        (("h20", "--like", "h400"), "unknown target 'h400'"),
+        (("h20", "--remove"), "there is no target h20"),
+        (("cpu", "--remove"), "the target cpu has records"),
+    ):
+        done = run(checkout, "new-target", *words)
+        assert done.returncode == 2 and said in done.stderr, (words, done.stderr)
+    assert git(checkout, "status", "--porcelain") == ""
