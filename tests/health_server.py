@@ -1,7 +1,7 @@
 """A process with `/health` and two children, for tests of the server's life: what is watched, not what answers.
 
 Arguments: `--port N`, then any of: `stubborn` (children ignore SIGTERM), `slow` (healthy after 2 s),
-`crash` (a traceback and exit code 3 before it is healthy).
+`crash` (a traceback and exit code 3 before it is healthy), `named` (a POST is answered with its port).
 """
 
 import http.server
@@ -17,6 +17,12 @@ class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/health" else 404)
         self.end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200 if "named" in sys.argv else 404)
+        self.end_headers()
+        self.wfile.write(str(self.server.server_port).encode())
 
     def log_message(self, *args: object) -> None:
         pass

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
         ] = "",
         weights: Annotated[str, Option(help="hub, synthetic, nano or a folder; hub by default")] = "",
         tensor_parallel_size: Annotated[int, Option(help="0: the recipe's default")] = 0,
-        replicas: Annotated[int, Option(help="servers side by side, on ports from --port")] = 1,
+        replicas: Annotated[int, Option(help="servers side by side, on ports from --port, and a router behind them")] = 1,
         profile: Annotated[str, Option(help="latency or throughput; the recipe's default otherwise")] = "",
         activations: Annotated[str, Option(help="MoE activations on Blackwell: bf16 or mxfp8")] = "bf16",
         port: Annotated[int, Option(help="port on loopback")] = 8000,

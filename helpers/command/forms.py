@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from helpers.command.kubernetes import manifests
+from helpers.command.replicas import VISIBLE, devices, on_port, router_words, visible
 from helpers.command.serve import Command
 from helpers.errors import UsageError
 from helpers.recipes import Model, Parameters, Target
@@ -15,7 +16,6 @@ from helpers.recipes import Model, Parameters, Target
 # Inside a container: caches that survive it, and the folder of a checkpoint given by path.
 HUB_CACHE, VLLM_CACHE, WEIGHTS = "/cache/huggingface", "/cache/vllm", "/weights"
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")  # passed on by name, never written into a form
-VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
 # What a container needs to reach the accelerators: vLLM's installation pages per vendor; the seed guide for AMD.
 DEVICE_FLAGS = {
     "amd": [
@@ -50,38 +50,37 @@ def container_command(command: Command) -> Command:
     )
 
 
-def devices(target: Target, parameters: Parameters, replica: int) -> list[str]:
-    """The device numbers of one replica, in order of replicas."""
-    if target.match.vendor == "cpu":
-        return []
-    size = parameters.tensor_parallel_size
-    return [str(number) for number in range(replica * size, (replica + 1) * size)]
-
-
-def _per_replica(target: Target, parameters: Parameters, command: Command):
+def _per_replica(parameters: Parameters, command: Command):
     for replica in range(parameters.replicas):
-        argv = list(command.argv)
-        argv[argv.index("--port") + 1] = str(command.port + replica)
-        yield replica, replace(command, argv=argv, port=command.port + replica)
+        yield replica, on_port(command, command.port + replica)
+
+
+def _router(parameters: Parameters, command: Command) -> str:
+    """The block that puts the replicas behind the port after theirs; nothing for a single server."""
+    if parameters.replicas == 1:
+        return ""
+    address = command.port + parameters.replicas
+    ports = [command.port + replica for replica in range(parameters.replicas)]
+    words = shlex.join(["vllm-router", *router_words(ports, address, address + 1)])
+    return f"\n# one address for all of them, port {address} (pip install vllm-router), in another terminal\n{words}\n"
 
 
 def _shell(target: Target, _: Model, parameters: Parameters, command: Command) -> str:
     if parameters.replicas == 1:
         return command.shell() + "\n"
     blocks = []
-    for replica, own in _per_replica(target, parameters, command):
-        chosen = devices(target, parameters, replica)
-        env = {**own.env, **({VISIBLE[target.match.vendor]: ",".join(chosen)} if chosen else {})}
+    for replica, own in _per_replica(parameters, command):
+        env = own.env | visible(target, parameters, replica)
         blocks.append(f"# replica {replica}, in a terminal of its own\n{replace(own, env=env).shell()}\n")
-    return "\n".join(blocks)
+    return "\n".join(blocks) + _router(parameters, command)
 
 
 def _docker(target: Target, _: Model, parameters: Parameters, command: Command) -> str:
     runs = []
-    for replica, own in _per_replica(target, parameters, command):
+    for replica, own in _per_replica(parameters, command):
         title = f"# replica {replica}, in a terminal of its own\n" if parameters.replicas > 1 else ""
         runs.append(title + _docker_run(target, parameters, replica, own))
-    return "\n".join(runs)
+    return "\n".join(runs) + _router(parameters, command)
 
 
 def _docker_run(target: Target, parameters: Parameters, replica: int, command: Command) -> str:
@@ -104,7 +103,7 @@ def _docker_run(target: Target, parameters: Parameters, replica: int, command: C
 
 def _compose(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
     services = {}
-    for replica, own in _per_replica(target, parameters, command):
+    for replica, own in _per_replica(parameters, command):
         name = model.model if parameters.replicas == 1 else f"{model.model}-{replica}"
         services[name] = _compose_service(target, parameters, replica, own)
     content = {"name": f"{target.target}-{model.model}".replace("_", "-"), "services": services}

@@ -1,6 +1,5 @@
 """A run of evaluations on a target, step by step: its server, what it will take, the samples, the table, the record."""
 
-import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,8 +18,8 @@ from helpers.evals.record import FOLDER, EvalRecord
 from helpers.paths import CACHE, shown
 from helpers.recipes import NANO, check_parameters, load_model, load_target
 from helpers.runs import facts
-from helpers.runs.serving import Serving
-from helpers.server import Server, free_port, launch, print_phase
+from helpers.runs.serving import Serving, start_serving
+from helpers.server import Server, free_port, print_phase
 
 NANO_CONCURRENCY = 8  # requests in flight that two cores serve best
 
@@ -89,15 +88,12 @@ class EvalRun:
 
         interpreter = ensure(self.target.stack.install)
         found = checkpoint(self.serving, interpreter, CACHE / "models")
-        command = self.serving.command(found, self.port)
-        folder = Path(found) if os.path.isdir(found) else None
         log = CACHE / "evals" / f"server-{self.port}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.argv = command.argv
-        self.server = launch(
-            [str(interpreter), "-m", "vllm.entrypoints.cli.main", *command.argv[1:]], command.env, port=self.port,
-            log=log, target=self.target.target, model=self.model.model, checkpoint=folder, report=report,
-        )  # fmt: skip
+        self.argv = self.serving.command(found, self.port).argv
+        self.server = start_serving(
+            self.serving, found, interpreter, self.port, log, target=self.target.target, report=report
+        )
         self.base_url = self.server.base_url + "/v1"
         return self.base_url
 

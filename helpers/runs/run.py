@@ -19,8 +19,8 @@ from helpers.runs import facts
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
 from helpers.runs.namespace import parameters_of
-from helpers.runs.serving import Serving, servings
-from helpers.server import Server, free_port, launch, port_free
+from helpers.runs.serving import Serving, servings, start_serving
+from helpers.server import Replicas, Server, free_port, port_free
 
 UNFINISHED = "the run did not finish"
 
@@ -45,7 +45,7 @@ class Run:
         self.folder = folder.resolve() if folder else new_folder(target)
         self.contracts: list[ContractEntry] = []
         self.points: list[Point] = []
-        self.server: Server | None = None
+        self.server: Server | Replicas | None = None
         self.interpreter: Path | None = None
         self.checkpoints: dict[Serving, str] = {}
         self.started = datetime.now(UTC)
@@ -104,7 +104,7 @@ class Run:
         own = Serving(self.target, self.parameters, self.model)
         return own.command(self.checkpoints.get(self.measured, "") if own == self.measured else "", self.port)
 
-    def launch(self) -> Server:
+    def launch(self) -> Server | Replicas:
         """Start vLLM with the recipe's command, or attach to the one that runs with it already.
 
         The model that answers the contracts comes first; where the weights to be measured cannot speak
@@ -112,16 +112,13 @@ class Run:
         """
         return self._serve(self.speaking)
 
-    def _serve(self, serving: Serving) -> Server:
+    def _serve(self, serving: Serving) -> Server | Replicas:
         checkpoint = self.checkpoints[serving]
-        command = serving.command(checkpoint, self.port)
-        argv = [str(self.interpreter), "-m", "vllm.entrypoints.cli.main", *command.argv[1:]]
-        folder = Path(checkpoint) if os.path.isdir(checkpoint) else None
         self._start_load_client()
         self.serving = serving
-        self.server = launch(
-            argv, command.env, port=self.port, log=self.folder / "server.log", target=self.target.target,
-            model=serving.model.model, checkpoint=folder, kept=self.parameters.keep_server,
+        self.server = start_serving(
+            serving, checkpoint, self.interpreter, self.port, self.folder / "server.log",
+            target=self.target.target, kept=self.parameters.keep_server,
         )  # fmt: skip
         self.save()
         return self.server
@@ -277,7 +274,7 @@ class Run:
             env=command.env if command else {}, machine=self._machine, versions=getattr(self, "versions", {}),
             commit=self._commit, startup_s=self.server.startup_s if self.server else {},
             memory=(memory(log) if known else {}) | {"peak_gib": round(self._memory.peak_gib, 2)},
-            backends=backends(log) if known else {}, replicas=self.parameters.replicas, contracts=self.contracts,
+            backends=backends(log) if known else {}, replicas=served.parameters.replicas, contracts=self.contracts,
             state=state, why=why, started=self.started, finished=max(self.started, datetime.now(UTC)), throughput=self.points,
         )  # fmt: skip
 

@@ -4,9 +4,11 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from helpers.command.replicas import on_port, router_words, visible
 from helpers.command.serve import Command, serve_command
 from helpers.paths import shown
 from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
+from helpers.server import Replicas, Report, Server, free_port, launch, launch_replicas, print_phase
 
 NANO = "gpt-oss-nano"
 # A rehearsal's sweep shows that the cells work; its figures are nobody's.
@@ -71,3 +73,29 @@ def servings(target: Target, model: Model, parameters: Parameters) -> tuple[Serv
     if parameters.weights_kind == "synthetic":
         return Serving(target, parameters, load_model(NANO)), recipe
     return recipe, recipe
+
+
+def start_serving(
+    serving: Serving, checkpoint: str, interpreter: Path, port: int, log: Path, *, target: str,
+    kept: bool = False, report: Report = print_phase,
+) -> Server | Replicas:  # fmt: skip
+    """Launch what a serving stands for with the stack's `interpreter`, or attach to what runs so already.
+
+    One server on `port`, or `replicas` of it on ports of their own, each on its own devices, behind a router
+    on `port`. `target` is what the lease names.
+    """
+    about = {"log": log, "target": target, "model": serving.model.model, "kept": kept, "report": report,
+             "checkpoint": Path(checkpoint) if os.path.isdir(checkpoint) else None}  # fmt: skip
+    recipe, parameters = serving.target, serving.parameters
+    command = serving.command(checkpoint, port)
+
+    def argv(own: Command) -> list[str]:
+        return [str(interpreter), "-m", "vllm.entrypoints.cli.main", *own.argv[1:]]
+
+    if parameters.replicas == 1:
+        return launch(argv(command), command.env, port=port, **about)
+    commands = []
+    for replica in range(parameters.replicas):
+        own = on_port(command, free_port())
+        commands.append((argv(own), own.env | visible(recipe, parameters, replica), own.port))
+    return launch_replicas(commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, **about)

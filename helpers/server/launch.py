@@ -18,6 +18,7 @@ from helpers.server.process import Identity, end_group, group_members, listens, 
 from helpers.server.readiness import Progress, wait_until
 
 READY_TIMEOUT = 1800.0  # 120b from a cold disk; vLLM's own CI waits as long
+PORT_FLAGS = ("--port", "--prometheus-port")  # of vLLM and of its router
 Report = Callable[[str, float, str], None]
 
 
@@ -70,10 +71,11 @@ class Server:
 
 
 def fingerprint(argv: Sequence[str], env: Mapping[str, str], checkpoint: Path | None) -> str:
-    """What makes two servers the same: command, environment and weights, but not the port."""
+    """What makes two servers the same: command, environment and weights, but not the ports."""
     argv = list(argv)
-    if "--port" in argv:
-        del argv[argv.index("--port") : argv.index("--port") + 2]
+    for flag in PORT_FLAGS:
+        if flag in argv:
+            del argv[argv.index(flag) : argv.index(flag) + 2]
     files = (
         sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in checkpoint.iterdir())
         if checkpoint and checkpoint.is_dir()
@@ -112,7 +114,7 @@ def launch(
         supervisor = None
         attached = lease is not None
         if lease is None:
-            _check_port(port)
+            check_port(port)
             log.touch()
             offset = log.stat().st_size  # an older server's lines say nothing about this one
             lease, supervisor = _start(list(argv), dict(env), port, mark, log, target, model, owner, kept)
@@ -158,7 +160,7 @@ def _start_error(
     return CookbookError(what, why=why, do=f"see `cookbook doctor {shown(log)}`")
 
 
-def _check_port(port: int) -> None:
+def check_port(port: int) -> None:
     if port_free(port):
         return
     ours = next((lease for lease in leases() if lease.port == port and lease.running()), None)

@@ -1,0 +1,126 @@
+"""Several servers behind one address: replicas that start together, and vLLM's router in front of them.
+
+The router is `vllm-router`, from the workbench's own environment. It has a lease like any server, so that
+`cookbook status` shows it, and ends with its owner.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.errors import UsageError
+from helpers.server.launch import Report, Server, check_port, launch, print_phase
+from helpers.server.lease import Lease, leases
+from helpers.server.process import free_port
+
+ROUTER = "vllm_router.launch_router"
+MARK = "COOKBOOK_REPLICA"  # tells replicas of the same command apart, so that none attaches to another
+
+
+@dataclass
+class Replicas:
+    """Used like a `Server`: requests go to the router's address, `stop` ends the router and every replica."""
+
+    router: Server
+    servers: list[Server]
+    startup_s: dict[str, float]
+
+    @property
+    def lease(self) -> Lease:
+        return self.router.lease
+
+    @property
+    def log(self) -> Path:
+        return self.servers[0].log
+
+    @property
+    def attached(self) -> bool:
+        return all(server.attached for server in self.servers)
+
+    @property
+    def base_url(self) -> str:
+        return self.router.base_url
+
+    @property
+    def model(self) -> str:
+        return self.router.model
+
+    def running(self) -> bool:
+        return all(server.running() for server in [self.router, *self.servers])
+
+    def members(self) -> list[int]:
+        """The pids of all processes, the router's included."""
+        return [pid for server in [self.router, *self.servers] for pid in server.members()]
+
+    def shared(self) -> bool:
+        """Whether somebody else uses one of them, so that it goes on without this owner."""
+        return any(server.shared() for server in [self.router, *self.servers])
+
+    def stop(self) -> str:
+        """Let go of the router, then of the replicas; returns the lines to show."""
+        lines = [self.router.stop()]
+        with ThreadPoolExecutor(len(self.servers)) as pool:
+            lines += pool.map(Server.stop, self.servers)
+        return "\n".join(lines)
+
+
+def launch_replicas(
+    commands: Sequence[tuple[list[str], dict[str, str], int]],
+    router: Callable[[list[int], int], list[str]],
+    *,
+    port: int,
+    log: Path,
+    target: str,
+    model: str,
+    checkpoint: Path | None = None,
+    report: Report = print_phase,
+    kept: bool = False,
+) -> Replicas:
+    """Start every (argv, env, port) of `commands` at once, then the router on `port`; attach to what runs already.
+
+    `router(ports, metrics_port)` gives the router's arguments. Logs are `log`, and beside it the same name with
+    `-1`, `-2`, ... and `-router`. Where one replica does not start, the others are stopped and its error is raised.
+    """
+    if not any(lease.port == port for lease in leases()):
+        check_port(port)  # now, not when the replicas are up
+    if os.environ.get("VLLM_API_KEY"):
+        raise UsageError(
+            "replicas cannot be served with VLLM_API_KEY set",
+            why="vllm-router 0.1.17 passes the key on to some endpoints only (not to /v1/responses)",
+            do="unset it (everything listens on loopback), or use replicas 1",
+        )
+    shared = {"target": target, "model": model, "kept": kept}
+
+    def start(number: int) -> Server:
+        argv, env, own_port = commands[number]
+        own_log = log.with_stem(f"{log.stem}-{number}") if number else log
+        mine = report if number == 0 else lambda phase, seconds, line: _only_ready(report, number, phase, seconds, line)
+        return launch(
+            argv, env | {MARK: str(number)}, port=own_port, log=own_log, checkpoint=checkpoint, report=mine, **shared
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(len(commands)) as pool:
+        starts = [pool.submit(start, number) for number in range(len(commands))]
+        errors = [error for future in starts if (error := future.exception())]
+    servers = [future.result() for future in starts if not future.exception()]
+    try:
+        if errors:
+            raise errors[0]
+        argv = [sys.executable, "-m", ROUTER, *router([server.lease.port for server in servers], free_port())]
+        front = launch(argv, {}, port=port, log=log.with_stem(f"{log.stem}-router"), report=lambda *_: None, **shared)
+    except BaseException:
+        for server in servers:
+            server.stop()
+        raise
+    report("router", front.startup_s["total"], f"{front.base_url} in front of {len(servers)} replicas")
+    slowest = max((server.startup_s for server in servers), key=lambda phases: phases["total"])
+    return Replicas(front, servers, slowest)
+
+
+def _only_ready(report: Report, number: int, phase: str, seconds: float, line: str) -> None:
+    """The replicas after the first say only that they are there: their phases are the first one's."""
+    if phase in ("ready", "attached"):
+        report(phase, seconds, f"replica {number}: {line}")

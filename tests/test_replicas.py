@@ -1,0 +1,113 @@
+"""Replicas: several servers behind the real router, as one; each on its own devices, none taken for another."""
+
+import os
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from helpers.command import serve_command
+from helpers.command.replicas import router_words, visible
+from helpers.errors import CookbookError, UsageError
+from helpers.recipes import check_parameters, load_model, load_target
+from helpers.server import Identity, free_port, launch_replicas, leases, port_free
+from tests.test_server_life import argv, quiet
+
+
+def begin(folder: Path, *words: tuple[str, ...], port: int | None = None):
+    port = port or free_port()
+    commands = [(argv(own := free_port(), *more), {}, own) for more in words]
+    return launch_replicas(
+        commands, lambda ports, metrics: router_words(ports, port, metrics), port=port,
+        log=folder / "server.log", target="test", model="none", report=quiet,
+    )  # fmt: skip
+
+
+def test_replicas_answer_at_one_address_and_stop_as_one(tmp_path: Path):
+    fleet = begin(tmp_path, ("named",), ("named",))
+    try:
+        ports = [server.lease.port for server in fleet.servers]
+        ask = {"url": f"{fleet.base_url}/v1/completions", "json": {"model": "none", "prompt": "?"}}
+        answers = [httpx.post(**ask).text for _ in range(4)]
+        assert sorted(set(answers)) == sorted(map(str, ports)), "each replica answers in its turn"
+        assert len({server.lease.id for server in fleet.servers}) == 2 and fleet.running() and not fleet.shared()
+        assert {path.name for path in tmp_path.glob("*.log")} == {"server.log", "server-1.log", "server-router.log"}
+        assert set(fleet.members()) >= {pid for server in fleet.servers for pid in server.members()}
+    finally:
+        fleet.stop()
+    assert not fleet.members() and all(map(port_free, [*ports, fleet.lease.port]))
+    assert not [lease for lease in leases() if Identity.of(os.getpid()) in lease.owners]
+
+
+def test_a_second_launch_attaches_to_the_same_replicas_and_router(tmp_path: Path):
+    port = free_port()
+    first = begin(tmp_path, (), (), port=port)
+    try:
+        second = begin(tmp_path, (), (), port=port)
+        assert second.attached and second.router.attached
+        assert [s.lease.id for s in second.servers] == [s.lease.id for s in first.servers]
+    finally:
+        first.stop()
+    assert not first.members()
+
+
+def test_one_replica_that_dies_at_start_takes_the_others_with_it(tmp_path: Path):
+    before = {lease.id for lease in leases()}
+    with pytest.raises(CookbookError, match="made of chalk"):
+        begin(tmp_path, (), ("crash",))
+    assert {lease.id for lease in leases()} == before
+    assert not (tmp_path / "server-router.log").exists()
+
+
+def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path):
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(UsageError, match="is taken"):
+            begin(tmp_path, (), (), port=other.getsockname()[1])
+    assert not (tmp_path / "server.log").exists()
+
+
+def test_a_key_is_refused_because_the_router_drops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VLLM_API_KEY", "canary")
+    with pytest.raises(UsageError, match="VLLM_API_KEY") as refused:
+        begin(tmp_path, (), ())
+    assert "canary" not in refused.value.line()
+
+
+def test_each_replica_sees_its_own_devices():
+    target = load_target("h200")
+    parameters = check_parameters(target, {"replicas": 2, "tensor_parallel_size": 2})
+    assert [visible(target, parameters, n) for n in (0, 1)] == [
+        {"CUDA_VISIBLE_DEVICES": "0,1"}, {"CUDA_VISIBLE_DEVICES": "2,3"}
+    ]  # fmt: skip
+    assert visible(target, check_parameters(target, {}), 0) == {}, "a single copy sees what the user lets it see"
+    assert visible(load_target("cpu"), check_parameters(load_target("cpu"), {"replicas": 2}), 1) == {}
+
+
+def test_the_router_takes_the_words_it_is_given():
+    from vllm_router.launch_router import parse_router_args
+
+    parsed = parse_router_args(router_words([9001, 9002], 9000, 9003))
+    assert (parsed.host, parsed.port, parsed.policy) == ("127.0.0.1", 9000, "round_robin")
+    assert parsed.worker_urls == ["http://127.0.0.1:9001", "http://127.0.0.1:9002"]
+    assert (parsed.prometheus_host, parsed.prometheus_port) == ("127.0.0.1", 9003)
+
+
+def test_a_run_launches_as_many_servers_as_it_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from helpers.runs import serving
+
+    seen = {}
+    monkeypatch.setattr(serving, "launch_replicas", lambda commands, router, **about: seen.update(commands=commands, **about))
+    target, model = load_target("h200"), load_model("gpt-oss-120b")
+    parameters = check_parameters(target, {"replicas": 3, "port": 8123})
+    serving.start_serving(
+        serving.Serving(target, parameters, model), "", Path(sys.executable), 8123, tmp_path / "server.log", target="h200"
+    )  # fmt: skip
+    assert [env["CUDA_VISIBLE_DEVICES"] for _, env, _ in seen["commands"]] == ["0", "1", "2"]
+    assert all(words[words.index("--port") + 1] == str(port) != "8123" for words, _, port in seen["commands"])
+    own = serve_command(target, model, parameters, model.hub_id, 8123)
+    assert all(len(words) == len(own.argv) + 2 for words, _, _ in seen["commands"]) and seen["port"] == 8123
