@@ -271,10 +271,8 @@ def test_nano_answers_on_both_endpoints(server):
     assert len(wrong) <= 0.1 * len(problems), wrong
 
 
-def test_eval_without_a_server_is_one_line():
-    from conftest import cookbook
-
-    done = cookbook("nano", "eval", "--base-url", "http://127.0.0.1:9", "--no-sampling")
+def test_eval_without_a_server_is_one_line(cli):
+    done = cli("nano", "eval", "--base-url", "http://127.0.0.1:9", "--no-sampling")
     assert done.returncode == 1
     line = [text for text in done.stderr.splitlines() if text.startswith("cookbook:")]
     assert len(line) == 1 and "127.0.0.1:9" in line[0]
