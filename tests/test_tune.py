@@ -204,7 +204,7 @@ def test_a_study_says_what_it_is(tmp_path: Path) -> None:
     assert Study.model_validate(whole) == study
     for break_it in (
         lambda d: d["trials"].append(d["trials"][0]), lambda d: d.update(chosen="ffffffff"),
-        lambda d: d["trials"][0]["points"].pop(), lambda d: d["trials"][2].update(cause=""),
+        lambda d: d["trials"][0]["points"].pop(), lambda d: d["trials"][1].update(cause=""),
         lambda d: d.update(unknown=1),
     ):  # fmt: skip
         copy = json.loads(json.dumps(whole))

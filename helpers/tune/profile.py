@@ -87,8 +87,8 @@ def write(plan: Plan, study: Study) -> list[Path]:
     file, record = recipe_file(plan), record_path(study)
     text = tuned_recipe(plan, study, file.read_text())
     part = file.with_name(f".{os.getpid()}.part") / file.name  # a recipe's name follows from its file's
+    part.parent.mkdir()
     try:
-        part.parent.mkdir()
         part.write_text(text)
         target, faults = check_file(part, Target)
         if target is None:
