@@ -353,9 +353,21 @@ def test_the_profile_is_written_with_its_evidence(tmp_path: Path, recipes: Path)
     assert tmp_path / setting.source == record and Study.read(record) == study
     assert chosen(Study.read(record)).gain == pytest.approx(1.1)
     assert profile.diff(Plan("cpu", "throughput", None, SMALL), study) == "", "written once is written"
+    assert profile.unsupported(target) == []
+    record.write_text(
+        record.read_text().replace('"output_tok_s_per_gpu": 220.0', '"output_tok_s_per_gpu": 210.0')
+    )
+    assert len(profile.unsupported(target)) == 2, "the study shows another ratio, or no such choice"
+    record.unlink()
+    assert "cannot be read" in profile.unsupported(target)[0]
     measured = plan.proposal(chosen(study).trial.values, "", 8000).command
     again = Plan("cpu", "throughput", None, SMALL).serving({}).command("", 8000)
     assert sorted(again.argv) == sorted(measured.argv) and again.env == measured.env
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_a_tuned_setting_has_its_study(name: str) -> None:
+    assert profile.unsupported(load_target(name)) == []
 
 
 def test_a_default_takes_a_flag_of_the_profile_away(tmp_path: Path, recipes: Path) -> None:

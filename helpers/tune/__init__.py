@@ -11,4 +11,15 @@ from helpers.tune.plan import Plan
 from helpers.tune.study import Study, Trial
 from helpers.tune.tuner import Tuner
 
-__all__ = ["Objective", "Plan", "Study", "Trial", "Tuner", "chosen", "profile", "session", "table", "verdicts"]
+__all__ = [
+    "Objective",
+    "Plan",
+    "Study",
+    "Trial",
+    "Tuner",
+    "chosen",
+    "profile",
+    "session",
+    "table",
+    "verdicts",
+]

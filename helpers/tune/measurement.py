@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers.bench.record import Point
-from helpers.bench.sweep import Load, console, sweep
+from helpers.bench.sweep import Load, console, line_of, sweep
 from helpers.bench.worker import LoadWorker, SharedWorker
 from helpers.errors import CookbookError, UsageError
 from helpers.server import launch
@@ -64,7 +65,7 @@ class Bench:
         try:
             server = launch(
                 argv, command.env, port=command.port, log=log, target=command.target, model=command.model,
-                checkpoint=local, report=lambda phase, seconds, line: None,
+                checkpoint=local, report=phase,
             )  # fmt: skip
         except UsageError:
             raise
@@ -96,11 +97,20 @@ class Bench:
 
     def _progress(self, event: dict) -> None:
         if event["event"] == "point":
-            from helpers.bench.sweep import line_of
-
             self.report("  " + line_of(event["measured"]))
         else:
             console(event)
+
+
+def phase(name: str, seconds: float, line: str) -> None:
+    """How far a start is, where stderr is a terminal."""
+    if sys.stderr.isatty():
+        print(
+            f"\r  {seconds:4.0f} s  {name:12}",
+            end="\n" if name == "ready" else "",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def cause(error: CookbookError, running: bool, log: Path) -> str:

@@ -118,5 +118,30 @@ def same_command(plan: Plan, study: Study, target: Target) -> None:
         )
 
 
+def unsupported(target: Target) -> list[str]:
+    """Tuned settings of a recipe whose study is not there, is another's, or does not show what they say."""
+    faults = []
+    for model, own in target.serve.per_model.items():
+        for profile, block in own.profiles.items():
+            for name, setting in (block.args | block.env).items():
+                where = f"{target.target}: {model}, {profile}, {name}"
+                if "/tuning/" not in setting.source:
+                    continue
+                try:
+                    study = Study.read(paths.ROOT / setting.source)
+                except CookbookError as error:
+                    faults.append(f"{where}: {error.line()}")
+                    continue
+                won = chosen(study)
+                shows = (
+                    won
+                    and won.trial.values.get(name) == setting.value
+                    and f"gave {won.gain:.2f}x" in setting.why
+                )
+                if not shows or (study.target, study.model) != (target.target, model):
+                    faults.append(f"{where}: {setting.source} does not show it")
+    return faults
+
+
 def recipe_file(plan: Plan) -> Path:
     return paths.TARGETS / f"{plan.target.target}.yaml"

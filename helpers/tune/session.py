@@ -34,7 +34,8 @@ def tuning(
     )  # fmt: skip
     try:
         with tuner.alone():  # the folder is ours and can be written, before anything takes time
-            check_space(plan, bench.worker(tuner.folder), weights)
+            if fresh or not tuner.file.exists():  # one that goes on was checked when it began
+                check_space(plan, bench.worker(tuner.folder), weights)
             yield tuner
     finally:
         bench.close()
