@@ -487,3 +487,10 @@ def test_no_path_of_the_machine_is_kept(tmp_path: Path) -> None:
         and str(paths.ROOT) not in study.model_dump_json()
     )
     assert os.fspath(tmp_path) not in study.model_dump_json()
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_made_at_the_command_line(cli, checkpoint: Path) -> None:
+    done = cli("tune", "cpu", "--study", "/proc/nowhere/study", timeout=300)
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode == 2 and len(lines) == 1 and "cannot be written" in lines[0], done.stderr
