@@ -42,7 +42,7 @@ def ratio_figure(study: Study) -> Figure:
     per_gpu = " per GPU" if study.goal.per_gpu and max(v.trial.gpus for v in measured) > 1 else ""
     axis.set_xlabel(f"concurrency (requests in flight{per_gpu})")
     what = "1 / TPOT" if study.objective == "latency" else "output tok/s per GPU"
-    axis.set_ylabel(f"{what}, ratio to bare vllm serve")
+    axis.set_ylabel(f"{what}\n(ratio to bare vllm serve)")
     axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15))
     made.suptitle(
         f"{study.model} ({study.weights} weights) on {study.target}, vLLM {study.versions.get('vllm', '?')}"
@@ -50,7 +50,7 @@ def ratio_figure(study: Study) -> Figure:
     return made
 
 
-def startup_figure(starts: Sequence[tuple[str, Start]]) -> Figure:
+def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first streamed token") -> Figure:
     """Each start as a bar of its phases, in seconds; two starts or more, since one bar compares nothing."""
     if len(starts) < 2:
         raise CookbookError("one start compares with nothing", do="measure two or more")
@@ -68,6 +68,6 @@ def startup_figure(starts: Sequence[tuple[str, Start]]) -> Figure:
         axis.text(total, place, f" {total:.0f} s", va="center")
     axis.set_xlim(0, 1.12 * max(left))
     axis.invert_yaxis()
-    axis.set_xlabel("seconds from the launch to the first streamed token")
+    axis.set_xlabel(f"seconds from the launch to {until}")
     axis.legend(frameon=False, fontsize="small", ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     return made
