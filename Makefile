@@ -22,7 +22,7 @@ test: setup     ## install, then run every test, the CPU notebook included
 	@$(BIN)/ruff check .
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: setup    ## measure the cookbook itself: fidelity of the load client, cost of a sweep and of a notebook
+bench: setup    ## measure the cookbook itself: fidelity of the load client, cost of a start, a sweep and a notebook
 	@$(BIN)/cookbook install cpu
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 

@@ -77,7 +77,7 @@ def read_all(folder: Path = RECORDS) -> list[Result]:
     return [Result.model_validate(document) for document in documents if "benchmark" in document]
 
 
-NAMES = ("notebook_cost", "fidelity", "sweep_cost")
+NAMES = ("notebook_cost", "fidelity", "sweep_cost", "startup_cost")
 
 
 def table(results: list[Result]) -> str:

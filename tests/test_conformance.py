@@ -20,6 +20,7 @@ from helpers.conformance.releases import check_release, declared_options, table_
 from helpers.errors import CookbookError
 from helpers.recipes import Setting, load_model, load_target, target_names
 from helpers.recipes.seed import load_seed
+from helpers.tune import Plan, session
 
 SEED_AND_TRAPS = {  # argv after the model, variables -> the option or variable that vLLM refuses
     "full_cuda_graph": (["--compilation-config", '{"full_cuda_graph": true}'], {}, "--compilation-config"),
@@ -51,6 +52,10 @@ def answers(interpreter: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     for number, entry in enumerate(load_seed().entries()):
         if entry.parse:
             commands.append({"id": f"seed {number}", "argv": entry.parse.argv, "env": entry.parse.env})
+    for name in target_names():
+        plan = Plan(name, "throughput", gpus=8)
+        for command in session.commands(plan, plan.model.hub_id or plan.model.model):
+            commands.append(command | {"id": f"tune {name} {command['id']}"})
     broken = folder / "broken.yaml"
     broken.write_text("model: openai/gpt-oss-20b\nmax-num-seq: 3 # an abbreviation\nstream-interval: 20\n")
     commands.append({"id": "broken config", "argv": ["serve", "--config", str(broken)], "env": {}})
@@ -75,6 +80,15 @@ def test_vllm_takes_every_config_file(answers: dict[str, dict]):
     configs = [item for identity, item in answers.items() if identity.startswith("config ")]
     assert len(configs) > 200 and [item for item in configs if item["faults"]] == []
     assert [fault["name"] for fault in answers["broken config"]["faults"]] == ["--max-num-seq"]
+
+
+@pytest.mark.slow
+def test_vllm_takes_every_value_of_every_search_space(answers: dict[str, dict]):
+    """Each value that `cookbook tune` may try, on every target, and the bare command that it is compared with."""
+    tried = [item for identity, item in answers.items() if identity.startswith("tune ")]
+    assert len(tried) > 200 and {item["id"].split()[1] for item in tried} == set(target_names())
+    assert [item for item in tried if item["faults"]] == []
+    assert [item for item in tried if any("eprecat" in warning for warning in item["warnings"])] == []
 
 
 @pytest.mark.slow

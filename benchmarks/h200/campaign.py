@@ -25,7 +25,7 @@ from helpers.bench.record import Point, RunRecord
 from helpers.bench.roofline import roofline
 from helpers.bench.sweep import line_of, sweep
 from helpers.bench.worker import LoadWorker, environment
-from helpers.command.serve import serve_command
+from helpers.command.serve import bare_argv, serve_command
 from helpers.errors import CookbookError
 from helpers.paths import CACHE, ROOT
 from helpers.recipes import check_parameters, load_model, load_target
@@ -148,7 +148,10 @@ class Campaign:
         full = serve_command(
             self.target, load_model(job.model), check_parameters(self.target, given), weights, port
         )
-        argv, env = (list(full.argv), dict(full.env)) if job.recipe else (bare_argv(job, weights, port), {})
+        argv, env = (list(full.argv), dict(full.env)) if job.recipe else (
+            bare_argv(weights, job.model, port, max(len(job.gpus), 1)),
+            {},
+        )
         argv += job.arguments
         if job.weights == "dummy":
             argv += ["--load-format", "dummy"]
@@ -198,22 +201,6 @@ class Campaign:
             self.say(
                 step.name, f"{name}: " + ", ".join(f"B={row['batch']} {row['ratio']:.3f}" for row in rows)
             )
-
-
-def bare_argv(job: Job, weights: str, port: int) -> list[str]:
-    """`vllm serve` as it comes, with what makes it reachable."""
-    argv = [
-        "vllm",
-        "serve",
-        weights,
-        "--port",
-        str(port),
-        "--host",
-        "127.0.0.1",
-        "--served-model-name",
-        job.model,
-    ]
-    return argv + (["--tensor-parallel-size", str(len(job.gpus))] if len(job.gpus) > 1 else [])
 
 
 def run_campaign(campaign: Campaign, stages: Plan) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -34,6 +34,41 @@ class Part(BaseModel):
     """A piece of a record: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class Document(Part):
+    """A part that is a file of its own: written whole or not at all, checked when it is read."""
+
+    TITLE: ClassVar[str] = "run record"
+    REMEDY: ClassVar[str] = "run the target again"
+
+    def write(self, path: Path) -> Path:
+        """Write it atomically."""
+        path = Path(path)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n")
+            os.replace(part, path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise CookbookError(
+                f"{path.name} cannot be written", error.strerror, "free some disk, or name a run_dir that you can write to"
+            ) from None
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """A document from disk, checked; a `CookbookError` names the file and the first problem."""
+        try:
+            return cls.model_validate_json(Path(path).read_text())
+        except OSError as error:
+            raise CookbookError(
+                f"{Path(path).name} cannot be read", str(error.strerror), "run the target first"
+            ) from None
+        except ValidationError as error:
+            raise CookbookError(f"{path} is not a {cls.TITLE}", first_problem(error), cls.REMEDY) from None
 
 
 class Percentiles(Part):
@@ -145,7 +180,7 @@ class Machine(Part):
     memory_gib: float
 
 
-class RunRecord(Part):
+class RunRecord(Document):
     """`record.json` of a run folder."""
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
@@ -209,36 +244,6 @@ class RunRecord(Part):
         if len(keys) != len(set(keys)):
             raise ValueError("two throughput points have the same settings")
         return self
-
-    def write(self, path: Path) -> Path:
-        """Write `record.json` atomically."""
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n")
-            os.replace(part, path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise CookbookError(
-                f"{path.name} cannot be written", error.strerror, "free some disk, or name a run_dir that you can write to"
-            ) from None
-        return path
-
-    @classmethod
-    def read(cls, path: Path) -> "RunRecord":
-        """A record from disk, checked; a `CookbookError` names the file and the first problem."""
-        try:
-            return cls.model_validate_json(Path(path).read_text())
-        except OSError as error:
-            raise CookbookError(
-                f"{Path(path).name} cannot be read", str(error.strerror), "run the target first"
-            ) from None
-        except ValidationError as error:
-            raise CookbookError(
-                f"{path} is not a run record", first_problem(error), "run the target again"
-            ) from None
 
 
 def is_secret(name: str, value: str) -> bool:

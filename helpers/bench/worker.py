@@ -178,6 +178,14 @@ class SharedWorker:
         """Nothing: the worker belongs to somebody else."""
 
 
+def parsed(worker: LoadWorker | SharedWorker, commands: list[dict]) -> list[dict]:
+    """What vLLM's own parser says about [{id, argv, env}]: the client has imported vLLM, which is what asking costs."""
+    *_, last = worker.events({"commands": commands})
+    if "answers" not in last:
+        raise CookbookError("vLLM's argument parser could not be asked", f"{last.get('what')}: {last.get('why')}")
+    return last["answers"]
+
+
 def start_shared(interpreter: Path, path: Path, log: Path, wait: bool = True) -> subprocess.Popen:
     """Start a resident worker on a Unix socket; it ends when the returned process's stdin is closed.
 

@@ -44,6 +44,7 @@ def serve_block(target: Target, model: Model, parameters: Parameters) -> Block:
     if name in serve.per_model:
         own = serve.per_model[name]
         layers += [Block(args=own.args, env=own.env), own.per_tp.get(size, Block())]
+        layers.append(own.profiles.get(parameters.profile, Block()))
     layers.append(_sizes(target, model, parameters))
     layers += [limit.avoid for limit in target.limits(name, size, parameters.profile, parameters.replicas)]
     return load_common().merged(*layers)
@@ -60,6 +61,13 @@ def serve_command(target: Target, model: Model, parameters: Parameters, weights:
         argv += setting.words(flag)
     env = {name: setting.variable() for name, setting in block.env.items()}
     return Command(argv, env, target.target, model.model, weights, port, block)
+
+
+def bare_argv(weights: str, model: str, port: int, tensor_parallel_size: int = 1) -> list[str]:
+    """`vllm serve` as it comes, with what makes it reachable on loopback: what a recipe has to beat."""
+    argv = ["vllm", "serve", weights, "--port", str(port), "--host", "127.0.0.1", "--served-model-name", model]
+    size = ["--tensor-parallel-size", str(tensor_parallel_size)]
+    return argv + (size if tensor_parallel_size > 1 else [])
 
 
 def _sizes(target: Target, model: Model, parameters: Parameters) -> Block:

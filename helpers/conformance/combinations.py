@@ -79,6 +79,8 @@ def _blocks(target: Target):
     for limit in target.known_limits:
         yield f"{file}: known_limits.{limit.id}.avoid", limit.avoid
     for model, block in serve.per_model.items():
+        for profile, own in block.profiles.items():
+            yield f"{file}: serve.per_model.{model}.profiles.{profile}", own
         for size, own in block.per_tp.items():
             yield f"{file}: serve.per_model.{model}.per_tp.{size}", own
         yield f"{file}: serve.per_model.{model}", block

@@ -9,9 +9,10 @@ from helpers.recipes.model import Model
 from helpers.recipes.settings import Block
 from helpers.recipes.stacks import IndexedStacks
 from helpers.recipes.target import Target
+from helpers.recipes.tuning import Spaces
 
 FOLDER = paths.RECIPES / "schema"
-SHAPES = {"target": Target, "model": Model, "common": Block, "stacks": IndexedStacks}
+SHAPES = {"target": Target, "model": Model, "common": Block, "stacks": IndexedStacks, "tuning": Spaces}
 
 
 def schemas() -> dict[str, str]:

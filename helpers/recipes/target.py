@@ -77,9 +77,10 @@ class ModelSizes(Strict):
 
 
 class ModelServe(Block):
-    """What only one model needs, and what it needs at one tensor-parallel size."""
+    """What only one model needs: always, at one tensor-parallel size, or in one profile (where it was tuned)."""
 
     per_tp: dict[Size, Block] = {}
+    profiles: dict[Profile, Block] = {}
 
 
 class ActivationChoice(Block):
@@ -183,6 +184,12 @@ class Target(Strict):
             for size in limit.when.tensor_parallel_size
         ]
         faults += [f"{where}: no model is offered at {size}" for where, size in sized if size not in sizes]
+        faults += [
+            f"serve.per_model.{name}.profiles: {profile!r} is not in serve.profiles"
+            for name, block in self.serve.per_model.items()
+            for profile in block.profiles
+            if profile not in self.serve.profiles
+        ]
         if not {"latency", "throughput"} <= set(self.serve.profiles):
             faults.append("serve.profiles: both latency and throughput are needed")
         if self.serve.activations and set(self.serve.activations) != {"bf16", "mxfp8"}:

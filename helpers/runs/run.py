@@ -1,7 +1,6 @@
 """One run of a target notebook: each step is one call, and every step is on file as soon as it is done."""
 
 import os
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -62,18 +61,9 @@ class Run:
 
     def install(self) -> str:
         """The serving stack, installed unless it is there; returns one line with its versions."""
-        from helpers.stack import ensure
+        from helpers.runs.stack import serving_stack
 
-        if self.parameters.install == "existing":
-            self.interpreter = Path(os.environ.get("COOKBOOK_PYTHON", sys.executable))
-        else:
-            self.interpreter = ensure(self.speaking.target.stack.install)
-        self.versions = facts.versions(self.interpreter)
-        if "vllm" not in self.versions:
-            raise CookbookError(
-                f"{shown(self.interpreter)} holds no vLLM",
-                do="use install=stack, or set COOKBOOK_PYTHON to the Python that has it",
-            )
+        self.interpreter, self.versions = serving_stack(self.speaking.target.stack.install, self.parameters.install)
         self.save()
         return " · ".join(f"{name} {version}" for name, version in self.versions.items())
 
@@ -150,15 +140,11 @@ class Run:
 
     def _parsed(self) -> Contract:
         """Put the recipe's own command before the parser of the vLLM that the load client has imported."""
-        from helpers.bench.worker import SharedWorker
+        from helpers.bench.worker import SharedWorker, parsed
 
         self._start_load_client()
-        request = {"commands": [{"id": "own", "argv": self.command.argv[1:], "env": self.command.env}]}
-        *_, last = (SharedWorker.found() or self._load).events(request)
-        found, facts = (
-            last.get("answers", [{"faults": [{"kind": "flag", "message": str(last)}]}])[0]["faults"],
-            Facts(),
-        )
+        commands = [{"id": "own", "argv": self.command.argv[1:], "env": self.command.env}]
+        found, facts = parsed(SharedWorker.found() or self._load, commands)[0]["faults"], Facts()
         for kind, name in (("flag", "flags"), ("variable", "variables")):
             wrong = [f"{f.get('name')}: {f['message']}" for f in found if f["kind"] == kind]
             facts.need(name, not wrong, "; ".join(wrong))

@@ -1,0 +1,65 @@
+"""From launch to the first streamed token: the cookbook against the same command by hand, and bare `vllm serve`."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.result import Result, Value, result_of
+from benchmarks.sweep_cost import serve_argv
+from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, through_cookbook
+from helpers.command.serve import bare_argv
+from helpers.runs import facts
+from helpers.server import free_port
+
+MODEL = "gpt-oss-nano"
+SHARE, SECONDS = 0.02, 1.0  # the bar: at most this share of the start by hand, or this long
+
+
+def measure(interpreter: Path, checkpoint: Path) -> Result:
+    """By hand, cookbook, cookbook, by hand: the least of each, so that a drift of the machine favours neither."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+
+        def recipe(how: Callable[..., Start], name: str) -> Start:
+            port = free_port()
+            argv, env = serve_argv(interpreter, checkpoint, port)
+            return how(argv, env, port=port, log=folder / f"{name}.log", model=MODEL)
+
+        def bare() -> Start:
+            port = free_port()
+            argv = [
+                str(interpreter),
+                "-m",
+                "vllm.entrypoints.cli.main",
+                *bare_argv(str(checkpoint), MODEL, port)[1:],
+            ]
+            _, env = serve_argv(
+                interpreter, checkpoint, port
+            )  # bare takes half of the machine's memory otherwise
+            env = {name: env[name] for name in ("VLLM_CPU_KVCACHE_SPACE", "VLLM_NO_USAGE_STATS")}
+            return by_hand(argv, env, port=port, log=folder / "bare.log", model=MODEL)
+
+        recipe(by_hand, "unmeasured")  # reads everything from the disk once
+        hand = [recipe(by_hand, "hand-1")]
+        ours = [recipe(through_cookbook, "cookbook-1"), recipe(through_cookbook, "cookbook-2")]
+        hand.append(recipe(by_hand, "hand-2"))
+        plain = bare()
+    return result(ours, hand, plain, facts.versions(interpreter)["vllm"])
+
+
+def result(ours: list[Start], hand: list[Start], plain: Start, vllm: str) -> Result:
+    """The record of these starts."""
+    mine, theirs = (min(starts, key=lambda start: start.total) for starts in (ours, hand))
+    bar = max(SECONDS, SHARE * theirs.total)
+    values = [
+        Value(name="cookbook - by hand, same command", value=mine.total - theirs.total, unit="s", bar=bar,
+              detail="1 s or 2 %, the least of two each"),
+        Value(name="cookbook / by hand, same command", value=mine.total / theirs.total, unit="x"),
+        Value(name="cookbook / bare vllm serve", value=mine.total / plain.total, unit="x",
+              detail="the recipe's latency profile, caches warm"),
+        Value(name="cookbook: launch to first streamed token", value=mine.total, unit="s"),
+        Value(name="by hand: the same", value=theirs.total, unit="s"),
+        Value(name="bare vllm serve: the same", value=plain.total, unit="s"),
+        Value(name="of the cookbook's: the first request", value=mine.phases[FIRST_REQUEST], unit="s"),
+    ]  # fmt: skip
+    return result_of("startup_cost", "What does the cookbook add to a start?", values, {"vllm": vllm})

@@ -1,0 +1,64 @@
+"""`cookbook tune`: the flags that matter, searched on real servers against bare `vllm serve`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Option = typer.Option
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def tune(
+        target: Annotated[str, typer.Argument(help="a target of recipes/targets")],
+        objective: Annotated[str, Option(help="throughput, latency or throughput-under-tpot")] = "throughput",
+        tpot: Annotated[float | None, Option(help="the limit of throughput-under-tpot, in ms")] = None,
+        model: Annotated[str, Option(help="the target's own otherwise")] = "",
+        weights: Annotated[str, Option(help="hub, synthetic, nano or the path of a checkpoint")] = "",
+        tensor_parallel_size: Annotated[int, Option(min=0, help="0: the recipe's default")] = 0,
+        concurrency: Annotated[str, Option(help="the sweep, e.g. 1,16,256; the recipe's otherwise")] = "",
+        input_tokens: Annotated[int, Option(min=0, help="0: the recipe's")] = 0,
+        output_tokens: Annotated[int, Option(min=0, help="0: the recipe's")] = 0,
+        trials: Annotated[
+            int | None, Option(min=1, help="configurations at most, earlier calls' included")
+        ] = None,
+        minutes: Annotated[float | None, Option(min=0, help="no configuration begins after them")] = None,
+        space: Annotated[Path | None, Option(help="another file than recipes/tuning.yaml")] = None,
+        study: Annotated[
+            Path | None, Option(help="the study's folder; one under runs/tuning otherwise")
+        ] = None,
+        install: Annotated[
+            str, Option(help="stack, or existing (the Python that already holds vLLM)")
+        ] = "stack",
+        fresh: Annotated[bool, Option("--fresh", help="put an earlier study aside")] = False,
+        write: Annotated[bool, Option("--write", help="write the chosen profile into the recipe")] = False,
+    ) -> None:
+        """Find the fastest configuration of a target; call it again to go on after an interruption."""
+        from helpers.paths import shown
+        from helpers.runs import facts
+        from helpers.tune import Plan, chosen, profile, table
+        from helpers.tune.session import tuning
+
+        given = {"model": model, "weights": weights, "concurrency": concurrency, "input_tokens": input_tokens,
+                 "output_tokens": output_tokens, "tensor_parallel_size": tensor_parallel_size, "install": install}  # fmt: skip
+        given = {name: value for name, value in given.items() if value}
+        plan = Plan(target, objective, tpot, given, space, gpus=len(facts.machine().gpus))
+        for reason in plan.left_out.values():
+            typer.echo(f"left out: {reason}")
+        try:
+            with tuning(plan, study, fresh, report=typer.echo) as tuner:
+                found = tuner.run(trials, minutes)
+        except KeyboardInterrupt:
+            typer.echo("cookbook: the tuning was interrupted; call it again to go on", err=True)
+            raise typer.Exit(130) from None
+        typer.echo("\n" + table.text(found))
+        typer.echo(shown(tuner.file))
+        if chosen(found) is None:
+            return
+        if write:
+            for file in profile.write(plan, found):
+                typer.echo(f"written: {shown(file)}")
+            typer.echo(f"next: cookbook check --target {target}, cookbook render {target}")
+        else:
+            typer.echo("\n" + profile.diff(plan, found) + "\nnothing was written: pass --write to write it")

@@ -1,0 +1,73 @@
+"""What a tuning found: ratios to bare `vllm serve` over concurrency; and starts by phase."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from helpers.bench.startup import Start
+from helpers.errors import CookbookError
+from helpers.plots.style import figure, series
+from helpers.tune.choice import WORST, verdicts
+from helpers.tune.plan import label
+from helpers.tune.study import Study
+
+BEST = 6  # configurations drawn; more would not stay apart in grey
+HATCHES = ("", "//", "..", "\\\\", "xx", "--", "oo", "++", "**")
+
+
+def ratio_figure(study: Study) -> Figure:
+    """Each measured configuration's ratio to bare at every concurrency, the best ones where there are many.
+
+    Raises `CookbookError` for a sweep of one concurrency, or a study without a measured configuration.
+    """
+    measured = [verdict for verdict in verdicts(study) if verdict.ratios]
+    if len(study.concurrency) < 2 or not measured:
+        raise CookbookError(
+            "there is no curve to draw",
+            f"{len(measured)} configurations were measured at {len(study.concurrency)} concurrencies",
+            "tune with two concurrencies or more",
+        )
+    measured.sort(key=lambda verdict: -max(verdict.gain or 0, 0))
+    made, (axis,) = figure(height=4.6)
+    for index, verdict in enumerate(measured[:BEST]):
+        name = label(verdict.trial.values) + (" (chosen)" if verdict.state == "chosen" else "")
+        axis.plot(study.concurrency, verdict.ratios, label=name, **series(index))
+    axis.axhline(1, color="0.2", linewidth=1)
+    axis.axhline(
+        WORST, color="0.5", linewidth=1, linestyle=(0, (1, 2)), label=f"{WORST}x: below it, not chosen"
+    )
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(study.concurrency, [str(users) for users in study.concurrency])
+    axis.minorticks_off()
+    per_gpu = " per GPU" if study.goal.per_gpu and max(v.trial.gpus for v in measured) > 1 else ""
+    axis.set_xlabel(f"concurrency (requests in flight{per_gpu})")
+    what = "1 / TPOT" if study.objective == "latency" else "output tok/s per GPU"
+    axis.set_ylabel(f"{what}\n(ratio to bare vllm serve)")
+    axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    made.suptitle(
+        f"{study.model} ({study.weights} weights) on {study.target}, vLLM {study.versions.get('vllm', '?')}"
+    )
+    return made
+
+
+def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first streamed token") -> Figure:
+    """Each start as a bar of its phases, in seconds; two starts or more, since one bar compares nothing."""
+    if len(starts) < 2:
+        raise CookbookError("one start compares with nothing", do="measure two or more")
+    made, (axis,) = figure(height=1.4 + 0.55 * len(starts))
+    names = list(dict.fromkeys(name for _, start in starts for name in start.phases))
+    labels = [name for name, _ in starts]
+    left = [0.0] * len(starts)
+    for index, name in enumerate(names):
+        values = [start.phases.get(name, 0.0) for _, start in starts]
+        grey = str(0.35 + 0.55 * index / max(len(names) - 1, 1))
+        axis.barh(labels, values, left=left, color=grey, edgecolor="black", linewidth=0.6,
+                  hatch=HATCHES[index % len(HATCHES)], label=name)  # fmt: skip
+        left = [before + value for before, value in zip(left, values, strict=True)]
+    for place, total in enumerate(left):
+        axis.text(total, place, f" {total:.0f} s", va="center")
+    axis.set_xlim(0, 1.12 * max(left))
+    axis.invert_yaxis()
+    axis.set_xlabel(f"seconds from the launch to {until}")
+    axis.legend(frameon=False, fontsize="small", ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    return made

@@ -1,0 +1,78 @@
+"""What a tuning found, as a table."""
+
+from typing import Any
+
+from helpers.tune.choice import chosen, verdicts
+from helpers.tune.plan import label
+from helpers.tune.study import Study
+
+CAUSE = 200  # characters of a cause
+
+
+def rows(study: Study) -> list[dict[str, Any]]:
+    """One row per configuration, bare first; `x at N` is the ratio to bare at concurrency N."""
+    if study.baseline is None:
+        return []
+    first = {"configuration": "bare vllm serve"}
+    first |= {f"x at {users}": 1.0 for users in study.concurrency}
+    found = [first | {"gain": 1.0, "state": "baseline", "cause": _figures(study)}]
+    for verdict in verdicts(study):
+        row = {"configuration": label(verdict.trial.values)}
+        ratios = verdict.ratios or [None] * len(study.concurrency)
+        row |= {f"x at {users}": ratio for users, ratio in zip(study.concurrency, ratios, strict=True)}
+        found.append(row | {"gain": verdict.gain, "state": verdict.state, "cause": verdict.cause})
+    return found
+
+
+def _figures(study: Study) -> str:
+    values = [f"{study.goal.value(point):.4g}" for point in study.baseline.points]
+    return f"{', '.join(values)} {study.goal.unit}"
+
+
+def text(study: Study, width: int = 120) -> str:
+    """The table, the causes and the outcome, for a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=width)
+    table = Table(
+        title=f"{study.target} · {study.model} · weights {study.weights} · {study.goal}", title_justify="left"
+    )
+    found = rows(study)
+    for name in ["", *(found[0] if found else [])]:
+        if name != "cause":
+            table.add_column(
+                name, justify="right" if name.startswith(("x at", "gain")) or not name else "left"
+            )
+    for number, row in enumerate(found):
+        cells = [_cell(value) for name, value in row.items() if name != "cause"]
+        table.add_row(str(number) if number else "", *cells)
+    with console.capture() as capture:
+        console.print(table)
+    causes = [
+        f"{number}: {_line(row['cause'])}" for number, row in enumerate(found) if number and row["cause"]
+    ]
+    bare = [f"bare: {found[0]['cause']}"] if found else []
+    return "\n".join([capture.get().rstrip(), *bare, *causes, outcome(study)])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _line(cause: str) -> str:
+    """A cause on one line; the study has it whole."""
+    line = " ".join(cause.split())
+    return line if len(line) <= CAUSE else line[: CAUSE - 1] + "…"
+
+
+def outcome(study: Study) -> str:
+    """The result in one line."""
+    ended = study.calls[-1].ended if study.calls else ""
+    tried = f"{len(study.trials)} configurations, {sum(call.starts for call in study.calls)} server starts; {ended}"
+    won = chosen(study)
+    if won is None:
+        return f"chosen: none, no configuration beats bare `vllm serve` ({tried})"
+    return f"chosen: {label(won.trial.values)}, {won.gain:.2f}x bare `vllm serve` ({tried})"
