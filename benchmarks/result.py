@@ -72,12 +72,11 @@ def result_of(benchmark: str, question: str, values: list[Value], versions: dict
 
 
 def read_all(folder: Path = RECORDS) -> list[Result]:
-    """The newest record of every benchmark of this suite; other tools keep theirs in the folder too."""
-    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return [Result.model_validate(document) for document in documents if "benchmark" in document]
+    """The newest record of every benchmark of this suite."""
+    return [Result.model_validate_json(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-NAMES = ("notebook_cost", "fidelity", "sweep_cost", "startup_cost")
+NAMES = ("notebook_cost", "fidelity", "sweep_cost", "startup_cost", "tools_latency")
 
 
 def table(results: list[Result]) -> str:

@@ -1,12 +1,12 @@
 """`make bench`: every benchmark, its record, and the table in docs/benchmarks.md.
 
-python -m benchmarks.run [fidelity] [sweep_cost] [startup_cost] [notebook_cost] [--table]
+python -m benchmarks.run [fidelity] [sweep_cost] [startup_cost] [notebook_cost] [tools_latency] [--table]
 """
 
 import argparse
 import sys
 
-from benchmarks import fidelity, notebook_cost, startup_cost, sweep_cost
+from benchmarks import fidelity, notebook_cost, startup_cost, sweep_cost, tools_latency
 from benchmarks.result import NAMES, TABLE, Result, read_all, table
 from helpers.errors import CookbookError
 from helpers.paths import CACHE
@@ -14,8 +14,8 @@ from helpers.paths import CACHE
 
 def take(name: str) -> Result:
     """Run one benchmark."""
-    if name == "notebook_cost":
-        return notebook_cost.measure()
+    if name in ("notebook_cost", "tools_latency"):
+        return {"notebook_cost": notebook_cost, "tools_latency": tools_latency}[name].measure()
     from helpers.runs.weights import build_nano
     from helpers.stack import ensure
 

@@ -1,21 +1,21 @@
 """What our tool servers add to a call, measured as vLLM meets them: over MCP and SSE, on loopback.
 
-    python benchmarks/tools_latency.py [--sandbox auto] [--calls 100] [--conversations 50] [--out FILE.json]
-
-Reports milliseconds: a call in a conversation whose interpreter is there, a first call that has to start the
+Reports medians in milliseconds: a call in a conversation whose interpreter is there, a first call that has to start the
 sandbox, a browser search and open, opening the session itself, and 50 conversations at once.
 """
 
-import argparse
 import asyncio
-import json
-import os
 import platform
 import statistics
 import tempfile
 import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+
+from benchmarks.result import Result, Value, result_of
+
+SANDBOXES = ("bubblewrap", "wasm")
 
 AIM_MS = {"python_warm": 20.0, "python_first": 150.0, "browser_search": 20.0, "browser_open": 20.0}
 
@@ -62,7 +62,7 @@ class Session:
         return took, result.content[0].text
 
 
-async def measure(python: str, browser: str, calls: int, conversations: int) -> dict:
+async def timed(python: str, browser: str, calls: int, conversations: int) -> dict:
     """All the measurements, one after the other."""
     opened, warm, first, search, opening = [], [], [], [], []
     async with Session(python, "warm") as session:
@@ -108,40 +108,35 @@ async def measure(python: str, browser: str, calls: int, conversations: int) -> 
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sandbox", default="auto")
-    parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--conversations", type=int, default=50)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
+def values_of(sandbox: str, measured: dict) -> list[Value]:
+    """The figures of one sandbox's servers, medians in ms, with the aims as bars."""
+    named = {
+        "python_warm": "python, a call in a running conversation",
+        "python_first": "python, a first call: starts the sandbox",
+        "session_open": "opening an MCP session",
+    }
+    if sandbox == "bubblewrap":  # the browser does not depend on the sandbox: one row is enough
+        named |= {"browser_search": "browser, a search", "browser_open": "browser, opening a result"}
+    rows = [
+        Value(name=text, value=measured[key]["p50"], unit="ms", bar=AIM_MS.get(key), detail=sandbox)
+        for key, text in named.items()
+    ]
+    many = measured["conversations_at_once"]
+    text = f"{many['conversations']} conversations at once, {many['calls_each']} calls each, until the last is through"
+    return [*rows, Value(name=text, value=many["wall_s"], unit="s", detail=sandbox)]
+
+
+def measure(sandboxes: Sequence[str] = SANDBOXES, calls: int = 100, conversations: int = 50) -> Result:
+    """The tool servers on each of the sandboxes, one after the other."""
     from helpers.tools import start
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        start(sandbox=arguments.sandbox, run_dir=Path(folder)) as servers,
-    ):
-        places = servers.argument.split(",")
-        measured = asyncio.run(measure(*places, arguments.calls, arguments.conversations))
-        record = {
-            "what": "latency added by the cookbook's tool servers, milliseconds",
-            "sandbox": servers.sandbox.partition(":")[0],
-            "machine": {"cpus": os.cpu_count(), "arch": platform.machine(), "load_1m": os.getloadavg()[0]},
-            "python": platform.python_version(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "aim_ms": AIM_MS,
-            "met": {name: measured[name]["p50"] <= aim for name, aim in AIM_MS.items()},
-            "measured": measured,
-        }
-    text = json.dumps(record, indent=1)
-    print(text)
-    if arguments.out:
-        temporary = arguments.out.with_suffix(".new")
-        temporary.write_text(text + "\n")
-        os.replace(temporary, arguments.out)
-
-
-if __name__ == "__main__":
-    main()
+    values = []
+    for sandbox in sandboxes:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            start(sandbox=sandbox, run_dir=Path(folder)) as servers,
+        ):
+            measured = asyncio.run(timed(*servers.argument.split(","), calls, conversations))
+        values += values_of(sandbox, measured)
+    versions = {"python": platform.python_version(), "mcp": version("mcp")}
+    return result_of("tools_latency", "What do the tool servers add to a call?", values, versions)
