@@ -60,7 +60,7 @@ def test_the_cpu_notebook_runs_from_cold_to_stopped(
     assert outcome.passed, outcome.error
     record = RunRecord.read(tmp_path / "run" / "record.json")
     assert {contract.group for contract in record.contracts} >= {"endpoints", "streaming", "reasoning"}
-    assert all(contract.state == "passed" for contract in record.contracts)
+    assert {c.name: c.state for c in record.contracts if c.state != "passed"} == {"evals.quick": "skipped"}
     assert [point.concurrency for point in record.throughput] == [1, 2]
     assert record.startup_s["total"] > 0 and record.versions["vllm"].startswith("0.32.0")
     names = {path.name for path in (tmp_path / "run").iterdir()}

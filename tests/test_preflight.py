@@ -331,3 +331,15 @@ def test_nvidia_cards_are_read_through_the_library(monkeypatch):
 
     fake.nvmlDeviceGetMemoryInfo = refuse  # as on GB10, whose memory is the host's
     assert gpus.nvidia()[1][0].memory_gib == pytest.approx(host.memory(Path("/nonexistent"))[0], rel=0.01)
+
+
+def test_the_table_leaves_out_what_says_nothing():
+    """A fact that does not apply and was not seen, and sizes that would read 0.0."""
+    cpu = replace(HOST, vendor="cpu", gpus=[], driver=None)
+    report = preflight.check("cpu", machine=cpu)
+    silent = [check.name for check in report.checks if check.ok is None and check.seen == "–"]
+    assert "MIG" in silent and {"MIG"} <= {check["name"] for check in report.to_dict()["checks"]}
+    for shown in (report.text(), report._repr_html_()):
+        assert not any(f" {name} " in shown or f">{name}<" in shown for name in silent)
+        assert "needs 0.0" not in shown and "at once 0.0" not in shown and " MiB" in shown
+    assert "MIG" in preflight.check("h200", machine=HOST).text()

@@ -1,9 +1,22 @@
 """What is generated is up to date: the notebooks from template and recipe, the README's table from a record."""
 
-import nbformat
+import json
+import re
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 
-from helpers.render import notebook, readme
-from helpers.render.notebook import from_source, keep_outputs, text_of
+import nbformat
+import pytest
+
+from helpers.bench.record import RunRecord
+from helpers.paths import RECORDS, ROOT
+from helpers.recipes import load_target, target_names
+from helpers.render import claims, measured, notebook, readme, sections, start
+from helpers.render.matrix import state
+from helpers.render.notebook import from_source, keep_outputs, path_of, text_of
+from helpers.render.pages import fill
+from helpers.verification import Claim, Row
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
 
@@ -33,3 +46,202 @@ def test_rendering_twice_gives_the_same_bytes() -> None:
 def test_a_readme_block_is_replaced_and_nothing_else() -> None:
     text = "a\n<!-- begin:x -->\nold\n<!-- end:x -->\nb\n"
     assert readme.with_block(text, "x", "new") == "a\n<!-- begin:x -->\nnew\n<!-- end:x -->\nb\n"
+
+
+def markdown(target: str) -> str:
+    cells = nbformat.read(path_of(target), as_version=4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def code(target: str) -> str:
+    cells = nbformat.read(path_of(target), as_version=4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+
+
+def test_a_change_of_layout_alone_keeps_the_output() -> None:
+    old = from_source(SOURCE)
+    for cell in old.cells[1:]:
+        cell.execution_count, cell.outputs = 1, [nbformat.v4.new_output("stream", name="stdout", text="1\n")]
+    new = keep_outputs(from_source(SOURCE.replace("x = 1\n", "x = 1  # why\n\n\n")), old)
+    assert all(cell.outputs for cell in new.cells[1:])
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_a_page_tells_its_own_machines_limits_sizes_and_backends(name: str) -> None:
+    target, text = load_target(name), markdown(name)
+    for limit in target.known_limits:
+        row = next(line for line in text.splitlines() if line.startswith(f"| {sections.cell(limit.what)} |"))
+        for flag, setting in limit.avoid.args.items():
+            assert f"--{flag}" in row and (setting.value is True or str(setting.value) in row)
+        assert all(variable in row for variable in limit.avoid.env)
+    for model, offered in target.models.items():
+        assert re.search(rf"^\| {model} \| .*\*\*{offered.default}\*\* \| {re.escape(offered.why)} \|$", text, re.M)
+    for wanted in filter(None, (target.expect.attention, target.expect.moe)):
+        assert all(f"`{one}`" in text for one in wanted.split("|"))
+    assert "print(run.docker())" in code(name) and "run.quick_gate()" in code(name)
+    assert "../topics/builtin_tools.ipynb" in text
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_blackwells_choice_is_a_parameter_with_both_risks_and_nobody_elses(name: str) -> None:
+    target = load_target(name)
+    assert ("activations: str" in code(name)) == bool(target.serve.activations)
+    for choice in target.serve.activations.values():
+        assert choice.risk in markdown(name)
+
+
+def test_the_b_machines_have_the_choice() -> None:
+    assert {n for n in target_names() if load_target(n).serve.activations} >= {"b200", "gb200", "b300"}
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_a_page_names_no_file_that_is_not_there(name: str) -> None:
+    for path in re.findall(r"`((?:recipes|helpers|docs|benchmarks|notebooks)/[\w./-]+)`", markdown(name)):
+        assert (ROOT / path).exists(), path
+    for link in re.findall(r"\]\((\.\./[^)#]+)\)", markdown(name)):
+        assert (path_of(name).parent / link).exists(), link
+
+
+def test_the_architecture_is_the_recipes() -> None:
+    for name in target_names():
+        target = load_target(name)
+        assert ("aarch64" in claims.machine_needs(target)) == (target.stack.architecture == "aarch64")
+
+
+def test_time_and_contracts_name_what_ran() -> None:
+    """The H200 page is about gpt-oss-120b by default, its recorded run was another model with other weights."""
+    record = claims.latest_passed("h200")
+    assert claims.served(record) in claims.time_needed("h200") and record.weights in claims.time_needed("h200")
+    assert claims.verified("h200").index("gpt-oss-nano") < claims.verified("h200").index("gpt-oss-20b")
+
+
+def test_no_recipe_claims_what_no_record_holds() -> None:
+    for path in [*ROOT.glob("recipes/targets/*.yaml"), ROOT / "recipes" / "seed.yaml"]:
+        assert "see the records" not in path.read_text(), path.name
+
+
+CLAIM = Claim("h200", "gpt-oss-120b", 1, "throughput", "throughput", "synthetic", "0.25.1", "passed", "6 points",
+              date(2026, 11, 22), "x.json", False)  # fmt: skip
+
+
+def test_the_matrix_tells_other_flags_and_how_many_points() -> None:
+    row = Row("h200", "NVIDIA H200", "gpt-oss-120b", 1, "throughput", True, "parsed", [CLAIM])
+    assert "6 points" in state(row) and state(row).endswith("with other flags than today's")
+    same = replace(row, claims=[replace(CLAIM, same_flags=True)])
+    assert "other flags" not in state(same)
+    both = state(replace(row, claims=[CLAIM, replace(CLAIM, group="lifecycle", same_flags=True)]))
+    assert both.count("passed") == 2, "what ran with today's flags is not lumped with what did not"
+
+
+def test_every_page_has_the_matrix_of_today() -> None:
+    assert start.START.read_text() == text_of(start.rendered())
+
+
+def test_an_old_matrix_is_seen_and_replaced() -> None:
+    old = nbformat.read(start.START, as_version=4)
+    (cell,) = [cell for cell in old.cells if "from-records" in cell.metadata.get("tags", [])]
+    today = cell.outputs[0].data["text/markdown"]
+    cell.outputs[0].data["text/markdown"] = today.replace("never run here", "passed 2020-01-01")
+    assert fill(old).cells[old.cells.index(cell)].outputs[0].data["text/markdown"] == today
+
+
+FIGURE = '''# %% [markdown]
+# # Title
+
+# %% tags=["from-records"]
+from helpers.plots.recorded import pareto
+
+pareto("h200", "gpt-oss-20b")
+'''
+
+
+def test_a_figure_is_drawn_anew_only_when_its_numbers_have_changed() -> None:
+    drawn = fill(from_source(FIGURE))
+    output = drawn.cells[1].outputs[0]
+    assert output.data["image/png"].startswith("iVBOR") and "TP1" in output.data["text/plain"]
+    output.data["image/png"] = "another version drew this"
+    assert fill(drawn).cells[1].outputs[0].data["image/png"] == "another version drew this"
+    output.data["text/plain"] = output.data["text/plain"].replace("16,534", "99,999")
+    assert fill(drawn).cells[1].outputs[0].data["image/png"].startswith("iVBOR")
+
+
+def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
+    records = measured.speed_records("h200")
+    assert {record.model for record in records} == {"gpt-oss-20b", "gpt-oss-120b"}
+    shown = [
+        output.data["text/plain"]
+        for cell in nbformat.read(path_of("h200"), as_version=4).cells
+        if "from-records" in cell.metadata.get("tags", [])
+        for output in cell.outputs
+    ]
+    assert len(shown) == 2
+    for record in records:
+        top = max(point.output_tok_s_per_gpu for point in record.throughput)
+        assert any(record.model in text and f"{top:,.0f}" in text for text in shown)
+    open_ = "; ".join(measured.not_taken(load_target("h200"), records))
+    for missing in ("gpt-oss-120b at TP2, TP4", "8,192/1,024 tokens", "concurrency 512", "replicas", "async", "dummy"):
+        assert missing in open_ and open_ in markdown("h200"), missing
+
+
+def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
+    raw = json.loads((RECORDS / "h200" / "20261122-120b-tp1.json").read_text())
+    points = [{**point, "output_tok_s_per_gpu": point["output_tok_s"] / 2} for point in raw["throughput"]]
+    long = [{**point, "input_tokens": 8192} for point in points[:3]]
+    raw |= {"parameters": {**raw["parameters"], "tensor_parallel_size": 2}, "throughput": points + long}
+    off = {**raw, "parameters": {**raw["parameters"], "variant": "async scheduling off"}}
+    records = [*measured.speed_records("h200"), *(RunRecord.model_validate(one) for one in (raw, off))]
+    for name in ("20b-dummy", "20b-routing-synthetic"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    open_ = measured.not_taken(load_target("h200"), records, tmp_path)
+    assert "gpt-oss-120b at TP4" in open_ and "gpt-oss-20b at TP2, TP4" in open_
+    assert "gpt-oss-120b at 8,192/1,024 tokens" not in open_
+    assert not any("async" in line or "dummy" in line or "share of experts" in line for line in open_)
+
+
+def flow(folder: Path, **values: float) -> Path:
+    entries = [{"name": name, "value": value, "unit": "s", "bar": 150.0, "detail": ""} for name, value in values.items()]
+    (folder / "flow.json").write_text(json.dumps({"benchmark": "flow", "values": entries}))
+    return folder
+
+
+def test_the_readmes_numbers_say_what_was_measured_and_what_was_not(tmp_path: Path) -> None:
+    path, record = claims.newest_passed("cpu")
+    bare = readme.numbers(record, path.name, tmp_path)
+    assert bare.count("not measured") == 1 + len(readme.FLOW)
+    table = readme.numbers(record, path.name, flow(tmp_path, make_run_warm_s=120.4, make_test_s=1000.0))
+    assert "| `make run`, everything installed | 120 s (bar 150 s) |" in table
+    assert "1,000 s (bar 150 s, **missed**)" in table and table.count("not measured") == 3
+
+
+def test_the_readme_counts_a_skipped_contract_apart() -> None:
+    _, record = claims.newest_passed("cpu")
+    last = record.contracts[-1]
+    skipped = last.model_copy(update={"name": "evals.quick", "state": "skipped", "why": "nano"})
+    held = len([contract for contract in record.contracts if contract.state == "passed"])
+    told = readme.contracts_passed(record.model_copy(update={"contracts": [*record.contracts, skipped]}))
+    assert told.startswith(f"{held} of {held} (skipped: ") and "evals.quick" in told
+
+
+def test_a_figure_says_whose_weights_and_which_vllm_it_shows(tmp_path: Path) -> None:
+    from helpers.runs.run import Run
+
+    for target, given, said in (("h200", {"model": "gpt-oss-20b", "weights": "synthetic"}, True), ("cpu", {}, False)):
+        run = Run(target, {**given, "run_dir": str(tmp_path / target), "port": 0})
+        run.points, run.versions = claims.latest_passed(target).throughput, {"vllm": "0.25.1"}
+        title = run.figure().get_suptitle()
+        assert ("synthetic weights, vLLM 0.25.1" in title) == said, title
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_a_run_prints_its_container_also_in_a_rehearsal(name: str, tmp_path: Path, monkeypatch) -> None:
+    """From the kernel's folder, where a path relative to the checkout leads nowhere."""
+    from helpers.runs.run import Run
+
+    monkeypatch.chdir(tmp_path)
+    run = Run(name, {"rehearse": True, "run_dir": str(tmp_path / "run"), "port": 0})
+    target = load_target(name)
+    assert target.stack.image in run.docker() and f"--publish 127.0.0.1:{run.port}:{run.port}" in run.docker()
+    own = Run(name, {"run_dir": str(tmp_path / "run"), "port": 0})
+    own.checkpoints[own.measured] = str(ROOT / "recipes")  # any folder of the checkout stands for a checkpoint
+    assert '--volume "$PWD"/recipes:/weights:ro' in own.docker() and "serve /weights" in own.docker()
+    assert str(ROOT) not in own.docker()

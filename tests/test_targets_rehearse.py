@@ -25,7 +25,7 @@ def test_a_rehearsal_runs_every_cell(server, target: str, tmp_path: Path) -> Non
     outcome = run_target(target, given, progress=False)
     assert outcome.passed, outcome.error
     names = {contract.name for contract in outcome.record.contracts}
-    assert {"command.parsed", "responses", "functions.loop", "server.stopped"} <= names
+    assert {"command.parsed", "evals.quick", "responses", "functions.loop", "server.stopped"} <= names
     assert outcome.record.model == "gpt-oss-nano" and outcome.record.parameters["rehearse"], "it claims nothing for its target"
     assert len(outcome.record.throughput) == 2
     assert server.running()

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from helpers.recipes import load_target
 from helpers.verification import load_claims, matrix
-from helpers.verification.matrix import NEVER, Row
+from helpers.verification.matrix import NEVER, brief
 
 WIDTH = 140
 
@@ -16,16 +16,11 @@ def matrix_table(every: bool) -> str:
     table = Table(title="What was verified, from the run records", show_lines=False)
     for name in ("target", "model", "TP", "profile", "state"):
         table.add_column(name, no_wrap=name != "state")
-    for row in rows if every else _brief(rows):
+    for row in rows if every else brief(rows):
         mark = "*" if row.recommended else ""
         state = row.line() if row.claims else NEVER
         table.add_row(row.target, row.model, f"{row.tensor_parallel_size}{mark}", row.profile, state)
     return _text(table) + "\n* the recipe's recommendation; `cookbook targets NAME` shows one target in full"
-
-
-def _brief(rows: list[Row]) -> list[Row]:
-    """The recommended combination of each target and model, and every other one that has claims."""
-    return [row for row in rows if row.recommended or row.claims]
 
 
 def target_sheet(name: str) -> str:

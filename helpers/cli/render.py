@@ -23,6 +23,8 @@ def register(app: typer.Typer) -> None:
         from helpers.render.notebook import render as rendered
         from helpers.render.readme import README
         from helpers.render.readme import rendered as readme
+        from helpers.render.start import START
+        from helpers.render.start import rendered as start_here
 
         drifted = []
         for name in targets or target_names():
@@ -35,6 +37,10 @@ def register(app: typer.Typer) -> None:
             drifted.append("README.md")
             if not check:
                 README.write_text(readme())
+        if START.read_text() != text_of(start_here()):
+            drifted.append(START.name)
+            if not check:
+                write(start_here(), START)
         if check and drifted:
             raise CookbookError(
                 f"drifted from template and recipe: {', '.join(drifted)}", do="run `cookbook render`"

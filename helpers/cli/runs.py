@@ -89,7 +89,9 @@ def summary(outcome) -> str:
         table.add_column("contracts")
         table.add_column("passed", justify="right")
         for group, states in groups.items():
-            table.add_row(group, f"{states.count('passed')}/{len(states)}")
+            skipped = states.count("skipped")
+            counted = f"{states.count('passed')}/{len(states) - skipped}" if skipped < len(states) else "skipped"
+            table.add_row(group, counted)
         console.print(table)
         if record.throughput:
             table = Table()

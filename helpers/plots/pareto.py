@@ -42,7 +42,9 @@ def draw_series(axis: Axes, label: str, points: list[Point], look: dict) -> None
             f"c{point.concurrency}{fraction}",
             (point.tok_s_per_user, point.output_tok_s_per_gpu),
             textcoords="offset points",
-            xytext=(5, 4),
+            xytext=(-5, -5),  # below the curve: what is published, and the roofline, mostly lie above it
+            ha="right",
+            va="top",
             fontsize=6.5,
             color=look["color"],
         )
@@ -85,8 +87,9 @@ def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
                 axis.axhline(anchor.output_tok_s_per_gpu, color="0.5", linewidth=0.8, linestyle="--")
                 axis.annotate(
                     f"published: {label}, offline {anchor.output_tok_s_per_gpu:,.0f}",
-                    (0.01, anchor.output_tok_s_per_gpu),
+                    (0.99, anchor.output_tok_s_per_gpu),
                     xycoords=("axes fraction", "data"),
+                    ha="right",
                     textcoords="offset points",
                     xytext=(0, 3),
                     fontsize=6.5,

@@ -15,6 +15,7 @@ from helpers.preflight.probe import probe
 from helpers.recipes import Parameters, Target, check_parameters, load_model, load_target
 
 GIB = 2**30
+NOTHING = "–"  # a check's word for what does not apply
 HOST_GIB = 8.0  # host memory of vLLM's processes beside a GPU: Python, torch and staging buffers (estimate)
 
 
@@ -41,6 +42,11 @@ class Report:
         """0 when nothing stops the run, else 1."""
         return int(not self.ok)
 
+    @property
+    def told(self) -> list[Check]:
+        """What a reader is shown: a fact that neither applies nor was seen says nothing."""
+        return [check for check in self.checks if check.ok is not None or check.seen != NOTHING]
+
     def raise_if_failed(self) -> None:
         """One `CookbookError` with every failed check and the fix of the first."""
         if self.failed:
@@ -56,12 +62,12 @@ class Report:
 
     def text(self) -> str:
         """The table for a terminal; the fix stands under what is not ✓."""
-        wide = max(len(check.name) for check in self.checks)
+        wide = max(len(check.name) for check in self.told)
         out = [
             f"{self.target}: {'ready' if self.ok else f'{len(self.failed)} missing'}  ({self.machine.line()})"
         ]
-        for check in self.checks:
-            need = "" if check.ok or check.need == "–" else f"   (needed: {check.need})"
+        for check in self.told:
+            need = "" if check.ok or check.need == NOTHING else f"   (needed: {check.need})"
             out.append(f"  {check.mark} {check.name:<{wide}}  {check.seen}{need}")
             if check.ok is False:
                 out.append(f"    {'fix':<{wide}}  {check.fix}")
@@ -74,7 +80,7 @@ class Report:
             f"<tr><td>{c.mark}</td><td style='text-align:left'>{html.escape(c.name)}</td>"
             f"<td style='text-align:left'>{html.escape(c.seen)}</td><td style='text-align:left'>{html.escape(c.need)}</td>"
             f"<td style='text-align:left'>{html.escape(c.fix if c.ok is False else '')}</td></tr>"
-            for c in self.checks
+            for c in self.told
         )
         title = f"{self.target}: {'ready' if self.ok else 'not ready'} — {self.machine.line()}"
         head = "".join(

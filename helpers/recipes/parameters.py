@@ -61,12 +61,11 @@ class Parameters(BaseModel):
 def check_parameters(target: Target, values: Mapping[str, Any] | None = None) -> Parameters:
     """The parameters of a run on `target`: what was given, the recipe's defaults for the rest.
 
-    None, and 0 for tensor_parallel_size, stand for the recipe's default. Raises one `UsageError` that lists
-    every fault with the parameter's name, what was given and what is allowed.
+    None, "" for model, weights and profile, and 0 for tensor_parallel_size stand for the recipe's default: a
+    notebook's literals cannot know which model papermill will inject. Raises one `UsageError` that lists every
+    fault with the parameter's name, what was given and what is allowed.
     """
-    given = {name: value for name, value in (values or {}).items() if value is not None}
-    if given.get("tensor_parallel_size") == 0 and not isinstance(given["tensor_parallel_size"], bool):
-        del given["tensor_parallel_size"]
+    given = {name: value for name, value in (values or {}).items() if not _left_open(name, value)}
     model = given.get("model", target.defaults.model)
     defaults = target.defaults.model_dump()
     if isinstance(model, str) and model in target.models:
@@ -88,6 +87,13 @@ def check_parameters(target: Target, values: Mapping[str, Any] | None = None) ->
     if faults:
         raise UsageError(f"{_counted(faults)} in the parameters of {target.target}: " + " | ".join(faults))
     return parameters
+
+
+def _left_open(name: str, value: Any) -> bool:
+    """Whether a value says "the recipe's own"."""
+    if value is None or (value == "" and name in ("model", "weights", "profile")):
+        return True
+    return name == "tensor_parallel_size" and value == 0 and not isinstance(value, bool)
 
 
 def _counted(faults: list[str]) -> str:

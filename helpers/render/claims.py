@@ -1,10 +1,13 @@
 """What a page says about time and verification, taken from the records in the repository."""
 
+from collections import Counter
 from pathlib import Path
 
 from helpers.bench.record import RunRecord
 from helpers.paths import RECORDS
 from helpers.recipes import Target
+
+ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
 
 
 def newest_passed(target: str) -> tuple[Path, RunRecord] | None:
@@ -23,9 +26,13 @@ def latest_passed(target: str) -> RunRecord | None:
 def machine_needs(target: Target) -> str:
     """Which machine the recipe is for."""
     memory = f"{target.device.memory_gib:g} GiB" if target.device.memory_gib else "8 GiB"
+    system = f"Linux on {ARCHITECTURES[target.stack.architecture]}"
     if target.match.vendor == "cpu":
-        return f"Linux on x86-64, {memory} of memory, Python 3.11 or newer"
-    return f"Linux on x86-64 with {target.title} ({memory} each)"
+        return f"{system}, {memory} of memory, Python 3.11 or newer"
+    driver = f", {target.stack.driver}" if target.stack.driver else ""
+    if target.device.unified_memory:
+        return f"{system} with {target.title} ({memory}, shared with the operating system){driver}"
+    return f"{system} with {target.title} ({memory} each){driver}"
 
 
 def time_needed(target: str) -> str:
@@ -35,7 +42,15 @@ def time_needed(target: str) -> str:
         return "never run here"
     minutes = (record.finished - record.started).total_seconds() / 60
     cores, startup = record.machine.cores, record.startup_s["total"]
-    return f"{minutes:.1f} minutes on {cores} cores once the stack is installed (start-up {startup:.0f} s)"
+    return (
+        f"{minutes:.1f} minutes on {cores} cores once the stack is installed (start-up {startup:.0f} s), "
+        f"with {served(record)}"
+    )
+
+
+def served(record: RunRecord) -> str:
+    """What a record measured: model, weights and vLLM."""
+    return f"{record.model}, {record.weights} weights, vLLM {record.versions['vllm']}"
 
 
 def verified(target: str) -> str:
@@ -43,9 +58,9 @@ def verified(target: str) -> str:
     record = latest_passed(target)
     if record is None:
         return "never run here"
-    passed = sum(contract.state == "passed" for contract in record.contracts)
-    spoke = ", ".join(sorted({f"{c.model} ({c.weights} weights)" for c in record.contracts}))
+    held = Counter(f"{c.model} ({c.weights} weights)" for c in record.contracts if c.state == "passed")
+    spoke = ", ".join(f"{count} contract{'' if count == 1 else 's'} with {who}" for who, count in held.most_common())
     return (
-        f"{record.finished:%Y-%m-%d}, vLLM {record.versions['vllm']}: {passed} contracts with {spoke}; "
+        f"{record.finished:%Y-%m-%d}, vLLM {record.versions['vllm']}: {spoke}; "
         f"{len(record.throughput)} throughput points with {record.model} ({record.weights} weights)"
     )

@@ -1,13 +1,16 @@
 """The matrix target x model x state as Markdown, for the README and start_here: all of it from the records."""
 
 from helpers.paths import NOTEBOOKS
-from helpers.verification.claims import load_claims
-from helpers.verification.matrix import Row, matrix
+from helpers.verification.claims import GROUP_THROUGHPUT, OTHER_FLAGS, load_claims
+from helpers.verification.matrix import NEVER, Row, brief, matrix
 
 
 def matrix_table(prefix: str = "notebooks/") -> str:
-    """One line per target and model at the recipe's recommended size; `prefix` leads to the notebooks."""
-    rows = [row for row in matrix(load_claims()) if row.recommended]
+    """A line per target and model at the recommended size, and per other combination that ran.
+
+    `prefix` leads to the notebooks.
+    """
+    rows = brief(matrix(load_claims()))
     lines = ["| target | model | TP | verified here |", "|---|---|---|---|"]
     for row in rows:
         link = f"[{row.title}]({prefix}targets/{row.target}.ipynb)" if has_notebook(row.target) else row.title
@@ -20,14 +23,14 @@ def has_notebook(target: str) -> bool:
 
 
 def state(row: Row) -> str:
-    """The claims in a table cell: what passed with which weights and vLLM, or that nothing ever ran."""
-    shown: dict[tuple[str, str, str, str], list[str]] = {}
+    """The claims in a table cell: what ran, with which weights, vLLM and flags, or that nothing ever did."""
+    shown: dict[tuple[str, str, str, str, bool], list[str]] = {}
     for claim in row.claims:
-        shown.setdefault((claim.state, claim.weights, claim.vllm, str(claim.day)[:10]), []).append(
-            claim.group
-        )
+        key = (claim.state, claim.weights, claim.vllm, claim.day.isoformat(), claim.same_flags)
+        named = f"{claim.group} ({claim.checks})" if claim.group == GROUP_THROUGHPUT else claim.group
+        shown.setdefault(key, []).append(named)
     parts = [
-        f"{state} {day}: {', '.join(groups)} ({weights} weights, vLLM {vllm})"
-        for (state, weights, vllm, day), groups in shown.items()
+        f"{state} {day}: {', '.join(groups)} with {weights} weights, vLLM {vllm}" + ("" if same else f", {OTHER_FLAGS}")
+        for (state, weights, vllm, day, same), groups in shown.items()
     ]
-    return "; ".join(parts) or "never run here"
+    return "; ".join(parts) or NEVER

@@ -1,5 +1,6 @@
 """Notebooks from one template and a recipe, keeping the outputs of cells whose source has not changed."""
 
+import ast
 import os
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from helpers.paths import NOTEBOOKS
+from helpers.paths import LOCKS, NOTEBOOKS, shown
 from helpers.recipes import check_parameters, load_model, load_target
-from helpers.render.claims import machine_needs, time_needed, verified
+from helpers.render import measured, sections
+from helpers.render.claims import latest_passed, machine_needs, served, time_needed, verified
+from helpers.render.pages import fill
 
 TEMPLATE = Path(__file__).with_name("target.py.jinja")
 KERNEL = {
@@ -26,10 +29,20 @@ def target_source(name: str) -> str:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
     template = environment.from_string(TEMPLATE.read_text())
+    lock, records = LOCKS / f"{target.stack.install}.txt", measured.speed_records(name)
+    ran = latest_passed(name)
     return template.render(
         target=target, parameters=parameters, model=load_model(parameters.model), machine_needs=machine_needs(target),
-        time_needed=time_needed(name), verified=verified(name),
+        time_needed=time_needed(name), verified=verified(name), has_run=ran is not None,
+        served=served(ran) if ran else "",
+        sizes=sections.sizes(target), backends=sections.backends(target), limits=sections.limits(target),
+        activations=sections.activations(target), lock=shown(lock) if lock.exists() else "",
+        shell=sections.command(target, parameters, "shell"), docker=sections.command(target, parameters, "docker"),
+        measured=measured.summary(records) if records else "",
+        measured_models=sorted({record.model for record in records}, key=list(target.models).index),
+        not_taken=measured.not_taken(target, records),
     )  # fmt: skip
 
 
@@ -47,23 +60,31 @@ def from_source(source: str) -> NotebookNode:
 
 
 def keep_outputs(new: NotebookNode, old: NotebookNode) -> NotebookNode:
-    """Give cells the outputs that a cell with the same source had before, in order."""
+    """Give cells the outputs that a cell with the same code had before, in order."""
     remembered: dict[str, list[NotebookNode]] = {}
     for cell in old.cells:
         if cell.cell_type == "code":
-            remembered.setdefault(cell.source.strip(), []).append(cell)
+            remembered.setdefault(code_of(cell), []).append(cell)
     for cell in new.cells:
-        if cell.cell_type == "code" and remembered.get(cell.source.strip()):
-            before = remembered[cell.source.strip()].pop(0)
+        if cell.cell_type == "code" and remembered.get(code_of(cell)):
+            before = remembered[code_of(cell)].pop(0)
             cell.outputs, cell.execution_count = before.outputs, before.execution_count
     return new
+
+
+def code_of(cell: NotebookNode) -> str:
+    """What a cell does: its code without comments and blank lines, which change nothing of its output."""
+    try:
+        return ast.dump(ast.parse(cell.source))
+    except SyntaxError:
+        return cell.source.strip()
 
 
 def render(name: str) -> NotebookNode:
     """The notebook of a target as it should be on disk."""
     new = from_source(target_source(name))
     path = path_of(name)
-    return keep_outputs(new, nbformat.read(path, as_version=4)) if path.exists() else new
+    return fill(keep_outputs(new, nbformat.read(path, as_version=4)) if path.exists() else new)
 
 
 def path_of(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""From an executed run to what the repository keeps: the notebook with its outputs, and its record."""
+"""From an executed run to what the repository keeps: the notebook with its outputs, its record, the pages on both."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,9 @@ from nbformat import NotebookNode
 from helpers.bench.record import RunRecord
 from helpers.errors import CookbookError
 from helpers.paths import RECORDS, ROOT, shown
-from helpers.render.notebook import from_source, path_of, target_source, write
+from helpers.render import readme, start
+from helpers.render.notebook import from_source, keep_outputs, path_of, target_source, write
+from helpers.render.pages import fill
 
 
 def _code(cells: list[NotebookNode]) -> list[str]:
@@ -43,7 +45,10 @@ def cleaned(executed: NotebookNode, source: NotebookNode, folders: dict[str, str
 
 
 def publish(folder: Path) -> list[Path]:
-    """Keep a passed run: `notebooks/targets/<target>.ipynb` with its outputs, `recipes/records/<target>/`."""
+    """Keep a passed run: `notebooks/targets/<target>.ipynb` with its outputs, `recipes/records/<target>/`.
+
+    The README and start_here.ipynb follow: their matrix is read from the records.
+    """
     record = RunRecord.read(folder / "record.json")
     if record.state != "passed":
         raise CookbookError(
@@ -59,8 +64,8 @@ def publish(folder: Path) -> list[Path]:
     folders = {f"{ROOT}/": "", record.parameters["run_dir"] or str(folder): f"runs/{folder.name}"}
     notebook = cleaned(executed, source, folders)
     public.write(kept)
-    fresh = from_source(target_source(record.target))
-    for cell, page in zip(notebook.cells, fresh.cells, strict=True):
-        cell.source = page.source
-    write(notebook, path_of(record.target))
-    return [path_of(record.target), kept]
+    # With the record there the page says more (and draws what was measured): the outputs move onto it.
+    write(fill(keep_outputs(from_source(target_source(record.target)), notebook)), path_of(record.target))
+    readme.README.write_text(readme.rendered())
+    write(start.rendered(), start.START)
+    return [path_of(record.target), kept, readme.README, start.START]

@@ -1,6 +1,8 @@
 """The generated parts of the README: whatever is a number comes from a record."""
 
+import json
 import re
+from pathlib import Path
 
 from helpers.bench.record import RunRecord
 from helpers.paths import ROOT, shown
@@ -8,30 +10,73 @@ from helpers.render.claims import newest_passed
 from helpers.render.matrix import matrix_table
 
 README = ROOT / "README.md"
+BENCHMARKS = ROOT / "benchmarks" / "records"
+FIRST_CELL = "first cell"
+# What benchmarks/flow.py measures, by the name that its record gives it, and what the table calls it.
+FLOW = {
+    "make_run_fresh_s": "`make run` in a fresh clone, downloads included",
+    "make_run_warm_s": "`make run`, everything installed",
+    "make_test_s": "`make test`, everything installed",
+    "overhead_percent": "papermill and checks, over bare `vllm serve`, the same requests and the same sweep",
+}
 
 
-def numbers(record: RunRecord, path: str) -> str:
-    """The CPU run's own figures as a table."""
+def numbers(record: RunRecord, path: str, benchmarks: Path = BENCHMARKS) -> str:
+    """The CPU run's own figures, and what the commands cost around it, as a table.
+
+    The run's come from its record. The others come from `benchmarks/records/notebook_cost.json` and `flow.json`
+    (both `benchmarks.result.Result` as JSON: `values` is a list of `name`, `value`, `unit`, `bar`; the names that
+    `flow.json` may hold are the keys of `FLOW`, each optional). What has no value there is "not measured".
+    """
     seconds = (record.finished - record.started).total_seconds()
     top = max(record.throughput, key=lambda point: point.output_tok_s)
-    passed = sum(contract.state == "passed" for contract in record.contracts)
+    flow, cost = values_of(benchmarks / "flow.json"), values_of(benchmarks / "notebook_cost.json")
     rows = [
-        (
-            "machine",
-            f"{record.machine.cores} cores of {record.machine.cpu}, {record.machine.memory_gib:.0f} GiB",
-        ),
+        ("machine", f"{record.machine.cores} cores of {record.machine.cpu}, {record.machine.memory_gib:.0f} GiB"),
         ("the whole notebook, stack installed", f"{seconds:.0f} s"),
         ("of it vLLM's start-up", f"{record.startup_s['total']:.0f} s"),
-        ("contracts passed", f"{passed} of {len(record.contracts)}"),
+        ("contracts passed", contracts_passed(record)),
         ("peak memory of everything together", f"{record.memory['peak_gib']:.1f} GiB"),
         (
             "throughput of gpt-oss-nano (says nothing about gpt-oss)",
             f"{top.output_tok_s:.0f} output tok/s at concurrency {top.concurrency}",
         ),
+        (f"imports of a notebook's {FIRST_CELL}", measured(cost.get(FIRST_CELL + "'s imports"))),
+        *((said, measured(flow.get(name))) for name, said in FLOW.items()),
     ]
     lines = [f"| {what} | {value} |" for what, value in rows]
-    caption = f"Measured on {record.finished:%Y-%m-%d} with vLLM {record.versions['vllm']}, from `{path}`:"
-    return "\n".join([caption, "", "| | |", "|---|---|", *lines])
+    caption = f"Measured on {record.finished:%Y-%m-%d} with vLLM {record.versions['vllm']}, from `{path}`"
+    others = [shown(file) for name in ("notebook_cost", "flow") if (file := benchmarks / f"{name}.json").exists()]
+    beside = f"; the rows below the throughput from {' and '.join(f'`{name}`' for name in others)}" if others else ""
+    return "\n".join([f"{caption}{beside}:", "", "| | |", "|---|---|", *lines])
+
+
+def contracts_passed(record: RunRecord) -> str:
+    """How many contracts of those that were checked, and which were not."""
+    checked = [contract for contract in record.contracts if contract.state != "skipped"]
+    skipped = [contract.name for contract in record.contracts if contract.state == "skipped"]
+    held = f"{sum(contract.state == 'passed' for contract in checked)} of {len(checked)}"
+    return held + (f" (skipped: {', '.join(skipped)})" if skipped else "")
+
+
+def values_of(path: Path) -> dict[str, dict]:
+    """The values of a benchmark's record by name; none where it was never taken."""
+    if not path.exists():
+        return {}
+    return {value["name"]: value for value in json.loads(path.read_text())["values"]}
+
+
+def measured(value: dict | None) -> str:
+    """A value as the table shows it, with the bar it is held to and whether it reached it."""
+    if value is None:
+        return "not measured"
+    bar = value.get("bar")
+    verdict = "" if bar is None else f" (bar {spelt(bar, value['unit'])}{'' if value['value'] <= bar else ', **missed**'})"
+    return spelt(value["value"], value["unit"]) + verdict
+
+
+def spelt(value: float, unit: str) -> str:
+    return f"{value:.3g} {unit}" if value < 100 else f"{value:,.0f} {unit}"
 
 
 def with_block(text: str, name: str, content: str) -> str:

@@ -13,6 +13,7 @@ from helpers.errors import CookbookError, UsageError
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.recipes import check_parameters, load_target
 from helpers.runs.folder import new_folder
+from helpers.runs.namespace import assigned_names
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,33 @@ def notebook_of(target: str) -> Path:
     return path
 
 
+def resolved_parameters(target: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter of a run as it was checked, for the kernel to see exactly that and no literal of the notebook.
+
+    The folder of a checkpoint is made absolute: the kernel starts in the notebook's folder, not in this one.
+    """
+    checked = check_parameters(load_target(target), given)
+    values = checked.model_dump()
+    if checked.weights_kind == "path":
+        values["weights"] = str(Path(checked.weights).expanduser().resolve())
+    return values
+
+
+def declared(notebook: Path) -> set[str]:
+    """The names in a notebook's parameters cell: papermill warns about any other that it is given."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    found = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    return assigned_names("\n".join(found))
+
+
 def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> Outcome:
     """Execute the target's notebook with papermill into a new run folder.
 
-    Parameters are checked before anything starts. A failing cell gives an `Outcome` whose record is
+    Parameters are checked before anything starts, and the notebook gets the checked ones. A failing cell gives an `Outcome` whose record is
     `failed` with the cell's error; the executed notebook is kept in any case.
     """
     path = notebook_of(target)
-    check_parameters(load_target(target), given)
+    resolved = resolved_parameters(target, given)
     folder = Path(given["run_dir"]).resolve() if given.get("run_dir") else new_folder(target)
     folder.mkdir(parents=True, exist_ok=True)
     import papermill
@@ -63,7 +83,8 @@ def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> 
         papermill.execute_notebook(
             str(path),
             str(folder / "notebook.ipynb"),
-            parameters={**given, "run_dir": str(folder)},
+            parameters={name: resolved[name] for name in resolved if name in declared(path) or name in given}
+            | {"run_dir": str(folder)},
             cwd=str(path.parent),
             progress_bar=progress,
             config=Config({"ConnectionFileMixin": {"transport": "ipc"}}),  # unix sockets, not open TCP ports

@@ -14,13 +14,14 @@ def injected_names(cells: Iterable[str]) -> set[str]:
     names: set[str] = set()
     for source in cells:
         if source.lstrip().startswith(INJECTED):
-            tree = ast.parse(source)
-            names |= {
-                node.id
-                for node in ast.walk(tree)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            }
+            names |= assigned_names(source)
     return names
+
+
+def assigned_names(source: str) -> set[str]:
+    """The names that a piece of code assigns to."""
+    nodes = ast.walk(ast.parse(source))
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 def parameters_of(namespace: Mapping[str, Any]) -> dict[str, Any]:

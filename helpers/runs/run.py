@@ -94,6 +94,12 @@ class Run:
         own = Serving(self.target, self.parameters, self.model)
         return own.command(self.checkpoints.get(self.measured, "") if own == self.measured else "", self.port)
 
+    def docker(self) -> str:
+        """The same server as a container; a checkpoint in this checkout is mounted from there (`$PWD`)."""
+        from helpers.runs.container import docker_run
+
+        return docker_run(self.target, self.model, self.parameters, self.command)
+
     def launch(self) -> Server | Replicas:
         """Start vLLM with the recipe's command, or attach to the one that runs with it already.
 
@@ -126,9 +132,13 @@ class Run:
 
         In a rehearsal: that vLLM's parser takes this recipe's own command, since the CPU's was launched.
         """
-        if self.parameters.rehearse:
-            return self.check(self._parsed())
+        from helpers.bench.worker import SharedWorker
+        from helpers.runs.rehearsal import parsed
         from helpers.server.logfacts import backends
+
+        if self.parameters.rehearse:
+            self._start_load_client()
+            return self.check(parsed(self.command, SharedWorker.found() or self._load))
 
         facts, found, target = Facts(), backends(self.folder / "server.log"), self.serving.target
         for kind, wanted in target.expected_backends(self.serving.parameters.activations).items():
@@ -137,18 +147,6 @@ class Run:
                 facts.same(kind, wanted if target.expect.named(wanted, seen) else seen, wanted)
         facts.need("answers", self.server.running(), "the server is gone")
         self.check(facts.contract("server.backends", "endpoints"))
-
-    def _parsed(self) -> Contract:
-        """Put the recipe's own command before the parser of the vLLM that the load client has imported."""
-        from helpers.bench.worker import SharedWorker, parsed
-
-        self._start_load_client()
-        commands = [{"id": "own", "argv": self.command.argv[1:], "env": self.command.env}]
-        found, facts = parsed(SharedWorker.found() or self._load, commands)[0]["faults"], Facts()
-        for kind, name in (("flag", "flags"), ("variable", "variables")):
-            wrong = [f"{f.get('name')}: {f['message']}" for f in found if f["kind"] == kind]
-            facts.need(name, not wrong, "; ".join(wrong))
-        return facts.contract("command.parsed", "command")
 
     def stop(self) -> None:
         """Stop the server (unless `keep_server`), and check that nothing of it is left."""
@@ -174,22 +172,30 @@ class Run:
             max_retries=0,
         )
 
+    def quick_gate(self) -> None:
+        """Questions with known answers, in two rounds of all at once, where the weights are real."""
+        from helpers.runs.gate import ask, not_asked
+
+        if why := not_asked(self.serving.weights, self.parameters):
+            return self.skip("evals.quick", "accuracy", why)
+        self.check(ask(self.server.base_url, self.serving.model.model))
+
     def check(self, contract: Contract) -> None:
         """Print a contract's line and put it on record; raises `ContractBroken` when it does not hold."""
         state, why = ("passed", "") if contract.passed else ("failed", "; ".join(contract.faults))
-        self.contracts.append(
-            ContractEntry(
-                name=contract.name,
-                group=contract.group,
-                state=state,
-                why=why,
-                model=self.serving.model.model,
-                weights=self.serving.weights,
-            )
-        )
-        self.save()
+        self._enter(contract.name, contract.group, state, why)
         print(contract.line())
         contract.raise_if_broken()
+
+    def skip(self, name: str, group: str, why: str) -> None:
+        """Put on record, and say, that a contract was not checked and why."""
+        self._enter(name, group, "skipped", why)
+        print(f"{name:34} – skipped: {why}")
+
+    def _enter(self, name: str, group: str, state: str, why: str) -> None:
+        served = {"model": self.serving.model.model, "weights": self.serving.weights}
+        self.contracts.append(ContractEntry(name=name, group=group, state=state, why=why, **served))
+        self.save()
 
     def sweep(self) -> list[Point]:
         """Throughput and latency at each concurrency of the parameters (`vllm bench serve`, warmed up at each).
@@ -236,6 +242,8 @@ class Run:
         from helpers.plots.throughput import throughput_figure
 
         where = f"{self.measured.model.title} on {self.measured.target.title}"
+        if self.measured.weights != "nano":  # the test model's title says what it is
+            where += f", {self.measured.weights} weights, vLLM {self.versions['vllm']}"
         figure = throughput_figure(self.points, title=where)
         figure.savefig(self.folder / "throughput.png")
         return figure
@@ -244,7 +252,9 @@ class Run:
         """Write the record as passed; returns one line about it."""
         self.finished = True
         self.save("passed", "")
-        return f"{len(self.contracts)} contracts, {len(self.points)} points: {shown(self.folder / 'record.json')}"
+        skipped = sum(contract.state == "skipped" for contract in self.contracts)
+        counted = f"{len(self.contracts) - skipped} contracts" + (f" ({skipped} skipped)" if skipped else "")
+        return f"{counted}, {len(self.points)} points: {shown(self.folder / 'record.json')}"
 
     def record(self, state: str = "failed", why: str = UNFINISHED) -> RunRecord:
         """The record of what has been done so far."""

@@ -11,6 +11,7 @@ from helpers.errors import CookbookError
 from helpers.recipes import check_parameters, load_model, load_target
 
 GROUP_THROUGHPUT = "throughput"  # the sweep of a record, beside the groups of its contracts
+OTHER_FLAGS = "with other flags than today's"  # what every page says of a run that the recipe has left behind
 ACCURACY_FIRST = ("hub", "path", "synthetic", "nano")  # which weights say most, where several have run
 
 
@@ -33,7 +34,7 @@ class Claim:
 
     def line(self) -> str:
         """The claim in words."""
-        flags = "" if self.same_flags else ", with other flags than today's"
+        flags = "" if self.same_flags else f", {OTHER_FLAGS}"
         return (
             f"{self.group} {self.state} ({self.checks}) with {self.weights} weights on vLLM {self.vllm}, "
             f"{self.day.isoformat()}{flags}"

@@ -55,5 +55,10 @@ def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Ro
     return rows
 
 
+def brief(rows: list[Row]) -> list[Row]:
+    """The recommended combination of each target and model, and every other one that has claims."""
+    return [row for row in rows if row.recommended or row.claims]
+
+
 def _place(claim: Claim) -> tuple[str, str, int, str]:
     return (claim.target, claim.model, claim.tensor_parallel_size, claim.profile)

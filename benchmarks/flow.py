@@ -1,0 +1,198 @@
+"""What a newcomer waits for, and what the notebook adds to it: `make run` fresh and warm, `make test`, the overhead.
+
+python -m benchmarks.flow [fresh] [warm] [test] [overhead]      (all four, in this order, unless some are named)
+
+The record is `benchmarks/records/flow.json`, a `benchmarks.result.Result`. Its `values` may hold, each optional and
+under these names (`helpers.render.readme.FLOW` puts them into the README, "not measured" where one is absent):
+
+    make_run_fresh_s    s  wall time of `make run` in a fresh clone of HEAD; pip's and uv's caches are as they are
+    make_run_warm_s     s  the same command again in that clone
+    make_test_s         s  `make test` in that clone
+    overhead_percent    %  what the notebook through papermill takes longer than a bare `vllm serve`, the notebook's
+                           own requests and the same sweep; both sides in one run, alternately
+
+A run that is asked for some of them keeps the others of an older record of the same machine. Then
+`cookbook render` writes the README. It takes up to an hour and serves on port 8000: nothing else should run.
+"""
+
+import argparse
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from benchmarks.result import RECORDS, Result, Value, result_of
+from benchmarks.sweep_cost import healthy, serve_argv
+from helpers.errors import CookbookError
+from helpers.paths import CACHE, NOTEBOOKS, ROOT
+
+CPU = NOTEBOOKS / "targets" / "cpu.ipynb"
+STEPS = ("fresh", "warm", "test", "overhead")
+BARS = {"make_run_fresh_s": 300, "make_run_warm_s": 150, "make_test_s": 1200, "overhead_percent": 5}
+PAIRS = 2  # of bare and notebook, alternately: a start varies by seconds
+SWEEP = {"concurrency": [1, 2, 4, 8], "input_tokens": 128, "output_tokens": 64}  # the CPU recipe's defaults
+
+
+def clone(folder: Path) -> Path:
+    """A fresh clone of HEAD."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    return folder
+
+
+def timed_make(folder: Path, *words: str) -> float:
+    """Wall time of `make` in a clone, which shares no stack, cache or run with this checkout."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COOKBOOK_")}
+    for name in ("VIRTUAL_ENV", "PYTHONPATH"):
+        env.pop(name, None)
+    began = time.perf_counter()
+    done = subprocess.run(["make", *words], cwd=folder, env=env, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise CookbookError(f"`make {' '.join(words)}` failed in the clone", why=last)
+    return seconds
+
+
+def requests_of(notebook: Path) -> str:
+    """The requests that a target notebook sends between launch and sweep, as code without the checks."""
+    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    sources = ["".join(cell["source"]) for cell in cells]
+    first = next(number for number, source in enumerate(sources) if "run.launch()" in source) + 1
+    last = next(number for number, source in enumerate(sources) if "run.sweep()" in source)
+    kept: list[ast.stmt] = []
+    for statement in ast.parse("\n".join(sources[first:last])).body:
+        if isinstance(statement, ast.Expr) and _root(statement.value) == "run":
+            inside = [node for node in ast.walk(statement) if isinstance(node, ast.Call) and _root(node) == "client"]
+            kept += [ast.Expr(node) for node in inside]
+        else:
+            kept.append(statement)
+    return ast.unparse(ast.fix_missing_locations(ast.Module(kept, [])))
+
+
+def _root(node: ast.AST) -> str:
+    """The name that a chain of calls and attributes begins with."""
+    while isinstance(node, ast.Call | ast.Attribute):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
+    """Seconds for `vllm serve` by hand, the notebook's requests and the same sweep, no notebook and no check."""
+    from openai import OpenAI
+
+    from helpers.bench.sweep import plan, sweep
+    from helpers.bench.worker import LoadWorker
+    from helpers.server import end_group, free_port
+    from helpers.server.process import Identity
+
+    source = requests_of(CPU)
+    began, port = time.perf_counter(), free_port()
+    argv, env = serve_argv(interpreter, checkpoint, port)
+    with (folder / "bare.log").open("wb") as log, LoadWorker(interpreter, folder / "load.log") as worker:
+        process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        server = Identity.of(process.pid)
+        try:
+            while not healthy(port):
+                if process.poll() is not None:
+                    raise CookbookError("the bare server died", why=(folder / "bare.log").read_text()[-300:])
+                time.sleep(0.2)
+            address = f"http://127.0.0.1:{port}"
+            client = OpenAI(base_url=address + "/v1", api_key="none", timeout=300, max_retries=0)
+            names = {"__name__": "__main__", "run": SimpleNamespace(client=lambda: client),
+                     "server": SimpleNamespace(model="gpt-oss-nano")}  # fmt: skip
+            exec(compile(source, "<requests of the notebook>", "exec"), names)
+            loads = plan(SWEEP["concurrency"], SWEEP["input_tokens"], SWEEP["output_tokens"])
+            steady = {"temperature": 0.0, "seed": 5}  # as the notebook's sweep of the test model
+            sweep(address, "gpt-oss-nano", checkpoint, interpreter, loads, folder, worker=worker, **steady)
+        finally:
+            end_group(server)
+            process.wait()
+    return time.perf_counter() - began
+
+
+def through_papermill(folder: Path) -> float:
+    """Seconds for the whole CPU notebook, from cold to stopped."""
+    from helpers.runs.execute import run_target
+
+    began = time.perf_counter()
+    outcome = run_target("cpu", SWEEP | {"port": 0, "run_dir": str(folder)}, progress=False)
+    if not outcome.passed:
+        raise CookbookError("the CPU notebook failed", why=outcome.error)
+    return time.perf_counter() - began
+
+
+def overhead() -> Value:
+    """Both ways alternately, the sums compared."""
+    from helpers.runs.weights import build_nano
+    from helpers.stack import ensure
+
+    interpreter = ensure("cpu")
+    checkpoint = build_nano(interpreter, CACHE / "models")
+    by_hand, notebook = [], []
+    for _ in range(PAIRS):
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            by_hand.append(bare(interpreter, checkpoint, Path(one)))
+            notebook.append(through_papermill(Path(other)))
+    detail = ", ".join(f"{ours:.1f} s to {theirs:.1f} s" for ours, theirs in zip(notebook, by_hand, strict=True))
+    percent = 100 * (sum(notebook) / sum(by_hand) - 1)
+    return Value(name="overhead_percent", value=percent, unit="%", bar=BARS["overhead_percent"], detail=detail)
+
+
+def seconds(name: str, value: float) -> Value:
+    return Value(name=name, value=value, unit="s", bar=BARS[name])
+
+
+def measure(steps: list[str]) -> list[Value]:
+    """The values of the steps; the makes share one clone, so warm and test install it first where fresh is not asked."""
+    values = []
+    with tempfile.TemporaryDirectory() as scratch:
+        if {"fresh", "warm", "test"} & set(steps):
+            folder = clone(Path(scratch) / "clone")
+            first = timed_make(folder, "run")
+            values += [seconds("make_run_fresh_s", first)] if "fresh" in steps else []
+            values += [seconds("make_run_warm_s", timed_make(folder, "run"))] if "warm" in steps else []
+            values += [seconds("make_test_s", timed_make(folder, "test"))] if "test" in steps else []
+    return values + ([overhead()] if "overhead" in steps else [])
+
+
+def merged(new: Result, path: Path) -> Result:
+    """The new values, and those of the record before that were not measured again on the same machine."""
+    if not path.exists():
+        return new
+    old = Result.model_validate_json(path.read_text())
+    if old.machine != new.machine:
+        return new
+    names = {value.name for value in new.values}
+    return new.model_copy(update={"values": [v for v in old.values if v.name not in names] + new.values})
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"which of {', '.join(STEPS)}; all unless given")
+    options = parser.parse_args()
+    if unknown := set(options.steps) - set(STEPS):
+        parser.error(f"there is no step {', '.join(sorted(unknown))}; choose from {', '.join(STEPS)}")
+    try:
+        values = measure(options.steps or list(STEPS))
+    except CookbookError as error:
+        print(f"flow: {error.line()}", file=sys.stderr)
+        return error.exit_code
+    from helpers.runs import facts
+    from helpers.stack import interpreter
+
+    versions = {"vllm": facts.versions(interpreter("cpu"))["vllm"]}
+    result = result_of("flow", "What does a newcomer wait for?", values, versions)
+    merged(result, RECORDS / "flow.json").write()
+    for value in values:
+        print(f"{value.name:20} {value.value:8.1f} {value.unit}  {value.detail}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

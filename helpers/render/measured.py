@@ -1,0 +1,90 @@
+"""What a target's records hold, and what they do not: text for its notebook, computed so that it cannot go stale."""
+
+from pathlib import Path
+
+from helpers.bench.record import RunRecord
+from helpers.bench.records import label_of, load_records
+from helpers.paths import RECORDS
+from helpers.recipes import NANO, Target
+from helpers.verification.claims import OTHER_FLAGS, same_flags
+
+LENGTHS = [(1024, 1024), (8192, 1024)]  # input and output tokens of the two sweeps that a target is to have
+SIZES = (1, 2, 4)  # tensor-parallel sizes whose trade the figure is to show
+
+
+def speed_records(target: str) -> list[RunRecord]:
+    """The passed records of a target that measured gpt-oss itself, not the test model."""
+    return [
+        record
+        for record in load_records(target)
+        if record.state == "passed" and record.throughput and record.model != NANO
+    ]
+
+
+def summary(records: list[RunRecord]) -> str:
+    """A line per record: what ran, how much of it, the memory that vLLM reported, and with which flags."""
+    lines = [
+        "| model | weights, vLLM | GPUs | points | highest output tok/s per GPU | weights | KV cache | flags |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for record in records:
+        top = max(record.throughput, key=lambda point: point.output_tok_s_per_gpu)
+        cells = [
+            record.model,
+            f"{record.weights}, {record.versions['vllm']}, {record.finished:%Y-%m-%d}",
+            f"{label_of(record)} on {record.machine.gpus[0] if record.machine.gpus else record.machine.cpu}",
+            str(len(record.throughput)),
+            f"{top.output_tok_s_per_gpu:,.0f} at concurrency {top.concurrency}",
+            _memory(record, "weights_gib", "{:.1f} GiB"),
+            _memory(record, "kv_cache_gib", "{:.1f} GiB") + _memory(record, "kv_cache_tokens", ", {:,.0f} tokens", ""),
+            "today's" if same_flags(record) else OTHER_FLAGS,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded") -> str:
+    return form.format(record.memory[name]) if name in record.memory else absent
+
+
+def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = None) -> list[str]:
+    """What the records leave open, named; `evidence` is the folder beside them with what is no run record."""
+    evidence = evidence or RECORDS / target.target / "evidence"
+    open_: list[str] = []
+    for model, offered in target.models.items():
+        own = [record for record in records if record.model == model and not record.parameters.get("variant")]
+        taken = {record.parameters.get("tensor_parallel_size", 1) for record in own if record.replicas == 1}
+        sizes = [f"TP{size}" for size in SIZES if size in offered.tensor_parallel_size and size not in taken]
+        open_ += [f"{model} at {', '.join(sizes)}"] if sizes else []
+        open_ += missing_points(model, own, records)
+    if not any(record.replicas > 1 for record in records):
+        open_.append("replicas, several servers behind one address")
+    variants = " ".join(str(record.parameters.get("variant", "")) for record in records)
+    if "async scheduling" not in variants:
+        open_.append("async scheduling off against on")
+    if not list(evidence.glob("*dummy*.json")):
+        open_.append("dummy weights against synthetic ones")
+    if not list(evidence.glob("*routing*.json")):
+        open_.append("the share of experts that a step hits (how evenly the synthetic weights route)")
+    return open_
+
+
+def missing_points(model: str, own: list[RunRecord], records: list[RunRecord]) -> list[str]:
+    """The lengths that a model has no point of, and the concurrencies that another model's sweep of them has."""
+    if not own:
+        return []
+    open_ = []
+    for lengths in LENGTHS:
+        taken, others = concurrencies(own, lengths), concurrencies(records, lengths)
+        words = f"{lengths[0]:,}/{lengths[1]:,} tokens"
+        if not taken:
+            open_.append(f"{model} at {words}")
+        elif missing := sorted(others - taken):
+            open_.append(f"{model} at {words} and concurrency {', '.join(map(str, missing))}")
+    return open_
+
+
+def concurrencies(records: list[RunRecord], lengths: tuple[int, int]) -> set[int]:
+    """The concurrencies that records hold at a pair of lengths."""
+    points = [point for record in records for point in record.throughput]
+    return {point.concurrency for point in points if (point.input_tokens, point.output_tokens) == lengths}
