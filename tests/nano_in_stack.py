@@ -151,5 +151,68 @@ def prompts(count: str) -> dict:
     return {"compared": compared, "wrong": wrong[:2]}
 
 
+def spans() -> dict:
+    """How far the CPU's attention and experts are from the dense ones, in logits and in gradients, packed."""
+    import numpy
+    import torch
+
+    from helpers.instack.nano.spans import chosen_experts, span_attention, spans
+    from helpers.instack.nano.twin import Twin, allowed_pairs, dense_attention
+    from helpers.nano.geometry import Geometry
+
+    torch.manual_seed(2)
+    geometry, cuts = Geometry(layers=2), ((0, 170), (170, 400))
+    twin = Twin(geometry, 200, tied=True)
+    for layer in twin.layers:  # sinks of zero would hide missing ones
+        torch.nn.init.normal_(layer["sinks"])
+    documents = numpy.zeros((2, 400), numpy.int32)
+    documents[0, cuts[1][0] :] = 1
+    tokens = torch.randint(0, 200, (2, 400))
+    positions = torch.stack([torch.cat([torch.arange(end - start) for start, end in cuts]), torch.arange(400)])
+
+    def run(attention, masks):
+        twin.zero_grad()
+        hidden, balance = twin(tokens, positions, masks, attention)
+        logits = twin.logits(hidden)
+        (torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens.flatten()) + balance).backward()
+        return logits.detach(), {name: part.grad.clone() for name, part in twin.named_parameters()}
+
+    pairs = torch.from_numpy(documents)
+    dense = run(dense_attention, [allowed_pairs(pairs, 128), allowed_pairs(pairs, None)])
+    twin.experts, parts = chosen_experts, spans(documents)
+    quick = run(span_attention, [(parts, 128), (parts, None)])
+    return {
+        "spans": parts,
+        "logits": float((dense[0] - quick[0]).abs().max()),
+        "gradients": max(float((dense[1][name] - quick[1][name]).abs().max()) for name in dense[1]),
+        "steepest": max(float(part.abs().max()) for part in dense[1].values()),
+    }
+
+
+def later_stage(init: str, out: str) -> dict:
+    """Two small steps from the compact weights `init`: the header and the vocabulary of what they give."""
+    from safetensors import safe_open
+
+    from helpers.instack.nano.train import Settings, train
+
+    settings = Settings(seed=5, steps=2, rows=1, length=1024, rate=1e-4, warmup=1, emphasis="question=0.9")
+    train(settings, Path(out), "cpu", workers=1, seconds=None, every=10, samples=8, init=Path(init))
+    with safe_open(init, "pt") as before, safe_open(out, "pt") as after:
+        names = sorted(before.keys())
+        same = names == sorted(after.keys()) and all(
+            before.get_slice(name).get_shape() == after.get_slice(name).get_shape() for name in names
+        )
+        return {
+            "same_shapes": same,
+            "same_vocabulary": bool((before.get_tensor("token_ids") == after.get_tensor("token_ids")).all()),
+            "learned": bool((before.get_tensor("embed") != after.get_tensor("embed")).any()),
+            "settings": json.loads(after.metadata()["settings"]),
+            "stages": json.loads(after.metadata()["stages"]),
+            "first": json.loads(before.metadata()["settings"]),
+        }
+
+
+CHECKS = (twin, forms, tokenizer, prompts, spans, later_stage)
+
 if __name__ == "__main__":
-    print(json.dumps({check.__name__: check for check in (twin, forms, tokenizer, prompts)}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({check.__name__: check for check in CHECKS}[sys.argv[1]](*sys.argv[2:])))

@@ -7,6 +7,7 @@ from helpers.paths import MODELS
 
 GREEDY, SAMPLED = MODELS / "gpt-oss-nano.eval.json", MODELS / "gpt-oss-nano.eval-sampled.json"
 TOOLS = MODELS / "gpt-oss-nano.eval-tools.json"  # python and browser, each case through vLLM and the tool server
+HOW = {"python": "end to end", "browser": "end to end, one result a search"}
 
 
 def _share(row: dict[str, int] | None) -> str:
@@ -26,7 +27,7 @@ def table(greedy: Path = GREEDY, sampled: Path = SAMPLED) -> str:
         for skill, row in one["skills"].items()
     ]
     tools = json.loads(TOOLS.read_text(encoding="utf-8"))["skills"]
-    lines += [f"| {skill} (end to end) | {_share(row)} | not run |" for skill, row in tools.items()]
+    lines += [f"| {skill} ({HOW[skill]}) | {_share(row)} | not run |" for skill, row in tools.items()]
     for kind in ("boxed", "choice"):
         for effort in ("low", "medium", "high"):
             task = f"evals/{kind} {effort}"

@@ -13,7 +13,7 @@ from helpers.nano.sample import EFFORTS, Draw, Sample, held_out, user
 SEED = 20260101
 # Cases per skill; each runs on every endpoint it applies to.
 COUNTS = {"answers": 30, "domain": 60, "functions": 80, "memory": 40, "structured": 50, "evals": 120}
-BUILTIN = 30  # cases for each of python and browser
+BUILTIN = 50  # cases for each of python and browser
 ENDPOINTS = ("chat", "responses")
 
 

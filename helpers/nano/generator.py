@@ -74,31 +74,44 @@ def surround(draw: Draw, sample: Sample) -> Sample:
     return sample
 
 
-def draw_sample(draw: Draw, skill: str | None = None) -> Sample:
-    """One sample, of a given entry of the mix or of any."""
+def emphasised(emphasis: str) -> dict[str, float]:
+    """The shares of the mix with some of them set, as in "browser=0.5,functions=0.1"; the others share the rest."""
+    fixed = {name: float(share) for name, _, share in (part.partition("=") for part in emphasis.split(",") if part)}
+    if unknown := set(fixed) - set(MIX):
+        raise ValueError(f"no skill of the mix is called {', '.join(sorted(unknown))}")
+    others = {name: share for name, (share, _) in MIX.items() if name not in fixed}
+    left = (1 - sum(fixed.values())) / sum(others.values()) if fixed and others else 1
+    return {name: fixed.get(name, others.get(name, 0) * left) for name in MIX}
+
+
+def draw_sample(draw: Draw, skill: str | None = None, mix: dict[str, float] | None = None) -> Sample:
+    """One sample, of a given entry of the mix or of any; `mix` holds other shares than the usual ones."""
     names = list(MIX)
-    name = skill or draw.rng.choices(names, [MIX[entry][0] for entry in names])[0]
+    shares = [(mix or {}).get(entry, MIX[entry][0]) for entry in names]
+    name = skill or draw.rng.choices(names, shares)[0]
     effort = draw.one(EFFORTS + (("medium",) if name != "puzzle" else ()))
     sample = MIX[name][1](draw, effort)
     sample.effort = effort
     return surround(draw, sample)
 
 
-def training_samples(seed: int, count: int, rare_word=None):
+def training_samples(seed: int, count: int, rare_word=None, mix: dict[str, float] | None = None):
     """`count` samples for training, none of them a held-out combination."""
     draw = Draw(random.Random(seed), rare_word)
     while count:
-        sample = draw_sample(draw)
+        sample = draw_sample(draw, mix=mix)
         if not sample.held_out:
             count -= 1
             yield sample
 
 
-def held_out_samples(seed: int, count: int, skill: str | None = None, rare_word=None):
+def held_out_samples(
+    seed: int, count: int, skill: str | None = None, rare_word=None, mix: dict[str, float] | None = None
+):
     """`count` samples of held-out combinations."""
     draw = Draw(random.Random(seed), rare_word)
     while count:
-        sample = draw_sample(draw, skill)
+        sample = draw_sample(draw, skill, mix)
         if sample.held_out:
             count -= 1
             yield sample

@@ -10,7 +10,7 @@ import numpy
 
 from helpers.instack.nano.rendering import ENCODING, render
 from helpers.nano import words
-from helpers.nano.generator import held_out_samples, training_samples
+from helpers.nano.generator import emphasised, held_out_samples, training_samples
 from helpers.nano.geometry import SPECIAL_TOKENS, TEXT_TOKENS
 
 VOCABULARY_SAMPLES = 24_000  # rendered once to see which tokens the domain uses
@@ -89,17 +89,17 @@ class Shard:
 _WORKER: dict = {}
 
 
-def _start_worker(vocabulary: list[int]) -> None:
+def _start_worker(vocabulary: list[int], emphasis: str) -> None:
     known = set(vocabulary)
     table = numpy.full(TEXT_TOKENS + 2000, len(vocabulary), dtype=numpy.uint16)
     table[vocabulary] = numpy.arange(len(vocabulary), dtype=numpy.uint16)
-    _WORKER.update(table=table, words=Words(known), unused=len(vocabulary))
+    _WORKER.update(table=table, words=Words(known), unused=len(vocabulary), mix=emphasised(emphasis))
 
 
 def _shard(job: tuple[str, int, int]) -> Shard:
     kind, seed, count = job
     samples = (held_out_samples if kind == "held" else training_samples)(
-        seed, count, rare_word=_WORKER["words"]
+        seed, count, rare_word=_WORKER["words"], mix=_WORKER["mix"]
     )
     table, unused = _WORKER["table"], _WORKER["unused"]
     tokens, weighted, lengths, names, efforts, dropped = [], [], [], [], [], 0
@@ -120,17 +120,23 @@ def _shard(job: tuple[str, int, int]) -> Shard:
 
 
 class Source:
-    """Worker processes that render samples; what they yield depends on the seed alone, not on their number."""
+    """Worker processes that render samples; what they yield depends on the seed alone, not on their number.
 
-    def __init__(self, workers: int):
+    `vocabulary` is collected from samples where it is not given; `emphasis` changes the mix of skills.
+    """
+
+    def __init__(self, workers: int, vocabulary: list[int] | None = None, emphasis: str = ""):
         self._context = multiprocessing.get_context("fork")
         self._workers = workers
-        with self._context.Pool(workers) as pool:
+        self.vocabulary = vocabulary or self._collect()
+        self._pool = self._context.Pool(workers, _start_worker, (self.vocabulary, emphasis))
+
+    def _collect(self) -> list[int]:
+        with self._context.Pool(self._workers) as pool:
             found = word_tokens()
             for part in pool.imap_unordered(_tokens_of, range(10**9, 10**9 + VOCABULARY_SAMPLES // SHARD)):
                 found |= part
-        self.vocabulary = sorted(found)
-        self._pool = self._context.Pool(workers, _start_worker, (self.vocabulary,))
+        return sorted(found)
 
     def held_out(self, count: int, seed: int = 7) -> list[Shard]:
         """Samples of held-out combinations."""

@@ -2,10 +2,13 @@
 
     STACK_PYTHON -m helpers.instack.nano.train --out recipes/models/gpt-oss-nano.safetensors
 
-Needs torch, numpy, safetensors and openai_harmony (oss-harmony); one GPU, or a CPU with patience.
+Needs torch, numpy, safetensors and openai_harmony (oss-harmony); one GPU, or a CPU with patience. `--init WEIGHTS`
+goes on from compact weights instead of random ones, with their vocabulary: a later stage of training, which a CPU
+can do. The header of what it writes names the settings of every stage.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import queue
@@ -16,19 +19,22 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as functional
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from helpers.instack.nano.data import Batch, Packer, Source, batches
 from helpers.instack.nano.optimiser import Muon
-from helpers.instack.nano.twin import BlockMasks, Twin, allowed_pairs, dense_attention, flex_attention
+from helpers.instack.nano.spans import chosen_experts, span_attention, spans
+from helpers.instack.nano.twin import BlockMasks, Twin, flex_attention
+from helpers.instack.nano.weights import load_compact
 from helpers.nano.geometry import Geometry
 
 BALANCE = 0.01  # weight of the loss that keeps all experts in use
-HELD_OUT = 1536  # held-out samples that each evaluation scores
 
 
 @dataclass
 class Settings:
-    """What a training run depends on; the defaults made the committed weights."""
+    """What a training run depends on; the defaults are those of the first stage."""
 
     seed: int = 1
     steps: int = 4931
@@ -44,6 +50,7 @@ class Settings:
     hidden: int = 256
     intermediate: int = 256
     experts: int = 4
+    emphasis: str = ""  # shares of the data that these skills get, as in "browser=0.5,functions=0.1"
 
     def geometry(self) -> Geometry:
         """The network's sizes."""
@@ -64,6 +71,8 @@ class Trainer:
         window = settings.geometry().sliding_window
         self.masks = BlockMasks(settings.rows, settings.length, window, device) if self.fast else None
         self.score = torch.compile(self._score) if self.fast else self._score
+        if not self.fast:
+            self.twin.experts = chosen_experts
         self.optimisers = self._optimisers()
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
@@ -78,7 +87,7 @@ class Trainer:
 
     def _score(self, tokens, positions, masks, scored, targets, weights):
         """The loss, and which of the scored positions the greedy choice gets right."""
-        attention = flex_attention if self.fast else dense_attention
+        attention = flex_attention if self.fast else span_attention
         hidden, balance = self.twin(tokens, positions, masks, attention, self.kind)
         logits = self.twin.logits(hidden.flatten(0, 1)[scored])
         loss = functional.cross_entropy(logits, targets, reduction="none")
@@ -93,10 +102,8 @@ class Trainer:
         if self.fast:
             masks = self.masks.update(documents)
         else:
-            masks = [
-                allowed_pairs(documents, self.twin.geometry.sliding_window),
-                allowed_pairs(documents, None),
-            ]
+            parts = spans(batch.documents)
+            masks = [(parts, self.twin.geometry.sliding_window), (parts, None)]
         return self.score(tokens, positions, masks, scored, targets, weights)
 
     def rate(self, step: int) -> float:
@@ -124,7 +131,8 @@ class Trainer:
         """By skill and task: how many completions greedy decoding gets entirely right, and how many there are."""
         table: dict[str, list[int]] = {}
         for batch in held_out:
-            right = self.run(batch)[1].cpu().numpy()
+            with torch.set_grad_enabled(self.fast):  # a GPU keeps the step that it compiled
+                right = self.run(batch)[1].cpu().numpy()
             wrong = set(
                 batch.owners[~right & (batch.weights == 1)].tolist()
             )  # lesser weights: not the model's to know
@@ -148,34 +156,60 @@ def prefetched(source, depth: int = 8):
         yield waiting.get()
 
 
-def train(
-    settings: Settings, out: Path, device: str, workers: int, seconds: float | None, every: int
-) -> None:
-    """Train, log as JSON lines on standard output, and write the compact weights at each evaluation."""
-    from safetensors.torch import save_file
+@dataclass
+class Beginning:
+    """Compact weights to go on from, and what their header says of the stages that made them."""
 
+    geometry: Geometry
+    weights: dict[str, torch.Tensor]
+    stages: list[dict]
+
+    @classmethod
+    def of(cls, file: Path) -> "Beginning":
+        """Read a compact weights file."""
+        with safe_open(file, "pt") as handle:
+            header = handle.metadata()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        stages = json.loads(header.get("stages", "[]"))
+        return cls(*load_compact(file), [*stages, json.loads(header["settings"]) | {"sha256": digest}])
+
+
+def train(
+    settings: Settings,
+    out: Path,
+    device: str,
+    workers: int,
+    seconds: float | None,
+    every: int,
+    samples: int,
+    init: Path | None = None,
+) -> None:
+    """Train, log as JSON lines on standard output, and write the compact weights at each evaluation.
+
+    Each evaluation scores about `samples` held-out samples.
+    """
     began = time.time()
 
     def log(**facts) -> None:
         print(json.dumps({"t": round(time.time() - began, 1)} | facts), flush=True)
 
-    source = Source(workers)
-    packer = Packer(settings.rows, settings.length, settings.rows * settings.length // 4)
-    stream = prefetched(batches(source.training(settings.seed), packer))
-    held_out_shards = source.held_out(HELD_OUT)
-    held_out = list(
-        batches(
-            held_out_shards,
-            Packer(settings.rows, settings.length, settings.rows * settings.length // 4),
-            last=True,
-        )
-    )
+    earlier = Beginning.of(init) if init else None
+    if earlier and (earlier.geometry, "unembed" not in earlier.weights) != (settings.geometry(), settings.tied):
+        raise SystemExit(f"{init} has other sizes than asked for: {earlier.geometry}")
+    source = Source(workers, earlier and earlier.weights["token_ids"].tolist(), settings.emphasis)
+    capacity = (settings.rows, settings.length, settings.rows * settings.length // 4)
+    stream = prefetched(batches(source.training(settings.seed), Packer(*capacity)))
+    held_out_shards = source.held_out(samples)
+    held_out = list(batches(held_out_shards, Packer(*capacity), last=True))
     log(
         vocabulary=len(source.vocabulary),
         held_out=sum(len(batch.names) for batch in held_out),
         dropped=sum(shard.dropped for shard in held_out_shards),
     )
     trainer = Trainer(settings, len(source.vocabulary), device)
+    if earlier:
+        trainer.twin.load_compact(earlier.weights)
+        log(step=0, held_out=trainer.evaluate(held_out))
     log(parameters=sum(parameter.numel() for parameter in trainer.twin.parameters()))
     token_ids = torch.tensor(source.vocabulary)
 
@@ -186,6 +220,8 @@ def train(
             "geometry": json.dumps(settings.geometry().as_dict()),
             "settings": json.dumps(vars(settings)),
         }
+        if earlier:
+            header["stages"] = json.dumps(earlier.stages)
         save_file(trainer.twin.compact(token_ids), scratch, header)
         os.replace(scratch, out)
 
@@ -223,12 +259,23 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, help="fit the number of steps into this time instead")
     parser.add_argument("--every", type=int, default=1000, help="steps between evaluations")
+    parser.add_argument("--held-out", type=int, default=1536, help="samples that each evaluation scores")
+    parser.add_argument("--init", type=Path, help="compact weights to go on from")
     for name, value in vars(defaults).items():
         kind = {"type": type(value)} if not isinstance(value, bool) else {"action": argparse.BooleanOptionalAction}
         parser.add_argument(f"--{name.replace('_', '-')}", default=value, help="see Settings", **kind)
     arguments = parser.parse_args()
     settings = Settings(**{name: getattr(arguments, name) for name in vars(defaults)})
-    train(settings, arguments.out, arguments.device, arguments.workers, arguments.seconds, arguments.every)
+    train(
+        settings,
+        arguments.out,
+        arguments.device,
+        arguments.workers,
+        arguments.seconds,
+        arguments.every,
+        arguments.held_out,
+        arguments.init,
+    )
 
 
 if __name__ == "__main__":

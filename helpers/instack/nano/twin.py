@@ -130,6 +130,7 @@ class Twin(nn.Module):
     def __init__(self, geometry: Geometry, tokens: int, tied: bool = False):
         super().__init__()
         self.geometry, self.tokens, self.tied = geometry, tokens, tied
+        self.experts = None  # another way to compute them (`spans.chosen_experts` on a CPU)
         g = geometry
         query, kv = g.query_heads * g.head_dim, g.kv_heads * g.head_dim
 
@@ -175,13 +176,16 @@ class Twin(nn.Module):
         logits = functional.linear(x, layer["router_weight"].to(kind), layer["router_bias"].to(kind)).float()
         top, chosen = logits.topk(g.experts_per_token, dim=-1)
         share = torch.zeros_like(logits).scatter(-1, chosen, top.softmax(-1))
-        first = through_mxfp4(layer["gate_up_weight"]).to(kind).flatten(0, 1)
-        hidden = functional.linear(x, first, layer["gate_up_bias"].to(kind).flatten())
-        gate, up = hidden.view(-1, g.experts, g.intermediate, 2).unbind(-1)
-        gate, up = gate.clamp(max=g.swiglu_limit), up.clamp(-g.swiglu_limit, g.swiglu_limit)
-        active = (up + 1) * gate * torch.sigmoid(gate * g.swiglu_alpha) * share.to(kind).unsqueeze(-1)
-        second = through_mxfp4(layer["down_weight"]).to(kind).transpose(0, 1).flatten(1)
-        out = functional.linear(active.flatten(1), second) + share.to(kind) @ layer["down_bias"].to(kind)
+        gate_up, down = (through_mxfp4(layer[f"{name}_weight"]).to(kind) for name in ("gate_up", "down"))
+        if self.experts is None:
+            hidden = functional.linear(x, gate_up.flatten(0, 1), layer["gate_up_bias"].to(kind).flatten())
+            gate, up = hidden.view(-1, g.experts, g.intermediate, 2).unbind(-1)
+            gate, up = gate.clamp(max=g.swiglu_limit), up.clamp(-g.swiglu_limit, g.swiglu_limit)
+            active = (up + 1) * gate * torch.sigmoid(gate * g.swiglu_alpha) * share.to(kind).unsqueeze(-1)
+            second = down.transpose(0, 1).flatten(1)
+            out = functional.linear(active.flatten(1), second) + share.to(kind) @ layer["down_bias"].to(kind)
+        else:
+            out = self.experts(g, layer, x, share, gate_up, down)
         probability = logits.softmax(-1)
         balance = g.experts * ((share > 0).float().mean(0) * probability.mean(0)).sum() / g.experts_per_token
         return out, balance
