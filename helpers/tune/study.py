@@ -102,3 +102,9 @@ class Study(Document):
     def trial(self, name: str) -> Trial | None:
         """The trial of that name; the baseline is none of them."""
         return next((trial for trial in self.trials if trial.name == name), None)
+
+
+def one_line(cause: str, most: int = 200) -> str:
+    """A cause on one line, cut where it is long; the study has it whole."""
+    line = " ".join(cause.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

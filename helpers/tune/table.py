@@ -4,9 +4,7 @@ from typing import Any
 
 from helpers.tune.choice import chosen, verdicts
 from helpers.tune.plan import label
-from helpers.tune.study import Study
-
-CAUSE = 200  # characters of a cause
+from helpers.tune.study import Study, one_line
 
 
 def rows(study: Study) -> list[dict[str, Any]]:
@@ -50,7 +48,7 @@ def text(study: Study, width: int = 120) -> str:
     with console.capture() as capture:
         console.print(table)
     causes = [
-        f"{number}: {_line(row['cause'])}" for number, row in enumerate(found) if number and row["cause"]
+        f"{number}: {one_line(row['cause'])}" for number, row in enumerate(found) if number and row["cause"]
     ]
     bare = [f"bare: {found[0]['cause']}"] if found else []
     return "\n".join([capture.get().rstrip(), *bare, *causes, outcome(study)])
@@ -60,12 +58,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _line(cause: str) -> str:
-    """A cause on one line; the study has it whole."""
-    line = " ".join(cause.split())
-    return line if len(line) <= CAUSE else line[: CAUSE - 1] + "…"
 
 
 def outcome(study: Study) -> str:

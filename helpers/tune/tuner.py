@@ -17,7 +17,7 @@ from helpers.tune.choice import chosen, judge
 from helpers.tune.measurement import Measured
 from helpers.tune.plan import Plan, Proposal, digest, label
 from helpers.tune.search import REPEATS, Search
-from helpers.tune.study import BARE, Call, Study, Trial
+from helpers.tune.study import BARE, Call, Study, Trial, one_line
 
 Measure = Callable[[Proposal, list[Load], Path], Measured]
 TRIALS = 24  # starts unless told otherwise
@@ -85,7 +85,7 @@ class Tuner:
                 self.study.trials.append(trial)
                 self._save()
                 if trial.state == "failed":
-                    self.report(f"  failed: {trial.cause.splitlines()[0][:160]}")
+                    self.report(f"  failed: {one_line(trial.cause)}")
                 repeats = 0
             repeats += 1
             search.tell(token, judge(self.study, trial).score)
@@ -98,7 +98,7 @@ class Tuner:
         trial = self._measured(BARE, self._bare, call)
         if trial.state == "failed":
             raise CookbookError(
-                "bare `vllm serve` could not be measured, so there is nothing to compare with", trial.cause.splitlines()[0],
+                "bare `vllm serve` could not be measured, so there is nothing to compare with", one_line(trial.cause),
                 f"see `cookbook doctor {shown(self.folder / BARE / 'server.log')}`",
             )  # fmt: skip
         self.study.baseline = trial
