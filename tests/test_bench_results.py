@@ -24,3 +24,12 @@ def test_an_unknown_benchmark_is_refused(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2 and "no benchmark speed" in capsys.readouterr().err
+
+
+def test_a_figure_shows_itself_in_a_notebook():
+    from IPython.core.formatters import DisplayFormatter
+
+    from helpers.plots.style import figure
+
+    data, _ = DisplayFormatter().format(figure()[0])
+    assert data["image/png"], "without a picture a notebook shows '<Figure size ...>' only"

@@ -1,5 +1,7 @@
 """What the cookbook's figures share: size, grid, and series that stay apart in grey."""
 
+import io
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,9 +17,18 @@ SERIES = [
 ]
 
 
+class Drawing(Figure):
+    """A figure that a notebook shows as a picture though pyplot, which would tell it how, was never loaded."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self.savefig(picture, format="png")
+        return picture.getvalue()
+
+
 def figure(columns: int = 1, width: float = 9.0, height: float = 4.2) -> tuple[Figure, list[Axes]]:
     """An object-oriented figure (no pyplot, so that widget threads may draw) and its axes in a row."""
-    made = Figure(figsize=(width, height), layout="constrained", dpi=110)
+    made = Drawing(figsize=(width, height), layout="constrained", dpi=110)
     axes = [made.add_subplot(1, columns, index + 1) for index in range(columns)]
     for axis in axes:
         axis.grid(True, which="major", alpha=0.3)
