@@ -44,8 +44,15 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def publish(folder: Annotated[Path, typer.Argument(help="a run folder")] = Path("runs/latest")) -> None:
         """Keep a passed run in the repository: the executed notebook and its record."""
+        from helpers.errors import UsageError
         from helpers.paths import shown
         from helpers.render.publish import publish as keep
 
+        if not (folder / "record.json").is_file():
+            raise UsageError(
+                f"{shown(folder)} is not a run's folder",
+                why="it has no record.json",
+                do="name a folder under runs/ (`cookbook run TARGET` makes one)",
+            )
         for path in keep(folder.resolve()):
             typer.echo(shown(path))

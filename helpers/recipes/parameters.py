@@ -52,6 +52,15 @@ class Parameters(BaseModel):
             raise ValueError(f"allowed: {', '.join(KINDS)} or the path of a folder that exists")
         return value
 
+    @field_validator("run_dir")
+    @classmethod
+    def _run_dir_usable(cls, value: str) -> str:
+        found = Path(value).expanduser().absolute()
+        there = next(path for path in (found, *found.parents) if path.exists())
+        if value and not there.is_dir():
+            raise ValueError(f"{there} is a file; allowed: the path of a folder, which is made if it is not there")
+        return value
+
     @property
     def weights_kind(self) -> str:
         """hub, synthetic, nano or path: how a record names the weights."""
