@@ -15,6 +15,7 @@ from helpers.preflight.machine import Machine
 from helpers.preflight.need import Check, Need
 from helpers.preflight.probe import probe
 from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
+from helpers.stack.environment import disk_gib
 from helpers.weights.checkpoint import check_checkpoint
 
 GIB = 2**30
@@ -115,7 +116,7 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
         driver=int(oldest[1]) if oldest and target.stack.install == "cuda" else
         DRIVER_OF_CUDA["13"] if target.stack.install == "cuda" else None,
         weights_disk=(model.download.bytes / GIB if from_hub and model.download else 0.0),
-        stack_disk=0.0 if installed or parameters.install == "existing" else target.stack.disk_gib,
+        stack_disk=0.0 if installed or parameters.install == "existing" else disk_gib(target.stack.install),
         cache_disk=size * 1.1 if parameters.weights in ("synthetic", "nano") else 0.0,
         hub_id=(model.hub_id or "") if parameters.weights_kind == "hub" else "",
         folder=parameters.weights if parameters.weights_kind == "path" else "",
