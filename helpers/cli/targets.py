@@ -131,6 +131,7 @@ def register(app: typer.Typer) -> None:
         from helpers.scaffold import remove_target
 
         for path in remove_target(name) if remove else scaffold(name, like):
-            typer.echo(f"{'removed' if remove else 'written'}: {shown(path)}")
+            done = "written" if not remove else "rows removed" if path.exists() else "removed"
+            typer.echo(f"{done}: {shown(path)}")
         if not remove:
             typer.echo("next: replace every TODO, then follow CONTRIBUTING.md")
