@@ -37,6 +37,75 @@ def test_words_that_are_no_parameters(cli) -> None:
     assert "-p NAME VALUE" in one_line(cli("run", "cpu", "--port", "8000"))
 
 
+@pytest.mark.parametrize("command", ["run", "preflight"])
+@pytest.mark.parametrize("words", [("concurrency", "[1,", "16]"), ("port", "{"), ("port", "2026-13-45")])
+def test_a_value_that_is_no_yaml(cli, command: str, words: tuple[str, ...]) -> None:
+    assert "quote what has spaces or brackets" in one_line(cli(command, "cpu", "-p", *words))
+
+
+def test_a_run_dir_that_cannot_be_one(cli, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for place in (file, file / "below"):
+        assert f"{file} is a file" in one_line(cli("run", "cpu", "-p", "run_dir", str(place)))
+    assert "/proc/x cannot be used because" in one_line(cli("run", "cpu", "-p", "run_dir", "/proc/x"), code=1)
+
+
+def test_a_batch_folder_that_cannot_be_made(cli, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("targets: [cpu]\nfolder: /proc/x\n")
+    assert "name another `folder` in the plan" in one_line(cli("batch", str(plan)))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["eval"], "missing argument 'target'; see `cookbook eval --help`"),
+        (["eval", "cpu", "--examples", "0"], "invalid value for '--examples'"),
+        (["stop", "--port", "abc"], "invalid value for '--port'"),
+        (["stop", "--prot", "1"], "no such option: --prot"),
+        (["doctor", "a", "b"], "unexpected extra argument"),
+        (["nano", "build"], "see `cookbook nano build --help`"),
+        (["nonsense"], "no such command 'nonsense'; see `cookbook --help`"),
+        (["publish", "/nowhere/at/all"], "/nowhere/at/all is not a run's folder because it has no record.json"),
+    ],
+)
+def test_words_that_the_command_line_does_not_take(cli, words: list[str], said: str) -> None:
+    assert said in one_line(cli(*words))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["nano", "build", "--help"]])
+def test_help_is_still_there(cli, words: list[str]) -> None:
+    done = cli(*words)
+    assert done.returncode == 0 and "Usage: cookbook" in done.stdout and not done.stderr
+
+
+def test_an_error_of_the_system_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever errno it carries; a fault of the program itself keeps its traceback."""
+    import typer
+
+    from helpers import cli as package
+
+    raised: list[Exception] = []
+    for error, said in ((NotADirectoryError(20, "Not a directory", "/a/b"), "/a/b cannot be used because Not a directory"),
+                        (OSError(28, "No space left on device", "/a"), "/a cannot be written because No space"),
+                        (ConnectionRefusedError(111, "Connection refused"), "because Connection refused"),
+                        (KeyError("x"), None)):  # fmt: skip
+        app = typer.Typer()
+
+        @app.command()
+        def fail() -> None:
+            raise raised[0]
+
+        raised[:] = [error]
+        monkeypatch.setattr(package, "application", lambda app=app: app)
+        monkeypatch.setattr(sys, "argv", ["cookbook"])
+        with pytest.raises(KeyError if said is None else SystemExit):
+            package.main()
+        shown = capsys.readouterr().err
+        assert said is None or (said in shown and len(shown.strip().splitlines()) == 1)
+
+
 def test_an_unknown_stack(cli) -> None:
     assert "there is no stack 'tpu'" in one_line(cli("install", "tpu"))
 

@@ -1,8 +1,6 @@
 """A batch: the plan is checked as a whole, what passed is kept, what failed or was cut off runs again."""
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ import yaml
 from helpers.batch import load_plan, run_batch
 from helpers.bench.record import RunRecord
 from helpers.errors import CookbookError, UsageError
-from helpers.paths import RECORDS, ROOT
+from helpers.paths import RECORDS
 
 RECORD = json.loads(next((RECORDS / "cpu").glob("*.json")).read_text())  # a real run's record
 
@@ -83,6 +81,9 @@ def test_a_plan_crosses_targets_models_and_values(tmp_path: Path):
         ({"targets": []}, "targets"),
         ({"targets": ["cpu"], "modells": ["x"]}, "modells: unknown key"),
         ({"targets": ["h300", "cpu"], "parameters": {"port": "x"}}, "unknown target 'h300'"),
+        ({"targets": ["cpu"], "models": ["gpt-oss-200b"]}, "unknown model 'gpt-oss-200b'"),
+        ({"targets": ["h200"], "vary": {"tensor_parallel_size": [3]}}, "nothing would run"),
+        ({"targets": ["cpu"], "vary": {"model": ["gpt-oss-200b"]}}, "given 'gpt-oss-200b'"),
         ({"targets": ["cpu"], "parameters": {"port": "x"}}, "port: given 'x' (str)"),
         ({"targets": ["cpu"], "vary": {"port": []}}, "vary.port: no values"),
         (
@@ -92,11 +93,9 @@ def test_a_plan_crosses_targets_models_and_values(tmp_path: Path):
         ({"targets": ["cpu"], "parameters": {"run_dir": "x"}}, "run_dir: is set per run by the batch"),
     ],
 )
-def test_a_faulty_plan_starts_nothing(tmp_path: Path, content: dict, said: str):
+def test_a_faulty_plan_starts_nothing(cli, tmp_path: Path, content: dict, said: str):
     path = plan(tmp_path, **content)
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "cookbook"), "batch", str(path)], capture_output=True, text=True
-    )
+    done = cli("batch", str(path))
     assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
@@ -150,7 +149,7 @@ def test_two_plans_do_not_mix_in_one_folder(tmp_path: Path):
         run_batch(other, folder, Machine(), lambda line: None)
 
 
-def test_skipped_runs_do_not_fail_the_batch_and_failed_ones_do(tmp_path: Path):
+def test_skipped_runs_do_not_fail_the_batch_and_failed_ones_do(cli, tmp_path: Path):
     """Through the command line, with a run that fails for real: there is no such Python for `existing`."""
     path = plan(
         tmp_path,
@@ -158,9 +157,8 @@ def test_skipped_runs_do_not_fail_the_batch_and_failed_ones_do(tmp_path: Path):
         models=["gpt-oss-nano", "gpt-oss-120b"],
         parameters={"install": "existing", "port": 0},
     )
-    env = {**os.environ, "COOKBOOK_PYTHON": sys.executable, "COOKBOOK_RUNS": str(tmp_path / "runs")}
-    cookbook = str(Path(sys.executable).parent / "cookbook")
-    done = subprocess.run([cookbook, "batch", str(path)], capture_output=True, text=True, env=env, cwd=ROOT)
+    env = {"COOKBOOK_PYTHON": sys.executable, "COOKBOOK_RUNS": str(tmp_path / "runs")}
+    done = cli("batch", str(path), env=env)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "| failed |" in done.stdout and "holds no vLLM" in done.stdout
     assert "cpu does not offer gpt-oss-120b" in done.stdout

@@ -115,6 +115,9 @@ def test_kubernetes_manifests_are_valid(name: str, given: dict):
     pod = deployment["spec"]["template"]["spec"]
     container = pod["containers"][0]
     assert deployment["spec"]["replicas"] == parameters.replicas
+    modes = ["ReadWriteMany" if parameters.replicas > 1 else "ReadWriteOnce"]  # all replicas mount the one claim
+    assert documents[0]["spec"]["accessModes"] == modes
+    assert ("must offer ReadWriteMany" in text) == (parameters.replicas > 1)
     assert container["args"] == container_command(command).argv[1:]
     assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
     assert not pod["enableServiceLinks"]
@@ -155,17 +158,32 @@ def test_port_zero_cannot_be_written_down():
             made("h200", {"port": 0}, form, port=0)
 
 
-def test_the_command_line_renders_every_form(tmp_path: Path):
-    cookbook = str(Path(sys.executable).parent / "cookbook")
-    base = [cookbook, "command", "h200", "--model", "gpt-oss-120b", "--tensor-parallel-size", "2"]
+def test_a_command_names_weights_that_exist(cli, checkpoint: Path, tmp_path: Path):
+    """No hub has gpt-oss-nano or synthetic weights: a built folder is named and mounted, or the line that builds it."""
     for form in FORMS:
-        done = subprocess.run([*base, "--format", form], capture_output=True, text=True)
+        text = cli("command", "cpu", "--format", form).stdout
+        mounted = form in ("docker", "compose", "k8s")
+        assert str(checkpoint.resolve()) in text and (not mounted or "/weights" in text), (form, text)
+        assert "serve gpt-oss-nano" not in text
+    empty = {"COOKBOOK_CACHE": str(tmp_path)}
+    synthetic = "helpers.instack.synthetic --model gpt-oss-120b --out DIR`"
+    for words, way in ((("cpu",), "`cookbook nano build DIR`"), (("h200", "--weights", "synthetic"), synthetic)):
+        done = cli("command", *words, env=empty)
+        assert done.returncode == 2 and way in done.stderr and "--weights DIR" in done.stderr and not done.stdout
+    done = cli("command", "cpu", "--weights", str(tmp_path))
+    assert done.returncode == 2 and "is not a model folder because it has no config.json" in done.stderr
+
+
+def test_the_command_line_renders_every_form(cli):
+    base = ["command", "h200", "--model", "gpt-oss-120b", "--tensor-parallel-size", "2"]
+    for form in FORMS:
+        done = cli(*base, "--format", form)
         assert (
             done.returncode == 0
             and done.stdout == made("h200", {"model": "gpt-oss-120b", "tensor_parallel_size": 2}, form)[-1]
         )
-    bad = subprocess.run([*base, "--format", "helm"], capture_output=True, text=True)
+    bad = cli(*base, "--format", "helm")
     assert bad.returncode == 2 and "choose one of shell, docker, compose, k8s, config" in bad.stderr
     assert len(bad.stderr.strip().splitlines()) == 1
-    reasons = subprocess.run([*base, "--reasons"], capture_output=True, text=True)
+    reasons = cli(*base, "--reasons")
     assert "# fail-on-environ-validation: " in reasons.stdout

@@ -26,11 +26,12 @@ HOST = Machine(
     disks={name: Disk(f"/{name}", 500) for name in ("weights", "stacks", "cache", "compile", "runs")},
     ports={8000: ""}, python="3.11.7", tools={"uv": "/bin/uv", "docker": "usable"}, hub="", clock_skew_s=0.4,
     clock_synchronised=True, year=2026, packages={"cuda": {"vllm": "0.32.0", "triton": "3.7.1", "oss-harmony": "0.0.11"}},
-    harmony={"cuda": "00fa2470"},
+    harmony={"cuda": "00fa2470"}, unknown_variables={"cuda": []},
 )  # fmt: skip
 NEED = Need(
-    install="cuda", stack="cuda", gpu="NVIDIA H200", compute_capability="9.0", gpu_name="H200", gpus=2, tensor_parallel=2,
-    gpu_free=128, host_memory=8, driver=580, weights_disk=61, stack_disk=12, cache_disk=1, hub_id="openai/gpt-oss-120b",
+    target="h200", vendor="nvidia", install="cuda", stack="cuda", gpu="NVIDIA H200", gpu_memory=140.4,
+    compute_capability="9.0", gpu_name=r"\bH200", gpus=2, tensor_parallel=2, gpu_free=128, host_memory=8, driver=580,
+    weights_disk=61, stack_disk=12, cache_disk=1, hub_id="openai/gpt-oss-120b",
     port=8000, budget="it fits",
 )  # fmt: skip
 
@@ -40,7 +41,7 @@ def marks(machine, need=NEED):
 
 
 def test_a_machine_with_everything_passes():
-    assert {mark for name, mark in marks(HOST).items() if name != "ROCm devices"} == {"✓"}
+    assert {mark for name, mark in marks(HOST).items() if name not in ("Device files", "Weights folder")} == {"✓"}
 
 
 def gpu(**changes):
@@ -70,7 +71,7 @@ BROKEN = [
     ("Driver", {"driver": "550.54"}, "550.54"),
     ("/dev/shm", {"shm_gib": 0.0625}, "0.06 GiB"),
     ("Memory", {"available_gib": 2, "memory_gib": 4, "limited": True}, "container"),
-    ("Processor", {"architecture": "aarch64"}, "aarch64"),
+    ("Processor", {"architecture": "ppc64le"}, "ppc64le"),
     ("Disk for weights", disks("weights", free_gib=20), "20 GiB"),
     ("Disk for the stack", disks("stacks", free_gib=3), "3 GiB"),
     ("Disk for models", disks("cache", free_gib=0), "0 GiB"),
@@ -88,11 +89,15 @@ BROKEN = [
     ("Packages", {"harmony": {"cuda": "4c883161"}}, "F3"),
     ("Packages", {"harmony": {"cuda": ""}}, "F3"),
     ("Packages", packages(mcp="1.30.0"), "F41"),
+    ("VLLM_* variables", {"unknown_variables": {"cuda": ["VLLM_FOO"]}, "variables": ["VLLM_FOO"]}, "ends the start"),
+    ("VLLM_* variables", {"unknown_variables": {}, "variables": ["VLLM_USE_TRTLLM_ATTENTION"]}, "removed names only"),
 ]
 ADVICE = [
     ("NVLink", {"gpus": [replace(H200, links=0), replace(H200, links=0)]}, "0 active"),
     ("NVLink", {"gpus": [replace(H200, links=None), replace(H200, links=None)]}, "none"),
-    ("VLLM_* variables", {"variables": ["VLLM_USE_TRTLLM_ATTENTION"]}, "VLLM_USE_TRTLLM_ATTENTION"),
+    ("Processor", {"architecture": "aarch64"}, "aarch64"),
+    ("GPU model", gpu(name="NVIDIA GH200 144G HBM3e"), "GH200"),
+    ("GPU model", gpu(memory_gib=96.0), "96 GiB"),
     ("Leases", {"stale_leases": ["a"]}, "1 of servers"),
     ("Stray engines", {"strays": [Holder(9, "VLLM::EngineCore", 60)]}, "pid 9"),
 ]
@@ -112,14 +117,15 @@ def test_advice_does_not_stop_the_run(name, change, seen):
 
 def test_every_check_can_fail():
     amd = replace(
-        NEED, install="rocm", gpu="AMD Instinct MI300X", gfx="gfx942", compute_capability=None, gpu_name=None
+        NEED, vendor="amd", install="rocm", gpu="AMD Instinct MI300X", gfx="gfx942", compute_capability=None, gpu_name=None
     )
     able = {name for name, _, _ in BROKEN + ADVICE}
     closed = replace(HOST, vendor="amd", devices={"/dev/kfd": True, "/dev/dri/renderD128": False})
-    assert marks(closed, amd)["ROCm devices"] == "✗"
-    assert marks(replace(closed, devices={}), amd)["ROCm devices"] == "✗"
+    assert marks(closed, amd)["Device files"] == "✗"
+    assert marks(replace(closed, devices={}), amd)["Device files"] == "✗"
+    assert marks(HOST, replace(NEED, folder="/tmp", folder_fault="config.json is missing"))["Weights folder"] == "✗"
     names = {check.name for check in judge(HOST, NEED)}
-    assert names - able == {"ROCm devices", "docker", "Memory budget"} and len(names) == len(CHECKS)
+    assert names - able == {"Device files", "docker", "Memory budget", "Weights folder"} and len(names) == len(CHECKS)
 
 
 def test_what_cannot_fit_is_refused_with_what_would():
@@ -189,7 +195,7 @@ def test_detect_is_quick_and_knows_the_processor():
     machine = preflight.detect()
     assert time.perf_counter() - start < 2
     assert machine.cpu and machine.cores == len(os.sched_getaffinity(0)) and machine.memory_gib > 1
-    assert machine.vendor in ("cpu", "nvidia", "amd") and machine.name in machine.line()
+    assert machine.vendor in ("cpu", "nvidia", "amd", "intel") and machine.name in machine.line()
 
 
 def test_listener_names_the_process():
@@ -228,6 +234,107 @@ def test_amd_cards_are_read_from_the_kernel(tmp_path):
         "AMD Instinct MI300X", "gfx942", 192, 190)  # fmt: skip
     assert [gpus.gfx_name(n) for n in (90010, 90500, 120001)] == ["gfx90a", "gfx950", "gfx1201"]
     assert gpus.amd(tmp_path / "none", tmp_path) is None
+
+
+def intel_tree(root: Path, card: str, device: str, slot: str, driver: str = "xe", vram: int | None = None) -> None:
+    """A card as the kernel lists it: a link in class/drm to the folder of the PCI device."""
+    folder = root / "sys/devices/pci0000:00" / slot
+    folder.mkdir(parents=True)
+    (folder / "vendor").write_text("0x8086\n")
+    (folder / "device").write_text(f"0x{device}\n")
+    (folder / "uevent").write_text(f"DRIVER={driver}\nPCI_SLOT_NAME={slot}\n")
+    if vram:
+        (folder / "tile0").mkdir()
+        (folder / "tile0" / "physical_vram_size_bytes").write_text(f"{vram}\n")
+    for name in (card, f"{card}-DP-1"):
+        (root / "sys/class/drm" / name).mkdir(parents=True)
+        (root / "sys/class/drm" / name / "device").symlink_to(folder)
+    (root / "sys/module" / driver).mkdir(parents=True, exist_ok=True)
+
+
+def test_intel_cards_are_read_from_the_kernel(tmp_path):
+    intel_tree(tmp_path, "card0", "7d67", "0000:00:02.0")  # of the processor
+    intel_tree(tmp_path, "card1", "e211", "0000:03:00.0", vram=24 << 30)
+    intel_tree(tmp_path, "card2", "e2ff", "0000:07:00.0")  # neither named nor measured
+    vendor, cards, driver, _, error = gpus.intel(tmp_path)
+    assert (vendor, driver, error) == ("intel", "xe", "")
+    assert [(card.index, card.name, card.memory_gib) for card in cards] == [
+        (0, "Intel Arc Pro B60", 24), (1, "Intel GPU 8086:e2ff", 0)]  # fmt: skip
+    (tmp_path / "usr/share/misc").mkdir(parents=True)
+    names = "8085  Other\n\te2ff  Wrong\n8086  Intel Corporation\n\te2ff  Battlemage G99 [Arc Z]\n8087  Next\n\te2ff  Wrong\n"
+    (tmp_path / "usr/share/misc/pci.ids").write_text(names)
+    assert gpus.intel(tmp_path)[1][1].name == "Intel Arc Z"
+    assert gpus.intel(tmp_path / "none") is None
+
+
+def intel_host(tmp_path, **changes) -> Machine:
+    intel_tree(tmp_path, "card0", "e211", "0000:03:00.0", **changes)
+    vendor, cards, driver, *_ = gpus.intel(tmp_path)
+    return replace(HOST, vendor=vendor, gpus=cards, driver=driver, devices={"/dev/dri/renderD128": True})
+
+
+@pytest.mark.parametrize("vram", [24 << 30, None], ids=["measured", "not measured"])
+def test_arc_pro_b60_is_ready_on_its_own_hardware(tmp_path, vram):
+    from helpers.recipes.matching import best_target, device_of
+
+    machine, target = intel_host(tmp_path, vram=vram), load_target("arc_pro_b60")
+    fit = best_target(device_of(machine))
+    assert (fit.target, fit.exact) == ("arc_pro_b60", True), fit.why
+    report = preflight.check(target, check_parameters(target), machine=machine)
+    assert report.ok, report.text()
+    closed = replace(machine, devices={"/dev/dri/renderD128": False})
+    assert [check.name for check in preflight.check(target, machine=closed).failed] == ["Device files"]
+    assert "GPU" in [check.name for check in preflight.check("h200", machine=machine).failed]
+
+
+NEAREST = [
+    ("NVIDIA GeForce RTX 4080", "8.9", 16.0, "x86_64"), ("NVIDIA GH200 144G HBM3e", "9.0", 140.0, "aarch64"),
+    ("NVIDIA GB300", "10.3", 277.0, "aarch64"), ("NVIDIA GeForce RTX 3090", "8.6", 24.0, "x86_64"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "capability", "memory", "architecture"), NEAREST)
+def test_the_nearest_recipe_is_no_dead_end(name, capability, memory, architecture):
+    """What start_here names either starts here, or both say how to begin a recipe."""
+    from helpers.recipes.matching import best_target, device_of
+
+    card = replace(H200, name=name, compute_capability=capability, memory_gib=memory, free_gib=memory)
+    machine = replace(HOST, gpus=[card] * 8, architecture=architecture)
+    fit = best_target(device_of(machine))
+    assert not fit.exact
+    target = load_target(fit.target)
+    given = {"model": "gpt-oss-20b", "concurrency": [1], "profile": "latency"}
+    report = preflight.check(target, check_parameters(target, given), machine=machine)
+    found = {check.name: check for check in report.checks}
+    assert found["GPU model"].mark == "!" or capability == "8.6"
+    if target.match.compute_capability == capability:
+        assert "it runs here" in fit.why and found["GPU"].ok
+        assert {check.name for check in report.failed} <= {"Memory budget", "GPU memory free"}, report.text()
+    else:
+        way = f"cookbook new-target NAME --like {fit.target}"
+        assert found["GPU"].mark == "✗" and way in found["GPU"].fix and way in fit.why
+
+
+def test_variables_are_compared_with_the_installed_vllm(tmp_path):
+    from helpers.stack.variables import unknown_variables
+
+    (tmp_path / "vllm").mkdir()
+    assert unknown_variables(["VLLM_FOO"], tmp_path) is None
+    source = 'environment_variables: dict = {\n    "VLLM_PORT": lambda: 1,\n    # "VLLM_FOO": gone\n}\n'
+    (tmp_path / "vllm" / "envs.py").write_text(source)
+    assert unknown_variables(["VLLM_PORT", "VLLM_FOO"], tmp_path) == ["VLLM_FOO"]
+
+
+@pytest.mark.parametrize("name", ["VLLM_FOO", "VLLM_USE_TRTLLM_ATTENTION"])
+def test_a_variable_that_would_end_the_start_stops_preflight(interpreter, cli, name):
+    done = cli("preflight", "cpu", "-p", "port", "0", env={name: "1", "VLLM_LOGGING_LEVEL": "INFO"})
+    assert done.returncode == 1 and f"{name}: not known to vLLM, ends the start" in done.stdout, done.stdout
+    assert f"unset {name}" in done.stdout
+
+
+def test_a_folder_that_is_no_model_is_not_ready(cli, tmp_path):
+    done = cli("preflight", "cpu", "-p", "port", "0", "-p", "weights", str(tmp_path))
+    assert done.returncode == 1 and "✗ Weights folder" in done.stdout and "config.json is missing" in done.stdout
 
 
 def test_packages_are_read_without_importing(tmp_path):

@@ -185,6 +185,13 @@ def test_parameters_list_every_fault_at_once():
         ("h100", {"weights": "nano"}, "or rehearse=true"),
         ("h100", {"activations": "mxfp8"}, "mxfp8 needs Blackwell"),
         ("h100", {"weights": "/no/such/folder"}, "the path of a folder that exists"),
+        ("h200", {"replicas": 2, "tensor_parallel_size": 8}, "a product of up to 8"),
+        ("dgx_spark", {"replicas": 2}, "a product of up to 1"),
+        (
+            "h100",
+            {"model": "gpt-oss-120b", "tensor_parallel_size": 1, "profile": "evals"},
+            "the score would be 0; allowed: tensor_parallel_size 2, 4, 8",
+        ),
         ("cpu", {"port": 80}, "1024 to 65535, or 0"),
         ("cpu", {"rehearse": 1}, "rehearse: given 1 (int)"),
         ("cpu", {"concurrency": []}, "concurrency: given []"),
@@ -261,6 +268,28 @@ def test_activations_are_a_choice_with_its_risk():
     assert not target.expect.named("FLASHINFER", None)
 
 
+def test_the_combinations_that_are_left_out_are_these():
+    from helpers.conformance import combinations
+
+    made = {(c.target.target, c.parameters.model, c.parameters.tensor_parallel_size, c.parameters.profile, c.parameters.replicas)
+            for c in combinations()}  # fmt: skip
+    for name in TARGETS:
+        target = load_target(name)
+        for model, sizes in target.models.items():
+            for size in sizes.tensor_parallel_size:
+                for profile in target.serve.profiles:
+                    short = (name, model, size, profile) == ("h100", "gpt-oss-120b", 1, "evals")
+                    assert ((name, model, size, profile, 1) in made) == (not short)
+    assert ("cpu", "gpt-oss-nano", 2, "latency", 2) in made and ("h200", "gpt-oss-120b", 4, "latency", 2) in made
+
+
+def test_the_logs_of_the_cpu_name_the_moe_backend():
+    from helpers.server.logfacts import backends
+
+    log = paths.ROOT / "tests" / "fixtures" / "doctor" / "real" / "killserve.log"
+    assert backends(log) == {"moe": load_target("cpu").expect.moe}
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_a_recipe_recommends_fits(name: str):
     target = load_target(name)
@@ -273,12 +302,12 @@ def test_what_a_recipe_recommends_fits(name: str):
 
 
 def test_every_offered_size_can_start():
-    """One request of the greatest length fits at every size a recipe offers: otherwise vLLM would not start."""
+    """At every size that a recipe offers its own sweep fits: preflight refuses it otherwise."""
     for name in TARGETS:
         target = load_target(name)
         for model, sizes in target.models.items():
             for size in sizes.tensor_parallel_size:
-                given = {"model": model, "tensor_parallel_size": size, "concurrency": [1]}
+                given = {"model": model, "tensor_parallel_size": size}
                 memory = 64.0 if name == "cpu" else None
                 budget = memory_budget(target, load_model(model), check_parameters(target, given), memory)
                 assert budget.fits, (name, model, size, budget.line())
@@ -306,6 +335,30 @@ def test_what_cannot_fit_is_refused_with_what_would():
             load_model("gpt-oss-120b"),
             check_parameters(target, {**given, "concurrency": [promised + 1]}),
         )
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_stacks_disk_is_one_figure(name: str):
+    """The installation asks for what the recipe, the notebook and preflight say."""
+    from helpers.stack.environment import disk_gib
+
+    stack = load_target(name).stack
+    assert disk_gib(stack.install) == stack.disk_gib
+
+
+def test_blackwells_default_keeps_the_reference_accuracy():
+    for name in ("b200", "gb200", "b300"):
+        assert "--kv-cache-dtype" not in command(name).argv
+        assert any("--kv-cache-dtype fp8" in limit.advice for limit in load_target(name).known_limits)
+
+
+@pytest.mark.parametrize(("limit", "names"), [
+    ("TRITON_PTXAS_PATH", ["dgx_spark"]), ("download-kernels", ["h100", "h200", "b200"]),
+    ("--disable-custom-all-reduce", ["b200", "gb200", "b300"]),
+])  # fmt: skip
+def test_known_failures_are_limits_of_their_machines(limit: str, names: list[str]):
+    for name in names:
+        assert any(limit in one.advice for one in load_target(name).known_limits), name
 
 
 def test_a_smaller_card_than_the_recipes_is_refused():

@@ -1,6 +1,7 @@
 """Replicas: several servers behind the real router, as one; each on its own devices, none taken for another."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -33,6 +34,10 @@ def test_replicas_answer_at_one_address_and_stop_as_one(tmp_path: Path):
         assert sorted(set(answers)) == sorted(map(str, ports)), "each replica answers in its turn"
         assert len({server.lease.id for server in fleet.servers}) == 2 and fleet.running() and not fleet.shared()
         assert {path.name for path in tmp_path.glob("*.log")} == {"server.log", "server-1.log", "server-router.log"}
+        assert fleet.healthy()
+        os.kill(fleet.servers[1].lease.server.pid, signal.SIGSTOP)  # it lives, and answers nothing
+        assert fleet.running() and not fleet.healthy()
+        os.kill(fleet.servers[1].lease.server.pid, signal.SIGCONT)
         assert set(fleet.members()) >= {pid for server in fleet.servers for pid in server.members()}
     finally:
         fleet.stop()

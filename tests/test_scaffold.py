@@ -10,13 +10,11 @@ import pytest
 
 from helpers import paths
 
-COOKBOOK = str(Path(sys.executable).parent / "cookbook")
-
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the repository's sources under git."""
-    keep = shutil.ignore_patterns("__pycache__", ".*", "runs")
+    keep = shutil.ignore_patterns("__pycache__", ".*")
     for name in ("helpers", "recipes", "notebooks", "tests", "docs"):
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
     for name in ("README.md", "pyproject.toml"):
@@ -34,9 +32,15 @@ def git(folder: Path, *words: str) -> str:
 def run(checkout: Path, *words: str) -> subprocess.CompletedProcess:
     env = {**os.environ, "COOKBOOK_ROOT": str(checkout), "COOKBOOK_STACKS": str(paths.STACKS)}
     env |= {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        [COOKBOOK, *words], capture_output=True, text=True, env=env, cwd=checkout, timeout=300
-    )
+    argv = [sys.executable, "-m", "helpers.cli", *words]
+    return subprocess.run(argv, capture_output=True, text=True, env=env, cwd=checkout, timeout=600)
+
+
+def filled_in(recipe: Path) -> None:
+    """What a contributor writes in place of every TODO."""
+    text = recipe.read_text().replace("TODO the vendor's name of h20", "NVIDIA H20")
+    text = text.replace("TODO what its flags were checked against", "flags parsed by vLLM 0.32.0")
+    recipe.write_text(text.replace(r"name: \bH200", r"name: \bH20\b").replace("140.4", "95.6"))
 
 
 @pytest.mark.slow
@@ -56,24 +60,53 @@ def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
     }
     red = subprocess.run(test, cwd=checkout, env=env, capture_output=True, text=True)
     assert red.returncode == 1 and "replace every TODO" in red.stdout  # a scaffold is not a recipe yet
-    recipe = checkout / made[1]
-    text = recipe.read_text().replace("TODO the vendor's name of h20", "NVIDIA H20")
-    text = text.replace("TODO what its flags were checked against", "flags parsed by vLLM 0.32.0")
-    recipe.write_text(text.replace(r"name: \bH200", r"name: \bH20\b").replace("140.4", "95.6"))
+    filled_in(checkout / made[1])
     green = subprocess.run(test, cwd=checkout, env=env, capture_output=True, text=True)
     assert green.returncode == 0, green.stdout
     check = run(checkout, "check", "--target", "h20")
     assert check.returncode == 0 and "parsed" in check.stdout, check.stdout + check.stderr
     render = run(checkout, "render", "h20")
     assert render.returncode == 0, render.stderr
-    assert "NVIDIA H20" in (checkout / made[0]).read_text()
+    assert "NVIDIA H20" in (checkout / made[0]).read_text() and "h20.ipynb" in (checkout / "README.md").read_text()
     shown = run(checkout, "command", "h20", "--format", "compose")
     assert shown.returncode == 0 and "gpt-oss" in shown.stdout
     assert "h20" in run(checkout, "targets").stdout
     removed = run(checkout, "new-target", "h20", "--remove")
-    assert removed.returncode == 0 and len(removed.stdout.splitlines()) == 3
-    git(checkout, "checkout", "-q", "README.md", "notebooks/start_here.ipynb")  # `render` lists every target there
+    assert removed.returncode == 0 and len(removed.stdout.splitlines()) == 5
+    assert "README.md" in removed.stdout and "start_here.ipynb" in removed.stdout  # `render` lists every target there
     assert git(checkout, "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_scaffolded_target_rehearses(server, checkout: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Step 5 of the path: every cell of the new notebook, on the server that the tests share."""
+    from helpers.bench.record import RunRecord
+
+    assert run(checkout, "new-target", "h20", "--like", "h200").returncode == 0
+    filled_in(checkout / "recipes/targets/h20.yaml")
+    assert run(checkout, "render", "h20").returncode == 0
+    # The same leases and checkpoint by the same relative path: so it attaches instead of starting a second server.
+    (checkout / ".cache").symlink_to(paths.CACHE.resolve())
+    folder = tmp_path_factory.mktemp("rehearsal") / "run"
+    done = run(checkout, "run", "h20", "-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = RunRecord.read(folder / "record.json")
+    assert record.target == "h20" and record.state == "passed" and record.parameters["rehearse"]
+    assert {"command.parsed", "responses", "server.stopped"} <= {contract.name for contract in record.contracts}
+    assert record.startup_s["total"] < 5 and server.running()
+    (checkout / ".cache").unlink()
+    assert run(checkout, "new-target", "h20", "--remove").returncode == 0
+    assert git(checkout, "status", "--porcelain") == ""
+
+
+def test_removal_needs_no_git_for_the_readme(checkout: Path):
+    """The rows that `render` wrote go with the target, whatever else the README says."""
+    assert run(checkout, "new-target", "h20", "--like", "h200").returncode == 0
+    assert run(checkout, "render", "h20").returncode == 0
+    assert "targets/h20.ipynb" in (checkout / "README.md").read_text()
+    done = run(checkout, "new-target", "h20", "--remove")
+    assert done.returncode == 0 and git(checkout, "status", "--porcelain") == "", done.stdout
 
 
 def test_bad_names_write_nothing(checkout: Path):

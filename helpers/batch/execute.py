@@ -11,6 +11,7 @@ from typing import Any
 from helpers.batch.plan import Planned
 from helpers.bench.record import RunRecord
 from helpers.errors import CookbookError, UsageError
+from helpers.paths import shown
 
 NEVER = "never run"
 Runner = Callable[[str, dict[str, Any]], Any]  # target, parameters -> helpers.runs.execute.Outcome
@@ -37,7 +38,14 @@ def run_batch(runs: Iterable[Planned], folder: Path, runner: Runner, report=prin
     goes on there. A folder that already holds another plan's runs is refused.
     """
     runs = list(runs)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the batch's folder {shown(folder)} cannot be made",
+            why=error.strerror or "",
+            do="name another `folder` in the plan",
+        ) from None
     _same_plan(runs, folder)
     results = [Result(run.name, run.target) for run in runs]
     try:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from helpers import paths
 from helpers.errors import UsageError
-from helpers.recipes import check_parameters, load_target
+from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.files import validation_faults
 
 Scalar = str | int | bool
@@ -60,6 +60,8 @@ def load_plan(path: Path) -> tuple[Plan, list[Planned], Path]:
     except ValidationError as error:
         raise UsageError(f"the plan {path} is not valid", why=" | ".join(validation_faults(error))) from None
     runs, faults = _runs(plan)
+    if not faults and all(run.skip for run in runs):
+        faults = [f"nothing would run: {run.skip}" for run in runs]
     if faults:
         raise UsageError(
             f"the plan {path} cannot run", why=" | ".join(dict.fromkeys(faults)), do="nothing was started"
@@ -76,6 +78,11 @@ def _runs(plan: Plan) -> tuple[list[Planned], list[str]]:
     faults += [
         f"{name}: is set per run by the batch" for name in ("run_dir",) if name in plan.parameters | plan.vary
     ]
+    for model in plan.models:
+        try:
+            load_model(model)
+        except UsageError as error:
+            faults.append(f"models: {error}")
     for name in plan.targets:
         try:
             target = load_target(name)

@@ -2,13 +2,15 @@
 
 import errno
 import importlib
+import os
 import pkgutil
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 
-from helpers.errors import CookbookError
+from helpers.errors import CookbookError, UsageError
 from helpers.paths import shown
 
 
@@ -22,25 +24,59 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(lambda: None)  # keeps sub-commands even while there is only one
-    for module in sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")):
+    for module in sorted(
+        info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")
+    ):
         importlib.import_module(f"{__name__}.{module}").register(app)
     return app
 
 
+FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
 def main() -> None:
-    """Run the command line: a `CookbookError` becomes one line on stderr and its exit code."""
+    """Run the command line: whatever is wrong with the request or the machine becomes one line on stderr."""
     try:
-        application()()
+        code = typer.main.get_command(application()).main(prog_name="cookbook", standalone_mode=False)
     except CookbookError as error:
-        print(f"cookbook: {error.line()}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        _end(_system_error(error))
+    except typer.Abort:
+        sys.exit(130)
+    except Exception as error:
+        # Typer carries a copy of click whose error classes are its own: what they share is how they are shown.
+        if not hasattr(error, "format_message"):
             raise
-        failed = CookbookError(
-            f"{shown(Path(error.filename))} cannot be written" if error.filename else "a file cannot be written",
+        if not error.format_message().strip():  # `cookbook` alone, which has printed its help
+            sys.exit(error.exit_code)
+        _end(_usage_error(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(error: CookbookError) -> NoReturn:
+    print(f"cookbook: {error.line()}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _usage_error(error: Any) -> UsageError:
+    """What Typer would print as a box: a missing argument, an ill-typed option, an unknown command."""
+    message = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "cookbook"
+    return UsageError(message[:1].lower() + message[1:], do=f"see `{command} --help`")
+
+
+def _system_error(error: OSError) -> CookbookError:
+    path = shown(Path(os.fsdecode(error.filename))) if isinstance(error.filename, str | bytes) else ""
+    if error.errno in FULL_OR_CLOSED:
+        return CookbookError(
+            f"{path or 'a file'} cannot be written",
             why=error.strerror,
             do="free some disk, or name a folder that you can write to",
         )
-        print(f"cookbook: {failed.line()}", file=sys.stderr)
-        sys.exit(failed.exit_code)
+    if path:
+        return CookbookError(f"{path} cannot be used", why=error.strerror, do="name another file or folder")
+    return CookbookError(
+        "the system refused a request", why=error.strerror or str(error), do="see `cookbook preflight`"
+    )

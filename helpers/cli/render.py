@@ -21,10 +21,8 @@ def register(app: typer.Typer) -> None:
         from helpers.recipes import target_names
         from helpers.render.notebook import path_of, text_of, write
         from helpers.render.notebook import render as rendered
-        from helpers.render.readme import README
-        from helpers.render.readme import rendered as readme
-        from helpers.render.start import START
-        from helpers.render.start import rendered as start_here
+        from helpers.render.overview import drifted as overview
+        from helpers.render.overview import refresh
 
         drifted = []
         for name in targets or target_names():
@@ -33,14 +31,7 @@ def register(app: typer.Typer) -> None:
                 drifted.append(name)
                 if not check:
                     write(notebook, path)
-        if README.read_text() != readme():
-            drifted.append("README.md")
-            if not check:
-                README.write_text(readme())
-        if START.read_text() != text_of(start_here()):
-            drifted.append(START.name)
-            if not check:
-                write(start_here(), START)
+        drifted += [path.name for path in ([page for page, _ in overview()] if check else refresh())]
         if check and drifted:
             raise CookbookError(
                 f"drifted from template and recipe: {', '.join(drifted)}", do="run `cookbook render`"
@@ -50,8 +41,15 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def publish(folder: Annotated[Path, typer.Argument(help="a run folder")] = Path("runs/latest")) -> None:
         """Keep a passed run in the repository: the executed notebook and its record."""
+        from helpers.errors import UsageError
         from helpers.paths import shown
         from helpers.render.publish import publish as keep
 
+        if not (folder / "record.json").is_file():
+            raise UsageError(
+                f"{shown(folder)} is not a run's folder",
+                why="it has no record.json",
+                do="name a folder under runs/ (`cookbook run TARGET` makes one)",
+            )
         for path in keep(folder.resolve()):
             typer.echo(shown(path))

@@ -26,7 +26,14 @@ def parameters(words: list[str]) -> dict[str, Any]:
         if flag not in ("-p", "--parameter") or len(rest) < 2:
             raise UsageError(f"{flag!r} was not understood", do="pass parameters as -p NAME VALUE")
         name, value = rest.pop(0), rest.pop(0)
-        given[name] = yaml.safe_load(value)
+        try:
+            given[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
+            raise UsageError(
+                f"the value of {name} cannot be read: {value!r}",
+                why="it is no whole YAML value",
+                do="quote what has spaces or brackets, as in -p concurrency '[1, 16]'",
+            ) from None
     return given
 
 

@@ -14,9 +14,16 @@ def register(app: typer.Typer) -> None:
         model: Annotated[
             str, Option(help="gpt-oss-20b or gpt-oss-120b; the recipe's default otherwise")
         ] = "",
-        weights: Annotated[str, Option(help="hub, synthetic, nano or a folder; hub by default")] = "",
+        weights: Annotated[
+            str,
+            Option(
+                help="hub, a folder, or what `cookbook run` wrote: nano, synthetic; the recipe's default otherwise"
+            ),
+        ] = "",
         tensor_parallel_size: Annotated[int, Option(help="0: the recipe's default")] = 0,
-        replicas: Annotated[int, Option(help="servers side by side, on ports from --port, and a router behind them")] = 1,
+        replicas: Annotated[
+            int, Option(help="servers side by side, on ports from --port, and a router behind them")
+        ] = 1,
         profile: Annotated[str, Option(help="latency or throughput; the recipe's default otherwise")] = "",
         activations: Annotated[str, Option(help="MoE activations on Blackwell: bf16 or mxfp8")] = "bf16",
         port: Annotated[int, Option(help="port on loopback")] = 8000,
@@ -27,7 +34,10 @@ def register(app: typer.Typer) -> None:
         from helpers.command import serve_command
         from helpers.command.forms import FORMS, render
         from helpers.errors import UsageError
+        from helpers.paths import CACHE
         from helpers.recipes import check_parameters, load_model, load_target
+        from helpers.runs.serving import Serving
+        from helpers.runs.weights import named_weights
 
         if format not in FORMS:
             raise UsageError(f"unknown format {format!r}", do=f"choose one of {', '.join(FORMS)}")
@@ -37,7 +47,7 @@ def register(app: typer.Typer) -> None:
         values |= {"tensor_parallel_size": tensor_parallel_size, "replicas": replicas}
         parameters = check_parameters(recipe, values | {"activations": activations, "port": port})
         about = load_model(parameters.model)
-        served = parameters.weights if parameters.weights_kind == "path" else about.hub_id or about.model
+        served = named_weights(Serving(recipe, parameters, about), CACHE / "models")
         rendered = serve_command(recipe, about, parameters, served, parameters.port)
         typer.echo(render(format, recipe, about, parameters, rendered), nl=False)
         if reasons:
@@ -121,6 +131,7 @@ def register(app: typer.Typer) -> None:
         from helpers.scaffold import remove_target
 
         for path in remove_target(name) if remove else scaffold(name, like):
-            typer.echo(f"{'removed' if remove else 'written'}: {shown(path)}")
+            done = "written" if not remove else "rows removed" if path.exists() else "removed"
+            typer.echo(f"{done}: {shown(path)}")
         if not remove:
             typer.echo("next: replace every TODO, then follow CONTRIBUTING.md")

@@ -154,7 +154,8 @@ def _compose_service(target: Target, parameters: Parameters, replica: int, comma
 
 def _kubernetes(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
     documents = manifests(target, model, parameters, container_command(command))
-    return "---\n".join(_dump(document) for document in documents)
+    note = "# the replicas share one claim: its storage class must offer ReadWriteMany\n" if parameters.replicas > 1 else ""
+    return note + "---\n".join(_dump(document) for document in documents)
 
 
 def _config(_target: Target, model: Model, _parameters: Parameters, command: Command) -> str:

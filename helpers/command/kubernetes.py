@@ -23,7 +23,8 @@ def manifests(target: Target, model: Model, parameters: Parameters, command: Com
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": f"{name}-cache", "labels": labels},
         "spec": {
-            "accessModes": ["ReadWriteOnce"],
+            # Every replica mounts this claim: on several nodes that takes a storage class which many may write to.
+            "accessModes": ["ReadWriteOnce" if parameters.replicas == 1 else "ReadWriteMany"],
             "resources": {"requests": {"storage": f"{_gib(model.weights.bytes) + COMPILE_CACHE_GIB}Gi"}},
         },
     }

@@ -15,6 +15,7 @@ from helpers.recipes import (
     load_target,
     target_names,
 )
+from helpers.recipes.parameters import unusable
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def combinations(targets: list[str] | None = None) -> Iterator[Combination]:
                 for profile in target.serve.profiles:
                     for activations in target.serve.activations or ["bf16"]:
                         for replicas in (1, 2):
+                            if unusable(target, model, size, profile, replicas):
+                                continue
                             values = {
                                 "model": model,
                                 "weights": "nano" if model == NANO else "hub",

@@ -15,10 +15,10 @@ from helpers import paths
 from helpers.conformance.combinations import Combination, combinations
 from helpers.conformance.parser import Fault, check_recipes
 from helpers.errors import CookbookError
+from helpers.stack.variables import TABLE, table_keys
 
 DOWNLOADS = paths.CACHE / "wheels"
 MISSING_AT_MOST = 6  # libraries that a newer release needs and the stack has not, fetched one by one
-TABLE = "environment_variables"  # the table of vllm/envs.py whose keys are the variables vLLM knows
 # Files of a wheel in which options are declared: fields of these classes, and literal "--options".
 OPTION_SOURCES = (
     "vllm/engine/arg_utils.py",
@@ -183,16 +183,6 @@ def read_wheel(wheel: Path) -> tuple[set[str], set[str]]:
             why=f"vllm/envs.py has no table {TABLE} or no options were found",
         )
     return variables, options
-
-
-def table_keys(source: str, table: str) -> set[str]:
-    """The string keys of the dict that a module assigns to `table`."""
-    for node in ast.walk(ast.parse(source)):
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        named = any(isinstance(one, ast.Name) and one.id == table for one in targets)
-        if named and isinstance(getattr(node, "value", None), ast.Dict):
-            return {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
-    return set()
 
 
 def declared_options(source: str) -> set[str]:

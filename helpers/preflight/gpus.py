@@ -1,9 +1,10 @@
-"""Accelerators: NVIDIA through its management library, AMD through the kernel's own files."""
+"""Accelerators: NVIDIA through its management library, AMD and Intel through the kernel's own files."""
 
 import contextlib
 import os
 from pathlib import Path
 
+from helpers.preflight import intel as intel_files
 from helpers.preflight.machine import Gpu, Holder
 
 GIB = 2**30
@@ -13,7 +14,7 @@ Found = tuple[str, list[Gpu], str | None, str | None, str]  # vendor, GPUs, driv
 
 def read() -> Found:
     """The vendor, the GPUs, the driver, the newest CUDA it runs, and why nothing was found although there is a device."""
-    return nvidia() or amd() or ("cpu", [], None, None, _unread())
+    return nvidia() or amd() or intel() or ("cpu", [], None, None, _unread())
 
 
 def _unread() -> str:
@@ -110,6 +111,12 @@ def amd(
     return "amd", cards, driver, None, ""
 
 
+def intel(root: Path = Path("/")) -> Found | None:
+    """Intel's discrete GPUs, or None; `root` is for tests."""
+    cards = intel_files.cards(root)
+    return ("intel", cards, intel_files.driver(root), None, "") if cards else None
+
+
 def gfx_name(version: int) -> str:
     """The architecture of the kernel's number: 90402 is gfx942, 90010 is gfx90a, 120001 is gfx1201."""
     return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
@@ -123,7 +130,7 @@ def _read(path: Path) -> str:
 
 
 def device_files() -> dict[str, bool]:
-    """The ROCm device files that exist, and whether this user may open them."""
+    """The device files of AMD and Intel GPUs that exist, and whether this user may open them."""
     found = {}
     for path in ("/dev/kfd", *map(str, sorted(Path("/dev/dri").glob("renderD*"))[:1])):
         if os.path.exists(path):

@@ -19,7 +19,7 @@ class Gpu:
 
     index: int
     name: str
-    memory_gib: float
+    memory_gib: float  # 0: the driver does not say
     free_gib: float
     compute_capability: str | None = None  # NVIDIA, e.g. "9.0"
     gfx: str | None = None  # AMD, e.g. "gfx942"
@@ -42,7 +42,7 @@ class Disk:
 class Machine:
     """Facts about the host; a fact that could not be read is None or empty."""
 
-    vendor: str = "cpu"  # nvidia, amd or cpu
+    vendor: str = "cpu"  # nvidia, amd, intel or cpu
     gpus: list[Gpu] = field(default_factory=list)
     gpu_error: str = ""  # why the driver's library gave nothing, where a GPU is on the bus
     driver: str | None = None
@@ -71,6 +71,8 @@ class Machine:
     packages: dict[str, dict[str, str]] = field(default_factory=dict)  # stack: distribution: version
     harmony: dict[str, str] = field(default_factory=dict)  # stack: first digits of openai_harmony's sha256
     variables: list[str] = field(default_factory=list)  # VLLM_* names set in this shell
+    # stack: those of them that its vLLM does not know; a stack whose vLLM cannot be read is absent
+    unknown_variables: dict[str, list[str]] = field(default_factory=dict)
     servers: dict[int, str] = field(default_factory=dict)  # the cookbook's own: port and model
     stale_leases: list[str] = field(default_factory=list)
     strays: list[Holder] = field(default_factory=list)  # vLLM processes whose server is gone
@@ -102,12 +104,13 @@ class Machine:
 
     @property
     def device_memory_gib(self) -> float:
-        """Memory of one GPU, or of the host where there is none."""
+        """Memory of one GPU (0: its driver does not say), or of the host where there is none."""
         return self.first.memory_gib if self.first else self.memory_gib
 
     def line(self) -> str:
         """The machine in one line."""
-        gpus = f"{self.count} × {self.name}, {self.device_memory_gib:.0f} GiB each; " if self.gpus else ""
+        each = f"{self.device_memory_gib:.0f} GiB each" if self.device_memory_gib else "memory not known"
+        gpus = f"{self.count} × {self.name}, {each}; " if self.gpus else ""
         return f"{gpus}{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB memory"
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 class Need:
     """What one run asks of a machine; sizes in GiB."""
 
+    target: str = "cpu"
+    vendor: str = "cpu"  # nvidia, amd, intel or cpu
     install: str = "cpu"  # cpu, cuda, rocm or xpu
     gpu: str = ""  # the target's title, "" for a run on the CPU
     compute_capability: str | None = None
     gfx: str | None = None
     gpu_name: str | None = None  # regular expression
+    gpu_memory: float | None = None  # of the card that the recipe is for
     gpus: int = 0
     tensor_parallel: int = 1
     gpu_free: float = 0.0  # of each GPU
@@ -22,6 +25,8 @@ class Need:
     stack_disk: float = 0.0
     cache_disk: float = 0.0
     hub_id: str = ""  # weights that come from the hub
+    folder: str = ""  # weights that lie in a folder
+    folder_fault: str = ""  # why that folder is no checkpoint
     mxfp4_on_cpu: bool = False
     port: int = 0
     stack: str = "cpu"

@@ -10,6 +10,7 @@ from pathlib import Path
 from helpers.paths import CACHE, ROOT, RUNS, STACKS
 from helpers.preflight import gpus, host, software
 from helpers.preflight.machine import Machine
+from helpers.stack.variables import unknown_variables
 
 
 def detect() -> Machine:
@@ -31,6 +32,8 @@ def probe(ports: Iterable[int] = (), deep: bool = True, network: bool = False) -
         hub = software.hub_cache()
         skew, reach = software.ask_hub() if network else (None, None)
         stacks = software.stacks()
+        variables = sorted(name for name in os.environ if name.startswith("VLLM_"))
+        unknown = {name: unknown_variables(variables, site) for name, site in stacks.items()}
         living, stale = software.leases(CACHE / "leases")
         facts |= {
             "shm_gib": host.shm_gib(),
@@ -43,7 +46,8 @@ def probe(ports: Iterable[int] = (), deep: bool = True, network: bool = False) -
             "clock_synchronised": host.clock_synchronised(), "vocabulary": software.vocabulary(),
             "packages": {name: software.packages(site) for name, site in stacks.items()},
             "harmony": {name: software.harmony(site) for name, site in stacks.items()},
-            "variables": sorted(name for name in os.environ if name.startswith("VLLM_")),
+            "variables": variables,
+            "unknown_variables": {name: found for name, found in unknown.items() if found is not None},
             "servers": living, "stale_leases": stale, "strays": host.strays(),
         }  # fmt: skip
     return Machine(**facts)

@@ -3,16 +3,20 @@
 import html
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from helpers.command import memory as budgets
 from helpers.errors import CookbookError
 from helpers.paths import STACKS
-from helpers.preflight.judge import DRIVER_OF_CUDA, judge
+from helpers.preflight.accelerators import DRIVER_OF_CUDA
+from helpers.preflight.judge import judge
 from helpers.preflight.machine import Machine
 from helpers.preflight.need import Check, Need
 from helpers.preflight.probe import probe
-from helpers.recipes import Parameters, Target, check_parameters, load_model, load_target
+from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
+from helpers.stack.environment import disk_gib
+from helpers.weights.checkpoint import check_checkpoint
 
 GIB = 2**30
 NOTHING = "–"  # a check's word for what does not apply
@@ -105,8 +109,10 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
     size = model.weights.bytes / GIB
     oldest = re.search(r"\b(\d{3})\b", target.stack.driver or "")
     return Need(
-        install=target.stack.install, stack=target.stack.install, gpu="" if on_cpu else target.title,
-        compute_capability=target.match.compute_capability, gfx=target.match.gfx, gpu_name=target.match.name,
+        target=target.target, vendor=target.match.vendor, install=target.stack.install,
+        stack="existing" if parameters.install == "existing" else target.stack.install,
+        gpu="" if on_cpu else target.title, compute_capability=target.match.compute_capability, gfx=target.match.gfx,
+        gpu_name=target.match.name, gpu_memory=target.match.memory_gib,
         gpus=0 if on_cpu else parameters.tensor_parallel_size * parameters.replicas,
         tensor_parallel=parameters.tensor_parallel_size,
         gpu_free=0.0 if on_cpu else budget.usable,
@@ -116,13 +122,24 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
         driver=int(oldest[1]) if oldest and target.stack.install == "cuda" else
         DRIVER_OF_CUDA["13"] if target.stack.install == "cuda" else None,
         weights_disk=(model.download.bytes / GIB if from_hub and model.download else 0.0),
-        stack_disk=0.0 if installed or parameters.install == "existing" else target.stack.disk_gib,
+        stack_disk=0.0 if installed or parameters.install == "existing" else disk_gib(target.stack.install),
         cache_disk=size * 1.1 if parameters.weights in ("synthetic", "nano") else 0.0,
         hub_id=(model.hub_id or "") if parameters.weights_kind == "hub" else "",
+        folder=parameters.weights if parameters.weights_kind == "path" else "",
+        folder_fault=_folder_fault(parameters.weights, model) if parameters.weights_kind == "path" else "",
         mxfp4_on_cpu=on_cpu and model.weights.precision == "mxfp4",
         port=parameters.port,
         budget=budget.line(), budget_missing=budget.missing, budget_fix=fix,
     )  # fmt: skip
+
+
+def _folder_fault(folder: str, model: Model) -> str:
+    """Why a folder is no checkpoint of the model, "" when it is one (only headers are read)."""
+    try:
+        check_checkpoint(Path(folder).expanduser(), model)
+    except CookbookError as error:
+        return error.why or error.what
+    return ""
 
 
 def check(target: Target | str, parameters: Parameters | None = None, *, network: bool = False,

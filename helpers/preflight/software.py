@@ -99,14 +99,19 @@ def vocabulary() -> str | None:
 
 
 def stacks() -> dict[str, Path]:
-    """The site-packages folder of every installed stack, and of COOKBOOK_PYTHON's environment."""
+    """The site-packages folder of every installed stack, and of the environment that `install=existing` takes."""
     found = {}
     for site in sorted(STACKS.glob("*/lib/python*/site-packages")):
         found[site.parents[2].name] = site
-    if own := os.environ.get("COOKBOOK_PYTHON"):
-        for site in sorted(Path(own).parent.parent.glob("lib/python*/site-packages")):
+    for site in sorted(existing_python().parent.parent.glob("lib/python*/site-packages")):
+        if (site / "vllm").is_dir():
             found["existing"] = site
     return found
+
+
+def existing_python() -> Path:
+    """The Python of `install=existing`: COOKBOOK_PYTHON's, else this one."""
+    return Path(os.environ.get("COOKBOOK_PYTHON") or sys.executable).expanduser()
 
 
 def packages(site: Path) -> dict[str, str]:

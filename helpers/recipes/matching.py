@@ -54,12 +54,21 @@ def best_target(device: Device) -> Fit:
         return Fit("cpu", False, f"no recipe is for {device.vendor} devices")
     nearest = min(own, key=lambda target: _distance(target, device))
     differences = _differences(nearest, device)
+    same_kernels = (nearest.match.compute_capability, nearest.match.gfx) == (
+        nearest.match.compute_capability and device.compute_capability,
+        nearest.match.gfx and device.gfx,
+    )
+    way = (
+        "it runs here, with that card's sizes"
+        if same_kernels
+        else f"its preflight refuses this one: begin a recipe with `cookbook new-target NAME --like {nearest.target}`"
+    )
     if not differences:
         return Fit(nearest.target, True, f"{device.words()} is {nearest.title}")
     return Fit(
         nearest.target,
         False,
-        f"{device.words()} has no recipe of its own; {nearest.title} is nearest, but {', '.join(differences)}",
+        f"{device.words()} has no recipe of its own; {nearest.title} is nearest, but {', '.join(differences)}; {way}",
     )
 
 
@@ -77,7 +86,7 @@ def _differences(target: Target, device: Device) -> list[str]:
 
 
 def _memory_fits(wanted: float, seen: float | None) -> bool:
-    return seen is not None and abs(seen - wanted) <= MEMORY_SPREAD * wanted
+    return not seen or abs(seen - wanted) <= MEMORY_SPREAD * wanted  # a driver may not say
 
 
 def _distance(target: Target, device: Device) -> tuple:

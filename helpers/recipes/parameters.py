@@ -29,7 +29,9 @@ class Parameters(BaseModel):
     install: Literal["stack", "existing"] = Field(
         "stack", description="stack: the pinned environment; existing: the Python that already holds vLLM"
     )
-    rehearse: bool = Field(False, description="run every cell on the CPU stack with gpt-oss-nano")
+    rehearse: bool = Field(
+        False, description="run every cell on the CPU stack with gpt-oss-nano and a small sweep of its own"
+    )
     concurrency: Annotated[list[Count], Field(min_length=1)] = Field(
         [1, 2, 4, 8], description="requests in flight, one point of the sweep each"
     )
@@ -50,6 +52,15 @@ class Parameters(BaseModel):
     def _weights_exist(cls, value: str) -> str:
         if value not in KINDS and not Path(value).expanduser().is_dir():
             raise ValueError(f"allowed: {', '.join(KINDS)} or the path of a folder that exists")
+        return value
+
+    @field_validator("run_dir")
+    @classmethod
+    def _run_dir_usable(cls, value: str) -> str:
+        found = Path(value).expanduser().absolute()
+        there = next(path for path in (found, *found.parents) if path.exists())
+        if value and not there.is_dir():
+            raise ValueError(f"{there} is a file; allowed: the path of a folder, which is made if it is not there")
         return value
 
     @property
@@ -139,6 +150,9 @@ def _against_target(target: Target, given: Mapping[str, Any]) -> list[str]:
     if profile in ("latency", "throughput", "evals") and profile not in target.serve.profiles:
         allowed = ", ".join(target.serve.profiles)
         faults.append(f"profile: given {profile!r}; allowed on {target.target}: {allowed}")
+    if not faults and None not in (model, size, profile, given.get("replicas")):
+        why = unusable(target, model, size, profile, given["replicas"])
+        faults += [why] if why else []
     if given.get("activations") == "mxfp8" and not target.serve.activations:
         faults.append(f"activations: given 'mxfp8'; allowed on {target.target}: bf16 (mxfp8 needs Blackwell)")
     weights = given.get("weights")
@@ -147,3 +161,35 @@ def _against_target(target: Target, given: Mapping[str, Any]) -> list[str]:
     if model == NANO and weights in {"hub", "synthetic"}:
         faults.append(f"weights: given {weights!r} for {NANO}; allowed: nano or a path")
     return faults
+
+
+def unusable(target: Target, model: str, size: int, profile: str, replicas: int) -> str:
+    """Why values that are each offered do not go together; "" when they do. `size` is the tensor-parallel size."""
+    most = max(target.device.per_host, *(max(one.tensor_parallel_size) for one in target.models.values()))
+    if target.match.vendor != "cpu" and replicas > 1 and replicas * size > most:
+        return (
+            f"replicas: given {replicas} of tensor_parallel_size {size}; "
+            f"allowed on {target.target}: a product of up to {most}, the devices of one machine"
+        )
+    if profile != "evals":
+        return ""
+    needed = target.serve.profiles["evals"].args.get("max-model-len")
+    asked = int(needed.value) if needed else 0
+    length = _length(target, model, size, asked)
+    if length >= asked:
+        return ""
+    sizes = [one for one in target.models[model].tensor_parallel_size if _length(target, model, one, asked) >= asked]
+    return (
+        f"profile: given 'evals' for {model} with tensor_parallel_size {size}, where memory allows {length:,} tokens and "
+        f"each request of the evals asks for {asked:,}, so that the score would be 0; "
+        f"allowed: tensor_parallel_size {', '.join(map(str, sizes)) or '(none)'}"
+    )
+
+
+def _length(target: Target, model: str, size: int, asked: int) -> int:
+    """The max-model-len of the evals' deployment: a model's own length and known limits win over what is asked."""
+    length = target.models[model].max_model_len or asked
+    for limit in target.limits(model, size, "evals"):
+        if "max-model-len" in limit.avoid.args:
+            length = int(limit.avoid.args["max-model-len"].value)
+    return length

@@ -9,8 +9,8 @@ from nbformat import NotebookNode
 from helpers.bench.record import RunRecord
 from helpers.errors import CookbookError
 from helpers.paths import RECORDS, ROOT, shown
-from helpers.render import readme, start
 from helpers.render.notebook import from_source, keep_outputs, path_of, target_source, write
+from helpers.render.overview import refresh
 from helpers.render.pages import fill
 
 
@@ -66,6 +66,4 @@ def publish(folder: Path) -> list[Path]:
     public.write(kept)
     # With the record there the page says more (and draws what was measured): the outputs move onto it.
     write(fill(keep_outputs(from_source(target_source(record.target)), notebook)), path_of(record.target))
-    readme.README.write_text(readme.rendered())
-    write(start.rendered(), start.START)
-    return [path_of(record.target), kept, readme.README, start.START]
+    return [path_of(record.target), kept, *refresh()]

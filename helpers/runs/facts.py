@@ -43,9 +43,12 @@ def machine() -> Machine:
     """CPU, memory and GPUs of this machine."""
     import psutil
 
-    gpus, driver, memory = _gpus()
+    from helpers.preflight import gpus
+
+    _, cards, driver, _, _ = gpus.read()
+    memory = round(cards[0].memory_gib, 1) if cards and cards[0].memory_gib else None
     return Machine(
-        gpus=gpus, driver=driver, gpu_memory_gib=memory, cpu=_cpu(),
+        gpus=[card.name for card in cards], driver=driver, gpu_memory_gib=memory, cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)), memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
     )  # fmt: skip
 
@@ -55,20 +58,4 @@ def _cpu() -> str:
     return next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
         platform.machine(),
-    )
-
-
-def _gpus() -> tuple[list[str], str | None, float | None]:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return [], None, None
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    memory = round(pynvml.nvmlDeviceGetMemoryInfo(handles[0]).total / 2**30, 1) if handles else None
-    return (
-        [pynvml.nvmlDeviceGetName(handle) for handle in handles],
-        pynvml.nvmlSystemGetDriverVersion(),
-        memory,
     )

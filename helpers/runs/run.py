@@ -18,7 +18,7 @@ from helpers.runs import facts
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
 from helpers.runs.namespace import parameters_of
-from helpers.runs.serving import Serving, servings, start_serving
+from helpers.runs.serving import Serving, recorded_parameters, servings, start_serving
 from helpers.server import Replicas, Server, free_port, port_free
 
 UNFINISHED = "the run did not finish"
@@ -145,7 +145,7 @@ class Run:
             if wanted:
                 seen = found.get(kind, "not named")
                 facts.same(kind, wanted if target.expect.named(wanted, seen) else seen, wanted)
-        facts.need("answers", self.server.running(), "the server is gone")
+        facts.need("health", self.server.healthy(), "/health gives no answer")
         self.check(facts.contract("server.backends", "endpoints"))
 
     def stop(self) -> None:
@@ -266,7 +266,7 @@ class Run:
         command = served.command(self.checkpoints[served], self.port) if served in self.checkpoints else None
         return RunRecord(
             target=self.target.target, model=served.model.model, weights=served.weights,
-            parameters=self.parameters.model_dump(mode="json"), argv=self._public(command.argv) if command else [],
+            parameters=recorded_parameters(self.parameters, served), argv=self._public(command.argv) if command else [],
             env=command.env if command else {}, machine=self._machine, versions=getattr(self, "versions", {}),
             commit=self._commit, startup_s=self.server.startup_s if self.server else {},
             memory=(memory(log) if known else {}) | {"peak_gib": round(self._memory.peak_gib, 2)},

@@ -75,6 +75,12 @@ def servings(target: Target, model: Model, parameters: Parameters) -> tuple[Serv
     return recipe, recipe
 
 
+def recorded_parameters(parameters: Parameters, measured: Serving) -> dict:
+    """A run's parameters as its record states them: a rehearsal's sweep is its own, whatever was asked for."""
+    own = {name: getattr(measured.parameters, name) for name in REHEARSED_SWEEP} if parameters.rehearse else {}
+    return parameters.model_dump(mode="json") | own
+
+
 def start_serving(
     serving: Serving, checkpoint: str, interpreter: Path, port: int, log: Path, *, target: str,
     kept: bool = False, report: Report = print_phase,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT, shown
-from helpers.recipes import Model
+from helpers.recipes import Model, Parameters
 from helpers.runs.serving import Serving
 
 SHARED_MEMORY = Path("/dev/shm/gpt-oss-cookbook")  # on a GPU host the fastest place, where it has room
@@ -20,14 +20,7 @@ def checkpoint(serving: Serving, interpreter: Path, cache: Path) -> str:
     if kind == "nano":
         return str(build_nano(interpreter, cache, serving.form))
     if kind == "path":
-        folder = Path(parameters.weights).expanduser().resolve()
-        if not (folder / "config.json").is_file():
-            raise UsageError(
-                f"{shown(folder)} is not a model folder",
-                why="it has no config.json",
-                do="pass the folder of a checkpoint",
-            )
-        return str(check_checkpoint(folder, model).folder)
+        return str(check_checkpoint(given_folder(parameters), model).folder)
     if kind == "synthetic" and model.hub_id:
         return str(write_synthetic(model, interpreter, cache))
     if kind == "hub" and model.hub_id:
@@ -35,6 +28,18 @@ def checkpoint(serving: Serving, interpreter: Path, cache: Path) -> str:
     raise UsageError(
         f"{model.model} has no weights {parameters.weights!r}", do="use nano, or the path of a checkpoint"
     )
+
+
+def given_folder(parameters: Parameters) -> Path:
+    """The folder that `weights` names, absolute; `UsageError` where it holds no model."""
+    folder = Path(parameters.weights).expanduser().resolve()
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            f"{shown(folder)} is not a model folder",
+            why="it has no config.json",
+            do="pass the folder of a checkpoint",
+        )
+    return folder
 
 
 # What the checkpoint's bytes follow from; the training code beside them does not count.
@@ -48,13 +53,23 @@ NANO_SOURCES = (
 )
 
 
-def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
-    """gpt-oss-nano, built by the stack's Python unless the same one is there already; older builds go."""
+def nano_folder(cache: Path, form: str = "bf16") -> Path:
+    """Where gpt-oss-nano of these sources lies once it is built."""
     import hashlib
 
     sources = [ROOT / name for name in NANO_SOURCES if (ROOT / name).exists()]
     mark = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    folder = cache / f"gpt-oss-nano-{form}-{mark}"
+    return cache / f"gpt-oss-nano-{form}-{mark}"
+
+
+def synthetic_folders(model: Model, cache: Path) -> list[Path]:
+    """Where a synthetic checkpoint may lie, the fastest place first."""
+    return [SHARED_MEMORY / model.model, cache / f"{model.model}-synthetic"]
+
+
+def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
+    """gpt-oss-nano, built by the stack's Python unless the same one is there already; older builds go."""
+    folder = nano_folder(cache, form)
     if not (folder / "config.json").exists():
         argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder), "--form", form]
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
@@ -71,7 +86,7 @@ def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str,
 
     One that is there already is used again. `env` is added to the environment. Raises `CookbookError` when neither has room.
     """
-    places = [SHARED_MEMORY / model.model, cache / f"{model.model}-synthetic"]
+    places = synthetic_folders(model, cache)
     argv = [
         str(interpreter),
         "-m",
@@ -86,6 +101,35 @@ def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str,
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise CookbookError(f"the synthetic {model.model} was not written", why=last)
     return Path(done.stdout.strip().splitlines()[-1])
+
+
+def named_weights(serving: Serving, cache: Path) -> str:
+    """What a command to be pasted names: a hub id, or a folder that exists. Builds and fetches nothing.
+
+    No hub has gpt-oss-nano or synthetic weights: `UsageError` names the command that writes them.
+    """
+    model, kind = serving.model, serving.weights
+    if kind == "path":
+        return str(given_folder(serving.parameters))
+    if kind == "hub" and model.hub_id:
+        return model.hub_id
+    form = "" if serving.form == "bf16" else f" --form {serving.form}"
+    stack = serving.target.stack.install
+    places, way = {
+        "nano": ([nano_folder(cache, serving.form)], f"`cookbook nano build DIR{form}`"),
+        "synthetic": (
+            synthetic_folders(model, cache),
+            f"`.stacks/{stack}/bin/python -m helpers.instack.synthetic --model {model.model} --out DIR`",
+        ),
+    }[kind]
+    built = next((place for place in places if (place / "config.json").exists()), None)
+    if built is None:
+        raise UsageError(
+            f"there are no {kind} weights of {model.model} to name in a command",
+            why="no hub has them and none are written here",
+            do=f"write them with {way}, then pass --weights DIR",
+        )
+    return str(built.absolute())
 
 
 def describe(checkpoint: str) -> str:

@@ -78,7 +78,10 @@ def recipe_text(text: str, name: str, like: str) -> str:
 
 
 def remove_target(name: str) -> list[Path]:
-    """Take the three files away again; a target that has records is kept."""
+    """Take the three files away again, and the rows of the pages that list every target; a target that has records is kept.
+
+    Returns what was removed or changed.
+    """
     scaffold = Scaffold(name)
     if name not in target_names():
         raise UsageError(f"there is no target {name}")
@@ -87,6 +90,9 @@ def remove_target(name: str) -> list[Path]:
     gone = [path for path in scaffold.files() if path.exists()]
     for path in gone:
         path.unlink()
+    from helpers.render.overview import refresh
+
+    gone += refresh()
     if scaffold.test.parent.is_dir() and not any(
         path for path in scaffold.test.parent.iterdir() if path.name != "__pycache__"
     ):

@@ -48,6 +48,10 @@ class Server:
     def running(self) -> bool:
         return self.lease.running()
 
+    def healthy(self) -> bool:
+        """Whether `/health` answers, and it is this very server that does."""
+        return _healthy(self.lease)
+
     def members(self) -> list[int]:
         """The pids of the server's processes: the API server, its engine, its workers."""
         return group_members(self.lease.server)

@@ -51,6 +51,10 @@ class Replicas:
     def running(self) -> bool:
         return all(server.running() for server in [self.router, *self.servers])
 
+    def healthy(self) -> bool:
+        """Whether the router and every replica answer `/health`."""
+        return all(server.healthy() for server in [self.router, *self.servers])
+
     def members(self) -> list[int]:
         """The pids of all processes, the router's included."""
         return [pid for server in [self.router, *self.servers] for pid in server.members()]

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import LOCKS, STACKS, shown
+from helpers.recipes import load_target, target_names
 from helpers.recipes.stacks import FILE as INDEXED
 from helpers.recipes.stacks import indexed_stacks
 from helpers.stack.index import find_links, uv_environment
 from helpers.stack.wheels import install as install_from_index
 
-# What an installed stack takes, in GiB, with the room that unpacking needs (measured for cpu; from the lock's wheels for cuda).
-DISK_GIB = {"cpu": 3.0, "cuda": 14.0, "evals": 0.8}
+# What an installed stack takes, in GiB, where no recipe names it: a target's stack stands in its recipe.
+DISK_GIB = {"evals": 0.8}
 PYTHON_OF = {
     "evals": (3, 12)
 }  # the Python that a stack needs: gpt-oss 0.0.9 asks for 3.12 (its package metadata)
@@ -131,7 +132,7 @@ def ensure(name: str, report=print) -> Path:
 def _ensured(stack: Stack, report) -> Path:
     name = stack.name
     STACKS.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(STACKS).free / 2**30, _disk_gib(name)
+    free, needed = shutil.disk_usage(STACKS).free / 2**30, disk_gib(name)
     if free < needed:
         raise CookbookError(
             f"the stack {name} does not fit",
@@ -148,9 +149,15 @@ def _ensured(stack: Stack, report) -> Path:
     return stack.python
 
 
-def _disk_gib(name: str) -> float:
+def disk_gib(name: str) -> float:
+    """The disk that an installed stack takes: the one figure that preflight and the installation both ask for."""
+    if name in DISK_GIB:
+        return DISK_GIB[name]
     indexed = indexed_stacks()
-    return indexed[name].disk_gib if name in indexed else DISK_GIB.get(name, 5.0)
+    if name in indexed:
+        return indexed[name].disk_gib
+    stacks = [load_target(target).stack for target in target_names()]
+    return max((stack.disk_gib for stack in stacks if stack.install == name), default=5.0)
 
 
 def _install(stack: Stack) -> None:
