@@ -63,8 +63,10 @@ def test_each_objective_looks_at_its_own_figure() -> None:
     assert Objective("throughput").gain(bare, own) == pytest.approx(0.95)
     assert Objective("latency").gain(bare, own) == pytest.approx(1.25)  # TPOT is four fifths
     assert Objective("latency").ratios(bare, own) == pytest.approx([1.25, 0.95])
-    under = Objective("throughput-under-tpot", bare[0].tpot_ms.p50)  # both keep it at both points
-    assert under.gain(bare, own) is None or under.gain(bare, own) > 0
+    under = Objective(
+        "throughput-under-tpot", 9.0
+    )  # bare keeps it at both points, `own` at concurrency 1 only
+    assert under.gain(bare, own) == pytest.approx(125 / 200)
     tight = Objective("throughput-under-tpot", 8.0)  # only `own` at concurrency 1 (7.2 ms)
     assert tight.best(own).concurrency == 1 and tight.best(bare) is None and tight.gain(bare, own) is None
 
