@@ -19,6 +19,7 @@ drill = pytest.mark.drill
 CHAT = "/v1/chat/completions"
 TEN_MB = 10_000_000
 AT_ONCE = 1_000
+LONG = {"stream": True, "max_tokens": 7_000, "ignore_eos": True}  # it runs until it is ended
 
 
 def post(server, path: str = CHAT, timeout: float = 120, **body) -> httpx.Response:
@@ -34,8 +35,8 @@ def refusal(reply: httpx.Response) -> str:
     return content["error"]["message"] if "error" in content else str(content["detail"])
 
 
-def gauge(server, name: str) -> float:
-    """A gauge of the server's metrics, summed over its engines."""
+def metric(server, name: str) -> float:
+    """A metric of the server, summed over its engines."""
     text = httpx.get(server.base_url + "/metrics", timeout=60).text
     values = re.findall(rf"^vllm:{name}\{{[^}}]*\}} ([\d.e+-]+)$", text, re.MULTILINE)
     assert values, f"the server has no metric {name}"
@@ -45,7 +46,7 @@ def gauge(server, name: str) -> float:
 def serves_on(server) -> None:
     """The next request is answered, and nothing of the earlier ones is left in the engine."""
     assert post(server).json()["usage"]["completion_tokens"] > 0
-    idle = lambda: gauge(server, "num_requests_running") == gauge(server, "num_requests_waiting") == 0  # noqa: E731
+    idle = lambda: metric(server, "num_requests_running") == metric(server, "num_requests_waiting") == 0  # noqa: E731
     assert wait(idle, 60), "requests are left in the engine"
     assert server.running()
 
@@ -102,30 +103,35 @@ def test_half_a_body(server) -> None:
 @drill("a client that never reads its stream")
 def test_unread_stream(server, said) -> None:
     """others are answered meanwhile, and when it goes the engine ends its request"""
-    body = json.dumps({"model": server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}], "stream": True,
-                       "max_tokens": 7_000, "ignore_eos": True}).encode()  # fmt: skip
+    messages = [{"role": "user", "content": "What is 2 + 2?"}]
+    body = json.dumps({"model": server.model, "messages": messages} | LONG).encode()
+    before = metric(server, "generation_tokens_total")
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", server.lease.port))
         head = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         deaf.sendall(head.encode() + body)
-        assert wait(lambda: gauge(server, "num_requests_running") == 1, 30), "the request runs"
+        assert wait(lambda: metric(server, "num_requests_running") == 1, 30), "the request runs"
         assert post(server).status_code == 200, "others are answered"
-        assert gauge(server, "num_requests_running") == 1, "it still runs"
+        assert metric(server, "num_requests_running") == 1, "it still runs"
     serves_on(server)
-    said("the next request is answered, no request is left in the engine")
+    made = metric(server, "generation_tokens_total") - before
+    assert made < LONG["max_tokens"], "the request went on to its own end"
+    said("the next request is answered, the abandoned one was ended before its last token")
 
 
 @pytest.mark.server
 @drill("a client that goes away in the middle of its answer")
 def test_client_goes_away(server) -> None:
     """the engine ends its request"""
-    options = {"stream": True, "max_tokens": 7_000, "ignore_eos": True}
-    body = {"model": server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]} | options
+    body = {"model": server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]} | LONG
+    before = metric(server, "generation_tokens_total")
     with httpx.stream("POST", server.base_url + CHAT, json=body, timeout=60) as reply:
-        next(reply.iter_lines())
-        assert gauge(server, "num_requests_running") == 1
+        lines = reply.iter_lines()
+        assert next(lines).startswith("data: ")
+        assert wait(lambda: metric(server, "num_requests_running") == 1), "the request runs"
     serves_on(server)
+    assert metric(server, "generation_tokens_total") - before < LONG["max_tokens"], "it went on to its own end"
 
 
 @pytest.mark.server
@@ -172,8 +178,7 @@ def test_real_server_loses_a_process(place: Place, own_server, name: str, cli, s
     group = [psutil.Process(pid) for pid in own_server.members()]
     named = {process.name(): process.pid for process in group} | {"the API server": own_server.lease.server.pid}
     assert name in named, sorted(named)
-    options = {"stream": True, "max_tokens": 7_000, "ignore_eos": True}
-    body = {"model": own_server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]} | options
+    body = {"model": own_server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]} | LONG
     lines = []
     with httpx.Client(timeout=120) as client:
         try:
