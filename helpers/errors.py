@@ -1,5 +1,7 @@
 """The one error that a user of the cookbook meets."""
 
+from helpers import secrets
+
 
 class CookbookError(Exception):
     """Something the user can act on: what happened, why, and what to do next.
@@ -17,13 +19,13 @@ class CookbookError(Exception):
         super().__init__(self.line())
 
     def line(self) -> str:
-        """The whole message on one line."""
+        """The whole message on one line, without secrets: an address, a log line or a parameter may carry one."""
         text = self.what
         if self.why:
             text += f" because {self.why}"
         if self.do:
             text += f"; {self.do}"
-        return " ".join(text.split())
+        return " ".join(secrets.text(text).split())
 
 
 class UsageError(CookbookError):

@@ -53,6 +53,7 @@ QUERY = re.compile(
 ASSIGNED = re.compile(
     r"(?i)(?<![\w.-])(['\"]?(?P<name>" + _NAMED + r")['\"]?\s*[:=]\s*)(?P<value>\[[^\]]*\]|" + _VALUE + r")"
 )
+NO_VALUE = ("", "None", "null", "True", "False", MASK, "unknown")  # "api_key: unknown parameter" names no key
 FLAG = re.compile(r"(?<!\S)(--(?P<name>[A-Za-z0-9_.-]+))(?P<gap>[ =]+)(?P<value>" + _VALUE + r")")
 
 
@@ -60,6 +61,11 @@ def secret_name(name: str) -> bool:
     """Whether a variable, key or flag of this name holds a secret."""
     name = name.lstrip("-")
     return bool(NAME.search(name)) and not HARMLESS.match(name)
+
+
+def shown(name: str, value: object) -> str:
+    """What a message may say about a value given under this name: `***` for a secret's."""
+    return MASK if secret_name(name) and value not in ("", None) else repr(value)
 
 
 def known_values(env: Mapping[str, str] | None = None) -> list[str]:
@@ -91,7 +97,7 @@ def text(value: str, known: Iterable[str] | None = None) -> str:
 
 def _assigned(match: re.Match[str]) -> str:
     value = match["value"]
-    if not secret_name(match["name"]) or value.strip("'\"") in ("", "None", "null", "True", "False", MASK):
+    if not secret_name(match["name"]) or value.strip("'\"") in NO_VALUE:
         return match[0]
     if re.fullmatch(r"-?\d{1,9}(?:\.\d+)?", value):  # a count, not a key
         return match[0]

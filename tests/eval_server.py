@@ -42,7 +42,7 @@ class EvalServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.answer, self.model, self.length = answer, model, length
         self.requests: list[dict] = []
-        self.dead = False
+        self.dead, self.reason = False, "refused on purpose"
         self.guard = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.hang_up()
         what = self.server.answer(prompt, number)
         if what in ("400", "404", "500"):
-            return self.say({"error": {"message": f"refused on purpose with {what}"}}, int(what))
+            return self.say({"error": {"message": f"{self.server.reason} with {what}"}}, int(what))
         if what == "hang":
             time.sleep(600)
         if what == "garbage":

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import canaries
 import nbformat
 import pytest
 
@@ -55,6 +56,8 @@ def test_the_cpu_notebook_runs_from_cold_to_stopped(
     cache.mkdir()
     (cache / "models").symlink_to(checkpoint.parent)
     monkeypatch.setenv("COOKBOOK_CACHE", str(cache))
+    for name, value in canaries.KEYS.items():  # the server then wants VLLM_API_KEY from every client of the notebook
+        monkeypatch.setenv(name, value)
 
     outcome = run_target("cpu", SMALL | {"run_dir": str(tmp_path / "run")}, progress=False)
     assert outcome.passed, outcome.error
@@ -66,6 +69,7 @@ def test_the_cpu_notebook_runs_from_cold_to_stopped(
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"notebook.ipynb", "record.json", "throughput.png", "server.log", "bench"} <= names
     assert (cache / "leases").is_dir() and not list((cache / "leases").glob("*.json")), "stopped"
+    assert canaries.found_in(tmp_path / "run") == [], "a key is in what the run leaves"
 
 
 @pytest.mark.slow

@@ -1,8 +1,35 @@
 """Secrets leave no text, environment, command line or nested data."""
 
-import pytest
+import ast
+import base64
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+import termios
+import time
+from urllib.parse import quote
 
-from helpers import secrets
+import canaries
+import nbformat
+import papermill
+import pytest
+from eval_server import EvalServer
+from hub_server import Hub
+
+from helpers import keys, secrets
+from helpers.batch import run_batch
+from helpers.batch.plan import Planned
+from helpers.checks import Facts
+from helpers.errors import CookbookError
+from helpers.paths import ROOT
+from helpers.recipes import load_model
+from helpers.runs.run import Run
+from helpers.server import free_port, launch, stop
+from helpers.server import lease as lease_module
+
+pytest_plugins = ["eval_stack"]
 
 CANARY = "canary0123456789abcdef"
 
@@ -93,3 +120,190 @@ def test_nested_data():
     clean = secrets.data(value, [])
     assert CANARY not in str(clean) and clean["n"] == 3 and clean["usage"] == {"total_tokens": 9}
     assert clean["argv"] == ["x", "--api-key", "***"]
+
+
+def test_an_error_line_and_the_message_behind_it_hold_no_secret(monkeypatch):
+    monkeypatch.setenv("VLLM_API_KEY", CANARY)
+    error = CookbookError(f"http://u:{CANARY}x@host does not answer", why=f"it was sent {CANARY}", do="HF_TOKEN=hf_canary0123")
+    for text in (error.line(), str(error), repr(error)):
+        assert "canary" not in text and secrets.MASK in text
+    assert "unknown parameter" in CookbookError("api_key: unknown parameter").line()
+
+
+def test_no_message_of_the_product_looks_like_a_secret():
+    """Every error line goes through the mask: one that reads like an assignment would reach the user with `***` in it."""
+    masked = []
+    for path in sorted((ROOT / "helpers").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        masked += [
+            f"{path.name}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs
+            and secrets.text(node.value, []) != node.value
+        ]  # fmt: skip
+    assert masked == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eval", "cpu", "--base-url", f"http://u:{CANARY}@127.0.0.1:9/v1"),
+        ("eval", "cpu", "--base-url", f"u:{CANARY}@127.0.0.1:9"),
+        ("doctor", "--live", f"http://u:{CANARY}@127.0.0.1:9"),
+        ("nano", "eval", "--base-url", f"http://u:{CANARY}@127.0.0.1:9"),
+        ("tools", "list", f"u:{CANARY}@127.0.0.1:9"),
+        ("run", "cpu", "-p", "api_key", CANARY),
+        ("run", "cpu", "-p", "hf_token", CANARY),
+    ],
+    ids=lambda words: " ".join(words[:2]) if isinstance(words, tuple) else None,
+)
+def test_a_secret_on_the_command_line_is_refused_and_not_repeated(cli, tmp_path, words):
+    done = cli(*words, env={"COOKBOOK_RUNS": str(tmp_path)})
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, (done.returncode, done.stderr)
+    assert CANARY not in done.stdout + done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing was begun"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000/v1", "https://h/v1?user=a@b", "localhost:8000", "http://[::1]:8000/@"])
+def test_an_address_without_a_password_is_taken(address):
+    assert keys.keyless(address) == address
+
+
+ASKER = """
+import os, subprocess, sys
+from helpers import keys
+got = keys.key("EXA_API_KEY", "web search with exa")
+child = subprocess.run([sys.executable, "-c", "import os; print(len(os.environ.get('EXA_API_KEY', '')))"],
+                       capture_output=True, text=True).stdout.strip()
+print("length", len(got), "child", child, flush=True)
+"""
+
+
+def without_key() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in canaries.KEYS}
+
+
+def test_a_person_is_asked_for_a_missing_key_without_an_echo():
+    """On a real terminal: what is typed comes back nowhere on it, and the programs started then have the key."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", ASKER], cwd=ROOT, env=without_key(), stdin=slave, stdout=slave,
+                               stderr=slave, start_new_session=True, preexec_fn=controlling)  # fmt: skip
+    os.close(slave)
+    seen = b""
+    while b"not shown): " not in seen:
+        seen += os.read(master, 4096)
+    deadline = time.monotonic() + 10
+    while termios.tcgetattr(master)[3] & termios.ECHO:
+        assert time.monotonic() < deadline, "the terminal would echo"
+        time.sleep(0.02)
+    os.write(master, CANARY.encode() + b"\n")
+    with contextlib.suppress(OSError):  # the end of a terminal whose program is gone
+        while piece := os.read(master, 4096):
+            seen += piece
+    assert process.wait(10) == 0
+    os.close(master)
+    assert CANARY.encode() not in seen
+    assert f"length {len(CANARY)} child {len(CANARY)}".encode() in seen
+
+
+def controlling() -> None:
+    """The terminal on standard input becomes this process's own."""
+    import fcntl
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_nobody_is_asked_where_nobody_sits():
+    done = subprocess.run([sys.executable, "-c", ASKER], cwd=ROOT, env=without_key(), input=CANARY + "\n",
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.stdout == "length 0 child 0\n" and not done.stderr
+
+
+def test_a_browser_backend_and_the_hub_ask_for_their_key(monkeypatch, tmp_path):
+    from helpers.tools import servers
+    from helpers.weights import hub
+
+    asked = []
+    monkeypatch.setattr(keys, "ask", lambda name, _: asked.append(name) or "")
+    for name in ("EXA_API_KEY", "YDC_API_KEY", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for backend in ("exa", "youcom"):
+        with pytest.raises(CookbookError, match="is not set"):
+            servers.start(python=False, backend=backend, run_dir=tmp_path)
+    model = load_model("gpt-oss-20b")
+    closed = Hub(model.hub_id, tmp_path, token="the-token")
+    monkeypatch.setenv("HF_ENDPOINT", closed.endpoint)
+    try:
+        with pytest.raises(hub.Refused, match="no token was given"):
+            hub.fetch(model, tmp_path / "cache", report=lambda _: None)
+        assert asked == ["EXA_API_KEY", "YDC_API_KEY", "HF_TOKEN"]
+        monkeypatch.setattr(keys, "ask", lambda name, _: monkeypatch.setenv(name, "the-token") or "the-token")
+        with pytest.raises(CookbookError) as caught:  # the folder is no model: it gets past the door and no further
+            hub.fetch(model, tmp_path / "cache", report=lambda _: None)
+        assert not isinstance(caught.value, hub.Refused)
+    finally:
+        closed.close()
+
+
+CELLS = ("import os\nprint(os.environ['EXA_API_KEY'])", "os.environ['HF_TOKEN']", "raise ValueError(os.environ['YDC_API_KEY'])")
+
+
+def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, cli, scorer):
+    """Record, executed notebook, log, lease, batch summary and evaluation, with a key in every place that one can enter."""
+    from helpers.runs.notebook_file import save_whole
+
+    for name, value in canaries.KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COOKBOOK_CACHE", str(tmp_path / "cache"))  # of the supervisor
+    monkeypatch.setattr(lease_module, "FOLDER", tmp_path / "cache" / "leases")
+    leaky = "; ".join(canaries.KEYS.values())
+    folder = tmp_path / "run"
+    run = Run("cpu", {"run_dir": str(folder), "port": 0})
+    facts = Facts()
+    facts.need("answers", False, f"the server said: wrong key {leaky}")
+    with pytest.raises(CookbookError) as broken:
+        run.check(facts.contract("demo", "endpoints"))
+    run.save("failed", broken.value.why)  # a cell's own error, as it was raised
+
+    argv = [sys.executable, str(ROOT / "tests" / "health_server.py"), "--port", str(port := free_port())]
+    launch(argv, {}, port=port, log=folder / "server.log", target="drill", model="none", report=lambda *_: None, kept=True)
+    leases = tmp_path / "cache" / "leases"
+    assert list(leases.glob("*.json")), "there is a lease to search"
+    found = canaries.found_in(folder, leases)
+    for lease in lease_module.leases():
+        stop(lease)
+
+    source = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    nbformat.write(source, tmp_path / "source.ipynb")
+    save_whole(folder)
+    with pytest.raises(papermill.PapermillExecutionError):
+        papermill.execute_notebook(str(tmp_path / "source.ipynb"), str(folder / "notebook.ipynb"), progress_bar=False,
+                                   kernel_name="python3")  # fmt: skip
+    executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    assert secrets.MASK in str(executed.cells[-1].outputs), "the cell's error is there, without the key"
+
+    def refused(target, given):
+        raise CookbookError("the port is taken", why=leaky)
+
+    run_batch([Planned("a", "cpu", {})], tmp_path / "batch", refused, report=lambda *_: None)
+
+    with EvalServer(lambda prompt, count: "4" if "2 + 2" in prompt else "400") as server:
+        server.reason = f"incorrect key: {canaries.KEYS['VLLM_API_KEY']}"
+        done = cli("eval", "cpu", "--base-url", server.url, "--eval", "nano-integer", "--effort", "low",
+                   "--run-dir", str(tmp_path / "eval"))  # fmt: skip
+    assert "incorrect key" in (tmp_path / "eval" / "results.json").read_text(), "the server's words are kept, masked"
+    left = {path.name for path in (tmp_path / "eval").rglob("*")}
+    assert {"request.json", "samples.jsonl", "scorer.log", "record.json", "settings.json"} <= left
+    found += canaries.found_in(folder, tmp_path / "batch", tmp_path / "eval")
+    assert found == []
+    for secret in canaries.KEYS.values():
+        assert secret not in done.stdout + done.stderr
+
+
+def test_the_search_finds_what_it_looks_for(tmp_path):
+    secret = canaries.KEYS["HF_TOKEN"]
+    for number, text in enumerate((secret, f"x{base64.b64encode(b'user:' + secret.encode()).decode()}", quote(secret))):
+        (tmp_path / str(number)).write_text(f"before {text} after")
+    (tmp_path / "clean").write_text("nothing here")
+    assert sorted(canaries.found_in(tmp_path)) == [f"{number}: {secret}" for number in range(3)]

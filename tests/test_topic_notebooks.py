@@ -32,3 +32,11 @@ def test_contract_lines_hold(session, topic: str, tmp_path: Path) -> None:
     log = (tmp_path / "run" / "server.log").read_text(errors="replace")
     assert log, "the run has the log of the server it attached to"
     assert session.server.running(), "the notebook lets go of a server that others use"
+
+
+def test_the_committed_table_of_support_is_what_the_server_does(session) -> None:
+    """`recipes/responses_support.yaml` feeds pages: every row must be what this vLLM answers now."""
+    from helpers.topics.support import differences
+    from helpers.topics.surface import Surface
+
+    assert differences(Surface(session.server.base_url, session.server.model).table()) == []

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from helpers import secrets
 from helpers.errors import CookbookError
 
 SCHEMA = 1  # raised when a reader of older records would misread a newer one
@@ -162,6 +163,11 @@ class Contract(Part):
     model: str
     weights: str
 
+    @field_validator("why")
+    @classmethod
+    def why_without_secrets(cls, why: str) -> str:
+        return secrets.text(why)
+
     @model_validator(mode="after")
     def explained(self) -> "Contract":
         if self.state != "passed" and not self.why:
@@ -205,10 +211,17 @@ class RunRecord(Document):
     throughput: list[Point] = []
     notes: list[str] = []
 
+    @field_validator("why")
+    @classmethod
+    def why_without_secrets(cls, why: str) -> str:
+        return secrets.text(why)
+
     @field_validator("env")
     @classmethod
     def without_secrets(cls, env: dict[str, str]) -> dict[str, str]:
-        return {name: HIDDEN if is_secret(name, value) else value for name, value in env.items()}
+        return {
+            name: HIDDEN if is_secret(name, value) else secrets.text(value) for name, value in env.items()
+        }
 
     @field_validator("argv")
     @classmethod
@@ -220,7 +233,7 @@ class RunRecord(Document):
                 HIDDEN if hide_next else f"{word.split('=')[0]}={HIDDEN}" if flag and "=" in word else word
             )
             hide_next = bool(flag) and "=" not in word
-        return clean
+        return [word if HIDDEN in word else secrets.text(word) for word in clean]
 
     @field_validator("started", "finished")
     @classmethod

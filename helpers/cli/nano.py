@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from helpers.errors import CookbookError
+from helpers.keys import keyless
 
 
 def _table(result) -> None:
@@ -81,6 +82,8 @@ def register(app: typer.Typer) -> None:
         from helpers.nano.cases import COUNTS, builtin_cases
         from helpers.nano.evaluation import document, evaluate, missed
 
+        if base_url:
+            keyless(base_url)
         known = {*COUNTS, "python", "browser"}
         if unknown := set(skill) - known:
             raise CookbookError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import secrets
 from helpers.errors import UsageError
+from helpers.keys import keyless
 
 if TYPE_CHECKING:
     import httpx
@@ -236,7 +237,7 @@ def examine(url: str, api_key: str = "", model: str = "", timeout: float = TIMEO
     """Run every probe against the server at `url` (with or without /v1); `UsageError` when nothing answers there."""
     import httpx
 
-    base = url.rstrip("/").removesuffix("/v1")
+    base = keyless(url).rstrip("/").removesuffix("/v1")
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         with httpx.Client(base_url=base, headers=headers, timeout=timeout) as client:

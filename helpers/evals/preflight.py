@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from helpers.errors import CookbookError, UsageError
 from helpers.evals.catalogue import Evaluation, check_rows, fetch
 from helpers.evals.plan import Plan
+from helpers.keys import keyless
 from helpers.paths import shown
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ def version(client: "httpx.Client") -> str:
 
 
 def need_served(base_url: str) -> str:
-    """The address with /v1 at its end; `UsageError` for what is no address."""
+    """The address with /v1 at its end; `UsageError` for what is no address, or carries a password."""
+    keyless(base_url)
     if not base_url.startswith(("http://", "https://")):
         raise UsageError(f"{base_url!r} is no address", do="pass --base-url http://127.0.0.1:8000/v1")
     return base_url.rstrip("/") if base_url.rstrip("/").endswith("/v1") else base_url.rstrip("/") + "/v1"

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import openai
 
+from helpers import secrets
+
 ATTEMPTS = 4  # of one request; 1 + 2 + 4 seconds between them
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 TRANSPORT = (
@@ -117,7 +119,8 @@ def told(error: openai.APIStatusError) -> str:
     """Status and message of an error reply in one line."""
     body = error.body if isinstance(error.body, dict) else {}
     text = body.get("message") or (body.get("error") or {}).get("message") if isinstance(body, dict) else ""
-    return f"HTTP {error.status_code}: {' '.join(str(text or error.message).split())}"[:300]
+    said = " ".join(str(text or error.message).split())
+    return f"HTTP {error.status_code}: {secrets.text(said)}"[:300]  # servers repeat a key that they refuse
 
 
 def read_response(reply: Any) -> tuple[str, str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from helpers import secrets
 from helpers.errors import UsageError
 from helpers.recipes.target import Activation, Profile, Target
 
@@ -127,7 +128,7 @@ def _fault(item: Any, values: Mapping[str, Any]) -> str:
     name = str(item["loc"][0]) if item["loc"] else "parameters"
     if item["type"] == "extra_forbidden":
         allowed = ", ".join(Parameters.model_fields)
-        return f"{name}: unknown parameter (given {item['input']!r}); allowed: {allowed}"
+        return f"{name}: unknown parameter (given {secrets.shown(name, item['input'])}); allowed: {allowed}"
     message = item["msg"].removeprefix("Value error, ")
     given = values.get(name)
     return f"{name}: given {given!r} ({type(given).__name__}); {message[:1].lower()}{message[1:]}"

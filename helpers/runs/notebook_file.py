@@ -1,26 +1,46 @@
 """The executed notebook on disk: whole at any moment, though papermill writes in place."""
 
+import json
 import os
 from pathlib import Path
 
 from papermill.iorw import LocalHandler, papermill_io
 
+from helpers import secrets
 from helpers.errors import CookbookError
 
 
 class WholeFiles(LocalHandler):
-    """Writes a temporary file and renames it, so that a full disk or a kill leaves the notebook of before."""
+    """Writes a temporary file and renames it, so that a full disk or a kill leaves the notebook of before.
+
+    What a cell printed or raised is kept without secrets: a reader's own cell may show its environment.
+    """
 
     def write(self, buf: str, path: str) -> None:
         part = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.part")
         try:
-            part.write_text(buf, encoding="utf-8")
+            part.write_text(without_secrets(buf), encoding="utf-8")
             os.replace(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise CookbookError(
                 "the executed notebook cannot be written", error.strerror, "free some disk, or name another run_dir"
             ) from None
+
+
+def without_secrets(notebook: str) -> str:
+    """The notebook's JSON with secrets masked in what its cells put out."""
+    try:
+        content = json.loads(notebook)
+        outputs = [output for cell in content["cells"] for output in cell.get("outputs", [])]
+    except (ValueError, KeyError, TypeError):  # no notebook: somebody else's file
+        return notebook
+    for output in outputs:
+        for place in (output, output.get("data", {})):
+            for name in {"text", "traceback", "evalue", "text/plain", "text/html"} & set(place):
+                lines = place[name]
+                place[name] = secrets.text(lines) if isinstance(lines, str) else [*map(secrets.text, lines)]
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def save_whole(folder: Path) -> WholeFiles:

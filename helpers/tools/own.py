@@ -19,8 +19,8 @@ SECONDS = 60.0
 class MCPTools:
     """The tools of one MCP server over SSE, as functions that the model may call."""
 
-    def __init__(self, url: str, allowed: list[str] | None = None):
-        self.url = url
+    def __init__(self, url: str, allowed: list[str] | None = None, headers: dict[str, str] | None = None):
+        self.url, self.headers = url, headers
         listing = self._with(lambda session: session.list_tools())
         self._tools = {tool.name: tool for tool in listing.tools if allowed is None or tool.name in allowed}
 
@@ -62,7 +62,7 @@ class MCPTools:
 
             async with (
                 asyncio.timeout(SECONDS),
-                sse_client(self.url) as streams,
+                sse_client(self.url, headers=self.headers) as streams,
                 ClientSession(*streams) as session,
             ):
                 await session.initialize()

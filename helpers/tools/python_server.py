@@ -46,7 +46,9 @@ class Interpreters:
         """One cell of one conversation."""
         try:
             async with self.conversations.turn(conversation) as interpreter:
-                text = (await interpreter.run(code)).text
+                outcome = await interpreter.run(code)
+            text = outcome.text
+            mcp_app.log.info("the program (%s) took %.3f s", outcome.status, outcome.seconds)
             if conversation in self.conversations.lost:
                 self.conversations.lost.discard(conversation)
                 return f"[This is a fresh interpreter: the earlier one was ended to save room.]\n{text}"

@@ -1,14 +1,17 @@
 """The tool servers' life beside vLLM: started before it, checked, supervised like it, stopped after it."""
 
 import asyncio
+import re
 import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.errors import CookbookError
+from helpers import keys
+from helpers.errors import CookbookError, UsageError
 from helpers.paths import CACHE, shown
 from helpers.server import Server, free_port, launch
+from helpers.tools.browser.backends import Exa, YouCom
 from helpers.tools.sandbox import choose
 
 HANDSHAKE_S = 10.0
@@ -82,6 +85,9 @@ def start(
         report(f"python: {found.sandbox}")
         plans["python"] = {"--sandbox": chosen.rung.name, **options}
     if browser:
+        service = next((kind for kind in (Exa, YouCom) if kind.name == backend), None)
+        if service:  # its server has no terminal to ask at; without a key it says so itself
+            keys.key(service.key_name, f"web search with {service.name}")
         plans["browser"] = {"--backend": backend, "--corpus": corpus, "--results": results}
     try:
         for name, settings in plans.items():
@@ -136,10 +142,13 @@ def check(argument: str, seconds: float = HANDSHAKE_S) -> dict[str, list[str]]:
     Raises CookbookError where one does not answer (vLLM would crash while starting) or has a name that vLLM
     would load and then ignore.
     """
-    found = {}
-    for place in argument.split(","):
+    found, places = {}, [place.strip() for place in argument.split(",")]
+    for place in places:
+        if not re.fullmatch(r"[\w.-]+:\d{1,5}|\[[\da-f:]+\]:\d{1,5}", keys.keyless(place), re.IGNORECASE):
+            raise UsageError(f"{place!r} is no tool server", do="name it as HOST:PORT, several with commas")
+    for place in places:
         try:
-            name, tools = in_thread(_handshake(place.strip(), seconds))
+            name, tools = in_thread(_handshake(place, seconds))
         except Exception as error:
             cause = innermost(error)
             raise CookbookError(

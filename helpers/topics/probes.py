@@ -101,7 +101,7 @@ def _store(surface: Surface) -> tuple[str, str]:
     _, reply = surface.post(store=True)
     status, again = surface.get(f"/v1/responses/{reply.get('id')}")
     return _state(
-        status, again.get("id") == reply.get("id"), "from memory, never evicted", "another response"
+        status, again.get("id") == reply.get("id"), "retrieved by its id", "another response"
     )
 
 
@@ -120,8 +120,8 @@ def _background(surface: Surface) -> tuple[str, str]:
     status, reply = surface.post(background=True, store=True)
     return _state(
         status,
-        reply.get("status") in ("queued", "in_progress", "completed"),
-        "queued, then retrieved by id",
+        reply.get("status") in ("queued", "in_progress"),
+        "answered before it is done, with an id",
         "ran in front",
     )
 
@@ -164,7 +164,7 @@ def _logprobs(surface: Surface) -> tuple[str, str]:
 @probe("reasoning effort low, medium, high")
 def _effort(surface: Surface) -> tuple[str, str]:
     statuses = [surface.post(reasoning={"effort": effort})[0] for effort in ("low", "medium", "high")]
-    return _state(max(statuses), True, "in the system message", "")
+    return _state(max(statuses), True, "accepted", "")
 
 
 @probe("reasoning effort minimal, none")
@@ -198,7 +198,7 @@ def _instructions(surface: Surface) -> tuple[str, str]:
     longer = (reply.get("usage") or {}).get("input_tokens", 0) > (plain.get("usage") or {}).get(
         "input_tokens", 0
     )
-    return _state(status, longer, "a developer message", "not in the prompt")
+    return _state(status, longer, "in the prompt", "not in the prompt")
 
 
 @probe("text.format json_schema")
@@ -224,10 +224,10 @@ def _schema(surface: Surface) -> tuple[str, str]:
         fits = set(json.loads("".join(texts))) == {"city"}
     except ValueError:
         fits = False
-    return _state(status, fits, "enforced while decoding", "the answer does not fit", "partly")
+    return _state(status, fits, "the answer fits", "the answer does not fit", "partly")
 
 
-@probe("tools of type file_search, image_generation, computer_use")
+@probe("tools of type file_search, image_generation")
 def _hosted(surface: Surface) -> tuple[str, str]:
     tools = ({"type": "file_search", "vector_store_ids": ["x"]}, {"type": "image_generation"})
     statuses = [surface.post(tools=[tool])[0] for tool in tools]
@@ -240,7 +240,7 @@ def _image(surface: Surface) -> tuple[str, str]:
     status, _ = surface.post(
         input=[{"role": "user", "content": [{"type": "input_text", "text": "hi"}, part]}]
     )
-    return _state(status, False, "", "accepted, the image is dropped")
+    return _state(status, False, "", "accepted, though the image is none: it is not looked at")
 
 
 @probe("max_tool_calls")

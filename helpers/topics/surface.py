@@ -79,12 +79,14 @@ def json_of(reply: Any) -> dict:
 
 
 PROBES: list[Callable[[Surface], Row]] = []
+FEATURES: list[str] = []  # of the probes, in their order
 
 
 def probe(feature: str) -> Callable:
     """Register a probe: a function of the surface that returns (state, what was seen)."""
 
     def register(function: Callable[[Surface], tuple[str, str]]) -> Callable:
+        FEATURES.append(feature)
         PROBES.append(lambda surface: Row(feature, *function(surface)))
         return function
 

@@ -6,12 +6,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers import keys
 from helpers.errors import CookbookError
 from helpers.recipes import Model
 from helpers.weights.checkpoint import check_checkpoint
 
 GIB = 2**30
 SPARE = 1.01  # of what is to be fetched: index files, blocks of the file system
+
+
+class Refused(CookbookError):
+    """The hub wants a token that may read the model."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +68,25 @@ def plan(model: Model, cache: Path | None = None) -> Plan:
 def fetch(model: Model, cache: Path | None = None, report=print) -> Path:
     """The checkpoint of a model from the hub; a second call uses no network, an interrupted one goes on.
 
-    Raises `CookbookError` for an unreachable hub, a missing token, a full disk, and for what arrived broken.
+    A person at a terminal is asked for the token that the hub misses. Raises `CookbookError` for an unreachable hub,
+    a missing token, a full disk, and for what arrived broken.
     """
-    from huggingface_hub import snapshot_download
-
     if model.hub_id is None:
         raise CookbookError(f"{model.model} is on no hub", do="use weights nano, or a path")
     found = cached(model, cache)
     if found:
         return found
+    try:
+        return _fetched(model, cache, report)
+    except Refused:
+        if not keys.ask("HF_TOKEN", f"the hub gives {model.hub_id} only to a token that may read it"):
+            raise
+        return _fetched(model, cache, report)
+
+
+def _fetched(model: Model, cache: Path | None, report) -> Path:
+    from huggingface_hub import snapshot_download
+
     todo = plan(model, cache)
     todo.require_room(model.hub_id)
     report(
@@ -129,7 +144,7 @@ class _clear_errors:
             return CookbookError(f"{name} was not fetched", why=free, do="free some disk and run again")
         if status in (401, 403) or any(isinstance(one, errors.GatedRepoError) for one in chain):
             had = "the token in HF_TOKEN was refused" if os.environ.get("HF_TOKEN") else "no token was given"
-            return CookbookError(
+            return Refused(
                 f"the hub did not give {name}",
                 why=f"{had} (HTTP {status})",
                 do="set HF_TOKEN to a token that may read it",

@@ -66,6 +66,13 @@ def processes_of(token: str) -> dict[int, str]:
     return found
 
 
+def command_of(pid: int) -> str:
+    """A process's command line; empty once it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
 def children_of(pid: int) -> list[int]:
     """The pids of a process's living children."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
@@ -94,10 +101,12 @@ class Place:
         port = port or self.port
         return launch(self.argv(*words, script=script, port=port), options.pop("env", {}), port=port, **options)
 
-    def owner_code(self, *words: str, port: int = 0, kept: bool = False, then: str = WAIT) -> str:
-        """A program that launches the stand-in, says `ready`, and stays."""
+    def owner_code(
+        self, *words: str, port: int = 0, kept: bool = False, then: str = WAIT, folder: Path | None = None
+    ) -> str:
+        """A program that launches the stand-in with its log in `folder`, says `ready`, and stays."""
         port = port or self.port
-        log = self.folder / f"owner-{secrets.token_hex(2)}.log"
+        log = (folder or self.folder) / f"owner-{secrets.token_hex(2)}.log"
         return OWNER.format(argv=self.argv(*words, port=port), port=port, log=str(log), kept=kept) + then
 
     def owner(self, *words: str, env: dict[str, str] | None = None, **options) -> subprocess.Popen:

@@ -1,8 +1,9 @@
 """A server that misbehaves, for drills: `--port N MODE [WORD ...]`.
 
 Modes: `e500` (every answer is a 500), `hang` (accepts and never answers), `cut` (closes in the middle of a
-stream, `/health` is well), `garbage` (no HTTP), `stuck` (never listens), `bye` (exits with 0 at once), `flood` (40 MB
-of log before it is well), `family` (ends when its child ends, as vLLM's API server does with its engine).
+stream, `/health` is well), `short` (ends a stream in order, but before its last chunk), `garbage` (no HTTP), `stuck`
+(never listens), `bye` (exits with 0 at once), `flood` (40 MB of log before it is well), `family` (ends when its child
+ends, as vLLM's API server does with its engine).
 """
 
 import http.server
@@ -31,13 +32,15 @@ class Answer(http.server.BaseHTTPRequestHandler):
             return
         if self.mode == "e500":
             return self.reply(500, b'{"error": {"message": "the engine is gone", "code": 500}}')
-        if self.mode == "cut" and self.command == "POST":
+        if self.mode in ("cut", "short") and self.command == "POST":
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             data = f"data: {json.dumps(CHUNK)}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            if self.mode == "short":
+                self.wfile.write(b"0\r\n\r\n")
             self.wfile.flush()
             self.close_connection = True
             return

@@ -1,16 +1,31 @@
 """Drills on servers that answer wrongly, and on addresses that are a stranger's (loopback only)."""
 
+import os
 import socket
 import subprocess
 import sys
-import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
+import openai
 import pytest
-from damage import ILL, Place, complaint, wait
+from damage import ILL, Place, children_of, command_of, complaint, wait
+
+from helpers.bench.sweep import plan, sweep
+from helpers.checks import streaming
+from helpers.doctor.live import examine
+from helpers.errors import CookbookError
+from helpers.evals import preflight
+from helpers.paths import CACHE
+from helpers.runs.evaluation import checked_plan
+from helpers.runs.run import Run
+from helpers.runs.weights import build_nano
+from helpers.stack import ensure
+from helpers.tools import servers
 
 drill = pytest.mark.drill
-CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture
@@ -52,22 +67,84 @@ def test_eval_and_an_ill_server(place: Place, ill, cli, mode: str, said, tmp_pat
     said(next(line for line in done.stderr.splitlines() if line.startswith("cookbook: ")))
 
 
-@drill("a client of a server that closes in the middle of a stream")
+def client_of(url: str):
+    """The client that notebooks use, of a run that has this server."""
+    return Run.client(SimpleNamespace(server=SimpleNamespace(base_url=url)))
+
+
+def streamed(url: str) -> list:
+    """A chat completion as the notebooks stream it."""
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    return list(client_of(url).chat.completions.create(model="gpt-oss-nano", messages=[], **options))
+
+
+@drill("a notebook's client and a server that closes in the middle of a stream")
 def test_stream_cut_off(ill) -> None:
-    """the half answer is not taken for a whole one: reading it raises"""
-    body = {"model": "gpt-oss-nano", "messages": [], "stream": True}
-    url, seen = ill("cut"), []
-    with pytest.raises(httpx.HTTPError), httpx.stream("POST", url + CHAT, json=body, timeout=10) as reply:
-        seen.extend(reply.iter_lines())
-    assert not any("[DONE]" in line for line in seen)
+    """the half answer is not taken for a whole one: the client raises, it does not end as after a last chunk"""
+    with pytest.raises((openai.APIError, httpx.HTTPError)):
+        streamed(ill("cut"))
 
 
-@drill("a run's client and a server that never answers")
-def test_hanging_server(ill) -> None:
-    """given up at the client's timeout, not for ever"""
-    with pytest.raises(httpx.TimeoutException):
-        httpx.get(ill("hang") + "/health", timeout=1)
-    assert threading.active_count() < 50
+@drill("a notebook's client and a stream that ends in order, but before its last chunk")
+def test_stream_ended_early(ill, said) -> None:
+    """no error on the wire: the notebook's own check sees it, and its line says what is missing"""
+    chunks = streamed(ill("short"))
+    assert chunks and chunks[0].choices[0].delta.content == "half"
+    with pytest.raises(CookbookError, match="usage last") as caught:
+        streaming.chat(chunks).raise_if_broken()
+    said(caught.value.line())
+
+
+def examined(url: str, _: Path) -> str:
+    with pytest.raises(CookbookError) as caught:
+        examine(url, timeout=1)
+    return caught.value.line()
+
+
+def evaluated(url: str, _: Path) -> str:
+    plan = checked_plan(target="cpu", model="gpt-oss-nano", weights="nano", evals=["nano-choice"], efforts=["low"])
+    with pytest.raises(CookbookError) as caught:
+        preflight(url + "/v1", plan).raise_if_failed()
+    return caught.value.line()
+
+
+def handshaken(url: str, _: Path) -> str:
+    with pytest.raises(CookbookError) as caught:
+        servers.check(url.removeprefix("http://"), seconds=1)
+    return caught.value.line()
+
+
+def swept(url: str, folder: Path) -> str:
+    loads = plan([1], 16, 4)
+    with pytest.raises(CookbookError) as caught:
+        sweep(url, "gpt-oss-nano", build_nano(ensure("cpu"), CACHE / "models"), ensure("cpu"), loads, folder, stall_s=3)
+    return caught.value.line()
+
+
+@drill("each client of the product and a server that accepts and never answers")
+@pytest.mark.parametrize(
+    ("ask", "within"),
+    [(examined, 10), (evaluated, 10), (handshaken, 10), pytest.param(swept, 400, marks=pytest.mark.slow)],
+    ids=["doctor", "eval", "tool servers", "sweep"],
+)
+def test_hanging_server(ill, ask, within: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said) -> None:
+    """given up at its own timeout with one line, no process of its own left"""
+    monkeypatch.setattr(sys.modules["helpers.evals.preflight"], "PROBE_S", 1.0)  # the package has a function of that name
+    url = ill("hang")
+    began = time.monotonic()
+    line = said(ask(url, tmp_path))
+    assert time.monotonic() - began < within, line
+    assert not [pid for pid in children_of(os.getpid()) if "helpers.instack" in command_of(pid)]
+
+
+@drill("a launch and a server that listens and never answers /health")
+def test_hanging_launch(place: Place, said) -> None:
+    """given up at the launch's timeout with one line, the server ends"""
+    began = time.monotonic()
+    with pytest.raises(CookbookError, match="was not ready after") as caught:
+        place.launch("hang", script=ILL, timeout=1)
+    assert time.monotonic() - began < 20 and said(caught.value.line())
+    place.works()
 
 
 @drill("`cookbook stop --port` on a port where a stranger's server listens")

@@ -156,9 +156,9 @@ def test_disk_full_at_the_checkpoint(interpreter: Path, small_disk, said) -> Non
     check_checkpoint(build_nano(interpreter, disk.folder))
 
 
-@drill("the wall clock jumps an hour back in the middle of a run")
+@drill("a run whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
 def test_clock_jump_and_the_record(tmp_path: Path) -> None:
-    """the record is still written and read"""
+    """the record is still written and read, its end is not before its start"""
     run = small_run(tmp_path / "run")
     run.started = datetime.now(UTC) + timedelta(hours=1)
     run.save()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -275,23 +276,54 @@ def test_two_runs_at_once(place: Place) -> None:
     place.works()
 
 
-@drill("a second user with leases of their own stops everything")
+@drill("a second user (as root another uid, else another cache) stops everything and launches on the same port")
 @pytest.mark.slow
-def test_two_users(place: Place, cli, tmp_path: Path, said) -> None:
-    """the other's server goes on, its port is refused with its holder's name"""
+def test_two_users(place: Place, other_user, said) -> None:
+    """the other's server is not listed and goes on, its port is refused, the other user's own launch works and ends"""
     server = place.launch()
-    other = {"COOKBOOK_CACHE": str(tmp_path / "other")}
-    assert "no server of the cookbook is running" in cli("status", env=other).stdout
-    assert "nothing to stop" in cli("stop", env=other).stdout
+    assert "no server of the cookbook is running" in other_user("-m", "helpers.cli", "status").stdout
+    assert "nothing to stop" in other_user("-m", "helpers.cli", "stop").stdout
+    os.kill(server.lease.server.pid, 0)
     assert server.running()
-    intruder = place.owner("different", env=other)
-    line = intruder.stdout.readline()
-    assert f"pid {server.lease.server.pid}" in said(line.removeprefix("refused ")) and intruder.wait(10) == 2
+    intruder = other_user("-c", place.owner_code("different", then="", folder=other_user.folder))
+    holder = "another process" if other_user.uid else f"pid {server.lease.server.pid}"  # a stranger's pid is not shown
+    assert intruder.returncode == 2 and holder in said(intruder.stdout.strip().removeprefix("refused "))
+    code = place.owner_code("different", port=free_port(), then="print(server.stop())", folder=other_user.folder)
+    own = other_user("-c", code)
+    assert own.returncode == 0 and "no process is left" in own.stdout, (own.stdout, own.stderr)
+    assert server.running()
     server.stop()
     place.works()
 
 
-@drill("the wall clock jumps an hour back after the launch")
+@pytest.fixture
+def other_user():
+    """`other_user(*words)` runs Python as somebody else: another uid where this one may become it."""
+    if not os.geteuid() and not shutil.which("setpriv"):
+        pytest.skip("another uid needs setpriv")
+    uid = 0 if os.geteuid() else 65_534
+    folder = Path(tempfile.mkdtemp(prefix="drill-user-"))  # pytest's own folders are closed to other users
+    prefix = []
+    if uid:
+        os.chown(folder, uid, uid)
+        # It may read all files, since this Python may lie below /root; it owns none, and may signal nobody else's process.
+        prefix = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups",
+                  "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]  # fmt: skip
+    env = os.environ | {"COOKBOOK_CACHE": str(folder / "cache"), "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run([*prefix, sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+
+    run.uid, run.folder = uid, folder
+    if uid:
+        code = f"import os\nassert os.getuid() == {uid}\n"
+        code += f"try: os.kill({os.getpid()}, 0)\nexcept PermissionError: print('strangers')"
+        assert run("-c", code).stdout == "strangers\n", "the other user has this one's rights"
+    yield run
+    shutil.rmtree(folder)
+
+
+@drill("a lease whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
 @pytest.mark.slow
 def test_clock_jump_and_the_lease(place: Place, cli) -> None:
     """the server is still recognised (start times are ticks since boot), its age is not negative, it stops"""
@@ -305,10 +337,18 @@ def test_clock_jump_and_the_lease(place: Place, cli) -> None:
     place.works()
 
 
-@drill("a server that writes 70 MB of log before it answers")
+DOCTOR = """
+import resource, sys
+from helpers.doctor import diagnose
+print(diagnose(sys.argv[1]).text())
+print("peak MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@drill("a server that writes 40 MB of log before it answers, and fails at the end of it")
 @pytest.mark.slow
-def test_log_without_bound(place: Place) -> None:
-    """ready in time, the launcher's memory stays flat, the doctor reads the whole log"""
+def test_log_without_bound(place: Place, said) -> None:
+    """ready in time, the launcher's memory stays flat, the doctor names the failure in the last lines in 200 MB"""
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -317,6 +357,12 @@ def test_log_without_bound(place: Place) -> None:
     assert place.log.stat().st_size > 30e6
     assert grown < 64, f"{grown:.0f} MiB"
     server.stop()
+    with place.log.open("a") as log:
+        log.write('Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nValueError: at the very end\n')
+    done = subprocess.run([sys.executable, "-c", DOCTOR, str(place.log)], cwd=ROOT, capture_output=True, text=True)
+    assert "ValueError: at the very end" in done.stdout, (done.stdout, done.stderr)
+    assert int(done.stdout.split("peak MiB")[1]) < 200, done.stdout
+    said(next(line.strip() for line in done.stdout.splitlines() if "at the very end" in line))
 
 
 @drill("the server never answers")

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, field
 
-from helpers.errors import CookbookError
+from helpers.errors import CookbookError, UsageError
 from helpers.tools.sandbox.limits import Limits, Outcome
 
 __all__ = ["Chosen", "Limits", "Outcome", "choose", "rungs"]
@@ -36,8 +36,8 @@ class Chosen:
 def choose(wanted: str = "auto") -> Chosen:
     """The best rung that works here (`auto`), or the one that is asked for.
 
-    `dangerously-unsandboxed` must be asked for by that name. Raises CookbookError where nothing works: there is no
-    silent fall to less than a sandbox.
+    `dangerously-unsandboxed` must be asked for by that name. Raises UsageError for a name that is none,
+    CookbookError where nothing works: there is no silent fall to less than a sandbox.
     """
     if wanted == "dangerously-unsandboxed":
         from helpers.tools.sandbox.dangerous import Unsandboxed
@@ -45,7 +45,7 @@ def choose(wanted: str = "auto") -> Chosen:
         return Chosen(Unsandboxed())
     known = rungs()
     if wanted not in ("auto", *known):
-        raise CookbookError(
+        raise UsageError(
             f"no sandbox is called {wanted!r}",
             do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed",
         )
