@@ -80,6 +80,24 @@ def test_wilson_against_known_values() -> None:
     assert low == pytest.approx(0.4038, abs=2e-3) and high == pytest.approx(0.5962, abs=2e-3)
 
 
+def test_repeats_that_agree_are_no_certainty() -> None:
+    """A whole run without scatter had an interval of no width: [1, 1] of 16 questions."""
+    always = [sample(q, r, float(q < 30)) for r in range(8) for q in range(30)]
+    result = result_of(always, plan(), EVALS["aime25"], "low")
+    assert result.stderr == 0 and result.interval == interval_of(1.0, 0.0, 30, 240, whole=False)
+    assert result.interval[0] == pytest.approx(30 / (30 + 1.96**2)) and result.interval[1] == 1.0
+    half = [sample(q, r, float(q < 15)) for r in range(8) for q in range(30)]
+    low, high = result_of(half, plan(), EVALS["aime25"], "low").interval
+    assert low < 0.4 and high > 0.6
+
+
+def test_what_is_asked_again_is_what_the_scorer_asks_again() -> None:
+    from helpers.evals.result import UNANSWERED
+    from helpers.inevals.client import TRANSPORT
+
+    assert UNANSWERED == TRANSPORT
+
+
 def test_scores_are_withheld() -> None:
     samples = aime(12)
     assert result_of(samples[:-1], plan(), EVALS["aime25"], "low").state == "incomplete"
