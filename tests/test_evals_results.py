@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from helpers.errors import CookbookError, UsageError
 from helpers.evals import EVALS, Plan
 from helpers.evals.catalogue import EMBEDDED, find
+from helpers.evals.estimate import estimate, text
 from helpers.evals.record import EvalRecord, load_records
 from helpers.evals.result import Sample, interval_of, mean_and_error, result_of, verdict_of
 from helpers.paths import ROOT
@@ -182,8 +183,8 @@ def test_the_embedded_set_is_the_generator_s_and_its_answers_are_right() -> None
 
     from helpers.evals.embedded import files
 
-    for name, text in files().items():
-        assert (EMBEDDED / name).read_text() == text, f"{name}: run python -m helpers.evals.embedded"
+    for name, content in files().items():
+        assert (EMBEDDED / name).read_text() == content, f"{name}: run python -m helpers.evals.embedded"
     questions = pd.concat(
         [pd.read_json(EMBEDDED / f"nano-integer-{half}.jsonl", lines=True) for half in ("I", "II")]
     )
@@ -209,14 +210,38 @@ def test_plans_are_refused_with_every_fault() -> None:
 
 
 def test_the_estimate_says_what_it_stands_on() -> None:
-    from helpers.evals.estimate import estimate, text
-
     lines = estimate(plan(model="gpt-oss-120b", evals=["gpqa", "aime25"], efforts=["low", "high"]), gpus=8)
     assert [line.samples for line in lines] == [1584, 1584, 240, 240]
     assert all(line.seconds > 0 and line.tokens > line.samples for line in lines)
     assert "assumed" in lines[0].tokens_from and "InferenceMAX" in lines[0].rate_from
-    unknown = estimate(plan(target="r9700"))
-    assert unknown[0].seconds is None and "time unknown" in text(unknown)
+    ranged = estimate(plan(target="h100", evals=["gpqa", "aime25"], efforts=["low", "high"]), gpus=8)
+    for line in ranged:
+        assert line.seconds is None and 0 < line.between[0] < line.between[1]
+        assert "(estimate)" in line.text() and "never measured, scaled by the roofline from" in line.text()
+    assert text(ranged).splitlines()[-1].endswith("(estimate)") and "time unknown" not in text(ranged)
+
+
+def test_the_range_holds_what_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A published speed lies between what scaling from all the others gives."""
+    from helpers.bench.anchors import load_anchors
+    from helpers.evals import speed
+
+    known = [a for a in load_anchors() if (a.hardware, a.engine, a.tensor_parallel, a.concurrency) == ("h100", "vLLM", 4, 64)]
+    others = [a for a in load_anchors() if a.hardware != "h100"]
+    monkeypatch.setattr(speed, "load_anchors", lambda: others)
+    assert known and others
+    for anchor in known:
+        loads = (anchor.concurrency, anchor.input_tokens, anchor.output_tokens)
+        (slow, fast), points = speed.scaled("h100", anchor.model, 4, *loads)
+        assert slow < 4 * anchor.output_tok_s_per_gpu < fast and points > 5
+
+
+def test_a_device_without_a_known_speed_has_no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    from helpers.evals import speed
+
+    monkeypatch.setattr(speed, "limit", lambda *args: None)
+    unknown = estimate(plan())
+    assert unknown[0].between is None and "time unknown" in text(unknown)
 
 
 # Table, figure, record
