@@ -92,6 +92,26 @@ def test_repeats_that_agree_are_no_certainty() -> None:
     assert low < 0.4 and high > 0.6
 
 
+@pytest.mark.parametrize(("right", "holds"), [((1, 31), True), ((0, 16), False), ((16, 32), False)])
+def test_every_effort_s_score_lies_between_0_and_100_percent(tmp_path: Path, right: tuple, holds: bool) -> None:
+    """Their sum used to be looked at: 0 % at one effort and 50 % at another passed."""
+    from helpers.evals import contracts
+    from helpers.evals.evaluation import samples_path
+
+    evaluation = EVALS["nano-integer"]
+    made, results = plan(model="gpt-oss-nano", evals=["nano-integer"], efforts=["low", "high"]), []
+    for effort, count in zip(made.efforts, right, strict=True):
+        samples = [
+            sample(n % 16, n // 16, float(n < count), answer=f"\\boxed{{{1 if n < count else 2}}}") for n in range(32)
+        ]
+        path = samples_path(tmp_path, evaluation, effort)
+        path.parent.mkdir()
+        path.write_text("".join(s.model_dump_json() + "\n" for s in samples))
+        results.append(result_of(samples, made, evaluation, effort))
+    contract = contracts.scored("nano-integer", results, tmp_path)
+    assert contract.passed is holds and contract.facts["recount"] == "✓", contract.faults
+
+
 def test_what_is_asked_again_is_what_the_scorer_asks_again() -> None:
     from helpers.evals.result import UNANSWERED
     from helpers.inevals.client import TRANSPORT
