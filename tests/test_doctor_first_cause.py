@@ -213,6 +213,52 @@ CASES = {
         + traceback("ValueError: one bad request", prefix="(APIServer pid=5) "),
         "ValueError: one bad request",
     ),
+    "logged and survived, then the engine died while it loaded": (
+        traceback(
+            "ConnectionError: the hub is away, the cache will do",
+            prefix="(EngineCore pid=7) ERROR 11-22 14:05:10 [weight_utils.py:3] ",
+        )
+        + CORE
+        + "EngineCore failed to start.\n"
+        + traceback("ValueError: the real one", prefix=CORE)
+        + wrapper(),
+        "ValueError: the real one",
+    ),
+    "logged before a death without a word": (
+        traceback("OSError: the only word", prefix="(Worker pid=9) ERROR 11-22 14:05:10 [weight_utils.py:3] ")
+        + wrapper(),
+        "OSError: the only word",
+    ),
+    "the same line again after a restart": (
+        "(APIServer pid=5) INFO:     Shutting down\n"
+        + traceback("ValueError: once more", prefix="(EngineCore pid=7) ")
+        + "ERROR 11-22 14:05:14 [x.py:1] OSError: alone\n"
+        + "(APIServer pid=5) INFO 11-22 14:06:00 [u.py:1] vLLM API server version 0.32.0\n"
+        + traceback("ValueError: once more", prefix="(EngineCore pid=7) "),
+        "ValueError: once more",
+    ),
+    "the same single line again after a restart": (
+        "(APIServer pid=5) INFO:     Shutting down\n"
+        "(EngineCore pid=7) ERROR 11-22 14:05:14 [x.py:1] OSError: alone\n"
+        "(APIServer pid=5) INFO 11-22 14:06:00 [u.py:1] vLLM API server version 0.32.0\n"
+        "(EngineCore pid=7) ERROR 11-22 14:06:14 [x.py:1] OSError: alone\n",
+        "OSError: alone",
+    ),
+    "an error that names no exception, and no start": (
+        "(APIServer pid=5) INFO 11-22 14:06:00 [u.py:1] vLLM API server version 0.32.0\n"
+        "(APIServer pid=5) ERROR 11-22 14:06:01 [run.py:9] the device went away while loading\n",
+        "the device went away while loading",
+    ),
+    "an error that names no exception, and the server started": (
+        "(APIServer pid=5) ERROR 11-22 14:06:01 [run.py:9] the device went away while loading\n"
+        "(APIServer pid=5) INFO:     Application startup complete.\n",
+        None,
+    ),
+    "an error that names no exception after a stop": (
+        "(APIServer pid=5) INFO:     Shutting down\n"
+        "(APIServer pid=5) ERROR 11-22 14:06:01 [run.py:9] the socket is closed\n",
+        None,
+    ),
     "after an announced shutdown": (
         "(APIServer pid=5) INFO:     Application startup complete.\n(APIServer pid=5) INFO:     Shutting down\n"
         + traceback(
@@ -288,9 +334,50 @@ def test_first_cause(name):
     assert first(text) == expected
 
 
-@pytest.mark.parametrize("name", [name for name, (_, line) in CASES.items() if line])
+REQUESTS = {"only a request failed"}
+
+
+@pytest.mark.parametrize("name", [name for name, (_, line) in CASES.items() if line and name not in REQUESTS])
 def test_exit_code_is_one_when_there_is_a_cause(name):
     assert diagnose(io.BytesIO(CASES[name][0].encode())).exit_code == 1
+
+
+UP = "(APIServer pid=5) INFO:     Application startup complete.\n"
+BAD = (
+    "(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] Error in preprocessing prompt inputs\n"
+    + traceback("ValueError: max_tokens must be at least 1", prefix="(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] ")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (UP + BAD + '(APIServer pid=5) INFO:     127.0.0.1:1 - "POST /v1/responses HTTP/1.1" 400 Bad Request\n', "request"),
+        (UP + CASES["only a request failed"][0], "request"),
+        (UP + BAD + CORE + "EngineCore encountered a fatal error.\n" + traceback("RuntimeError: x", prefix=CORE), "fatal"),
+        (UP + BAD + wrapper(), "fatal"),
+        (BAD, "fatal"),
+        (UP + traceback("RuntimeError: nobody caught it", prefix="(APIServer pid=5) "), "fatal"),
+        (UP + traceback("RuntimeError: the engine's", prefix=CORE), "fatal"),
+    ],
+    ids=["answered with 400", "in the application", "then the engine died", "then the server ended", "never started", "uncaught",
+         "of the engine"],
+)  # fmt: skip
+def test_a_failed_request_of_a_server_that_goes_on_is_not_fatal(text, kind):
+    found = diagnose(io.BytesIO(text.encode()))
+    assert found.kind == kind and found.exit_code == (kind == "fatal") and found.to_dict()["class"] == kind
+    assert found.exception, "it is told all the same"
+    assert ("the server went on" in found.verdict) == (kind == "request")
+
+
+def test_a_known_failure_after_a_restart_is_found_though_its_shape_came_before():
+    line = "Free memory on device cuda:0 (1/79 GiB) on startup is less than desired GPU memory utilization\n"
+    line = "(EngineCore pid=7) ERROR 11-22 14:05:14 [x.py:1] ValueError: " + line
+    stop = "(APIServer pid=5) INFO:     Shutting down\n"
+    start = "(APIServer pid=5) INFO 11-22 14:06:00 [u.py:1] vLLM API server version 0.32.0\n"
+    assert diagnose(io.BytesIO((stop + line).encode())).exit_code == 0
+    found = diagnose(io.BytesIO((stop + line + start + line).encode()))
+    assert found.exit_code == 1 and found.ids == ["F22"] and found.line == 4
 
 
 def test_interleaved_processes():

@@ -228,6 +228,42 @@ def test_an_unfinished_run_is_found_and_a_finished_one_is_not(tmp_path: Path) ->
     assert not folder_for(plan(), "1", tmp_path)[1]
 
 
+def kept_run(folder: Path, state: str, retries: int = 0) -> None:
+    """An unfinished run with one sample of that fate in each ten."""
+    from helpers.evals.evaluation import samples_path, settings
+
+    line = {"score": 0.0, "correct": "1", "extracted": "", "answer": "", "doubt": "", "input_tokens": 1, "output_tokens": 1,
+            "cause": "x", "seconds": 1.0, "finished": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    path = samples_path(folder, EVALS["nano-integer"], "low")
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(
+        json.dumps(line | {"id": f"nano-integer-{n:03}", "repeat": 0, "state": "ok" if n % 10 else state,
+                           "retries": 0 if n % 10 else retries}) + "\n" for n in range(16)
+    ))  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings(plan(), "1")))
+
+
+@pytest.mark.parametrize(
+    ("state", "retries", "goes_on"),
+    [("empty", 0, False), ("truncated", 0, False), ("ok", 1, False), ("connection", 3, True), ("bad_request", 0, True)],
+)
+def test_a_refused_run_is_not_gone_on_with(tmp_path: Path, state: str, retries: int, goes_on: bool) -> None:
+    """Its answers stand, so going on would refuse for ever; what never got an answer is asked again."""
+    kept_run(tmp_path / "evals" / "20260101", state, retries)
+    said = []
+    folder, resumed = folder_for(plan(), "1", tmp_path, report=said.append)
+    assert resumed is goes_on and (folder.name == "20260101") is goes_on
+    assert ("not gone on with" in "".join(said)) is not goes_on
+
+
+def test_a_refusal_that_is_on_file_says_how_to_begin_anew(scorer: Path, tmp_path: Path) -> None:
+    with EvalServer(lambda prompt, count: "empty") as server:
+        (first,) = run(server, tmp_path, scorer)
+        (again,) = run(server, tmp_path, scorer)
+    assert first.state == again.state == "refused"
+    assert "--fresh" not in first.why and "begin anew with --fresh" in again.why
+
+
 def test_a_smaller_run_is_a_part_of_the_whole_one(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(lambda prompt, count: solve(prompt)) as server:
         (part,) = run(server, tmp_path / "part", scorer, evals=["nano-choice"], examples=5, repeats=1)

@@ -137,7 +137,7 @@ def test_the_embedded_set_on_the_real_server(server, scorer: Path, tmp_path: Pat
             for r in own
         ]
         assert [count / 32 for count in right] == pytest.approx([result.score for result in own])
-        assert 0 < sum(right) < 96
+        assert all(0 < count < 32 for count in right), right
         by_effort = {result.effort: result for result in own}
         assert by_effort["low"].output_tokens < by_effort["high"].output_tokens
 
@@ -145,9 +145,8 @@ def test_the_embedded_set_on_the_real_server(server, scorer: Path, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.server
 def test_the_notebook_s_contract_lines_hold(server, scorer: Path, tmp_path: Path) -> None:
-    done = nbval(
-        prepared(NOTEBOOK, tmp_path / "evals.ipynb", base_url=server.base_url, examples=8, repeats=1)
-    )
+    # All questions: of eight, asked once, one effort may well have none or all right.
+    done = nbval(prepared(NOTEBOOK, tmp_path / "evals.ipynb", base_url=server.base_url))
     assert done.returncode == 0, done.stdout[-4000:]
 
 

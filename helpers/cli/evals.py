@@ -47,6 +47,7 @@ def register(app: typer.Typer) -> None:
         """Score a model on a target. Exit code 1 when a score is withheld or a gate fails."""
         from helpers.evals.estimate import text as estimate_text
         from helpers.evals.evaluation import write_json
+        from helpers.evals.quick import takes as gate_takes
         from helpers.evals.table import text as table_text
         from helpers.paths import shown
         from helpers.runs.evaluation import EvalRun
@@ -58,20 +59,21 @@ def register(app: typer.Typer) -> None:
                       tensor_parallel_size=tensor_parallel_size, **options)  # fmt: skip
         if json_file:
             need_writable(json_file)
+        if run.quick_asked:
+            typer.echo(gate_takes())
         if not run.nothing_but_quick:
             typer.echo(estimate_text(run.estimate()))
         if dry_run:
             return
-        failed = False
+        gate, failed = None, False
         try:
             run.serve()
             if run.quick_asked:
                 gate = run.quick()
                 typer.echo(gate.text())
-                failed = not gate.passed
                 if json_file and run.nothing_but_quick:
                     write_gate(json_file, gate)
-            if not run.nothing_but_quick and not failed:
+            if not run.nothing_but_quick and (gate is None or gate.passed):
                 found = run.preflight(offline)
                 typer.echo(found.text())
                 found.raise_if_failed()
@@ -86,6 +88,8 @@ def register(app: typer.Typer) -> None:
         finally:
             if run.server:
                 typer.echo(run.stop())
+        if gate:
+            gate.raise_if_failed()
         if failed:
             raise typer.Exit(1)
 
@@ -111,9 +115,9 @@ def write_gate(path: Path, gate) -> None:
     """The gate in the same shape as a result."""
     import json
 
-    rounds = [gate.share(number) for number in range(gate.rounds)]
-    score = sum(rounds) / len(rounds)
-    value = {"eval": "quick", "effort": "low", "score": score if gate.passed else None, "stderr": None,
-             "samples": len(gate.replies), "failures": len(gate.faults), "rounds": rounds, "why": gate.why(),
+    # The shares of right answers are no score where requests failed: they would be taken for one.
+    rounds = [] if gate.gone or gate.faulty else [gate.share(number) for number in range(gate.rounds)]
+    value = {"eval": "quick", "effort": "low", "score": gate.score, "stderr": None, "samples": len(gate.replies),
+             "failures": len(gate.faults), "causes": gate.causes, "rounds": rounds, "why": gate.why(),
              "seconds": gate.seconds, "output_tokens": gate.tokens}  # fmt: skip
     path.write_text(json.dumps([value], indent=1) + "\n")

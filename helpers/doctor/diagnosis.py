@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from helpers import secrets
-from helpers.doctor.failure import Failure, first_cause
+from helpers.doctor.failure import Failure, first_cause, one_request
 from helpers.doctor.remedy import Remedy, issue_text, launched, remedy
 from helpers.doctor.scan import Match, Scan, open_log, scan
 from helpers.doctor.signatures import Signature, load
@@ -54,6 +54,7 @@ class Diagnosis:
     cause: Finding | None  # the known failure that explains `exception`
     others: list[Finding] = field(default_factory=list)
     fatal: bool = False
+    request: bool = False  # what was found failed one request, and the server went on
     facts: dict[str, str] = field(default_factory=dict)
     stopped: int = 0
     started: bool = False
@@ -85,6 +86,13 @@ class Diagnosis:
         return [finding.signature.id for finding in self.findings]
 
     @property
+    def kind(self) -> str:
+        """fatal; request (one failed, the server went on); else the class of the first finding, or ""."""
+        if self.fatal or self.request:
+            return "fatal" if self.fatal else "request"
+        return self.findings[0].kind if self.findings else ""
+
+    @property
     def exit_code(self) -> int:
         """0 when nothing fatal was found, 1 when something was."""
         return 1 if self.fatal else 0
@@ -93,7 +101,10 @@ class Diagnosis:
     def verdict(self) -> str:
         """One line for a person: the known cause, or the exception, or that nothing was found."""
         if self.cause:
-            return f"{self.cause.signature.id}: {self.cause.signature.title}"
+            after = "; one request failed, the server went on" if self.request else ""
+            return f"{self.cause.signature.id}: {self.cause.signature.title}{after}"
+        if self.exception and self.request:
+            return f"one request failed, the server went on: {self.exception.splitlines()[0]}"
         if self.exception:
             return f"unknown failure: {self.exception.splitlines()[0]}"
         if self.others:
@@ -110,7 +121,7 @@ class Diagnosis:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`, without secrets."""
         return secrets.data({
-            "log": self.log, "fatal": self.fatal, "verdict": self.verdict, "exception": self.exception,
+            "log": self.log, "fatal": self.fatal, "class": self.kind, "verdict": self.verdict, "exception": self.exception,
             "line": self.line, "process": self.process, "cause": self.cause and self.cause.to_dict(),
             "also": [finding.to_dict() for finding in self.others], "facts": self.facts,
             "wrong_backends": self.wrong_backends, "stopped_at": self.stopped, "started": self.started,
@@ -167,12 +178,16 @@ def diagnose(
 def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | None = None) -> Diagnosis:
     """The diagnosis of one pass over a log (no input or output)."""
     first = first_cause(found.tracker.failures, lambda line: _harmless(line, known))
+    if first is None and not found.started:
+        first = _logged(found, known)
     live = [match for match in found.matches if not match.after_shutdown]
     telling = [match for match in live if not match.pattern.wrapper]
     explains = _explains(first, telling) or (_explains(first, live) if first and first.wrapper else None)
     if first is None:
         explains = next((match for match in telling or live if match.kind == "fatal"), None)
-    fatal = first is not None or explains is not None
+    deadly = explains is not None and explains.kind == "fatal"
+    request = first is not None and not deadly and one_request(first, found.tracker.failures)
+    fatal = (first is not None and not request) or (first is None and explains is not None)
     failure = first or next(
         (f for f in found.tracker.failures if f.chain and not f.after_shutdown and not f.handled), None
     )
@@ -191,9 +206,16 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
         log=named, exception=exception,
         line=failure.line_number if failure else (cause.line if cause else 0),
         process=failure.stream if failure else (cause.stream if cause else ""),
-        cause=cause, others=others, fatal=fatal, facts=found.facts, stopped=found.stopped, started=found.started,
+        cause=cause, others=others, fatal=fatal, request=request, facts=found.facts, stopped=found.stopped, started=found.started,
         lines=found.lines, size=found.size, chain=list(failure.chain) if failure else [], tail=found.tail,
     )  # fmt: skip
+
+
+def _logged(found: Scan, known: list[Signature]) -> Failure | None:
+    """The last resort for a server that never was ready: the first line that it logged as an error."""
+    if any(match.kind == "fatal" and not match.after_shutdown for match in found.matches):
+        return None
+    return next((f for f in found.tracker.logged if not (f.after_shutdown or _harmless(f.line, known))), None)
 
 
 def _harmless(line: str, known: list[Signature]) -> bool:

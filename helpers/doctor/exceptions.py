@@ -110,7 +110,7 @@ class Tracker:
             open_.frames, open_.raised, open_.length, open_.link = True, False, 0, ""
             return
         head = self._head.pop(line.stream, "")
-        if self.full:
+        if self.full and not DEATH_HEAD.search(head):
             return
         failure = Failure(
             line.number,
@@ -121,6 +121,7 @@ class Tracker:
             fatal=bool(DEATH_HEAD.search(head)),
             started=self.started,
             after_shutdown=after_shutdown,
+            caught=bool(line.where),
         )
         self.failures.append(failure)
         self.opened[line.stream] = _Open(failure, key)
@@ -206,32 +207,26 @@ class Tracker:
             if inner and not REQUEST_HEAD.search(text) and not DEATH_HEAD.search(text):
                 kind = "line"
             elif len(self.logged) < MAX_EVENTS and not DEATH_HEAD.search(text):
-                self.logged.append(
-                    Failure(
-                        line.number,
-                        line.stream,
-                        "logged",
-                        [text],
-                        raised=[False],
-                        started=self.started,
-                        after_shutdown=after_shutdown,
-                    )
-                )
+                self.logged.append(self._single(line, "logged", text, after_shutdown))
         if not kind or (kind != "death" and (self.full or text in self._seen)):
             return
         if len(self._seen) < 10_000:
             self._seen.add(text)
-        failure = Failure(
-            line.number,
-            line.stream,
-            kind,
-            [text],
-            raised=[False],
-            fatal=kind in ("parser", "death"),
-            started=self.started,
-            after_shutdown=after_shutdown,
-            handled=text == "KeyboardInterrupt",
-        )
+        failure = self._single(line, kind, text, after_shutdown)
         if not self.full or kind == "death":
             self.failures.append(failure)
         self.opened[line.stream] = _Open(failure, (line.level, line.where), frames=False)
+
+    def _single(self, line: Line, kind: str, text: str, after_shutdown: bool) -> Failure:
+        return Failure(
+            line.number, line.stream, kind, [text], raised=[False], fatal=kind in ("parser", "death"),
+            started=self.started, after_shutdown=after_shutdown, caught=bool(line.where),
+            handled=text == "KeyboardInterrupt",
+        )  # fmt: skip
+
+    def restart(self) -> None:
+        """Another server begins after one that was stopped: what it says counts, though the first said it as well."""
+        self.failures = [failure for failure in self.failures if not failure.after_shutdown]
+        self.logged = [failure for failure in self.logged if not failure.after_shutdown]
+        for memory in (self._seen, self._kept, self._head, self.opened):
+            memory.clear()

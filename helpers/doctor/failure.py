@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from helpers.doctor.lines import CHILD
+
 # Lines that report another process's failure, or the end of something that failed before.
 WRAPPER = re.compile(
     r"Engine core initialization failed|Engine process failed to start|Frontend process failed during engine|"
@@ -36,6 +38,7 @@ class Failure:
     handled: bool = False  # logged below ERROR, or ignored by Python itself
     request: bool = False  # one request failed, not the server
     fatal: bool = False  # a process announced that it ends because of it
+    caught: bool = False  # a logger wrote it: whoever caught it may have gone on
     started: bool = False  # the server already answered when it came
     after_shutdown: bool = False
 
@@ -82,8 +85,8 @@ def first_cause(failures: Iterable[Failure], harmless: Callable[[str], bool] | N
     """The failure that started it all, or None.
 
     Failures that were handled, that belong to a single request, or that follow an announced shutdown do not
-    count while another explains the end; `harmless(line)` tells lines that are known to end nothing when they
-    are logged or answered to one request.
+    count while another explains the end; one that was only logged gives way to one that ended its process.
+    `harmless(line)` tells lines that are known to end nothing when they are logged or answered to one request.
     """
     known = harmless or (lambda line: False)
     alive = [f for f in failures if f.chain and not f.after_shutdown and not f.handled]
@@ -92,9 +95,17 @@ def first_cause(failures: Iterable[Failure], harmless: Callable[[str], bool] | N
     ended = [f for f in real if f.wrapper or f.fatal]
     server = [f for f in roots if not f.request]
     if ended and server:
-        marked = [f for f in server if f.fatal or not f.started]
-        return (marked or [f for f in server if f.number <= ended[0].number] or server)[0]
+        deadly = [f for f in server if f.fatal or not (f.started or f.caught)]
+        early = [f for f in server if not f.started]
+        return (deadly or early or [f for f in server if f.number <= ended[0].number] or server)[0]
     for pool in (server, roots, real):
         if pool:
             return pool[0]
     return None
+
+
+def one_request(first: Failure, failures: Iterable[Failure]) -> bool:
+    """Whether `first` failed one request of a server that had started and went on: nothing ended a process since."""
+    ended = any((f.fatal or f.wrapper) and not f.after_shutdown and not f.handled for f in failures)
+    child = CHILD.match(first.stream) is not None
+    return first.started and not ended and (first.request or (first.caught and not child))

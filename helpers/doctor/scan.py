@@ -1,14 +1,15 @@
 """One pass over a log of any size: failures, matched signatures, versions and flags, in bounded memory.
 
-The file is read in chunks of bytes. A line whose shape (its text without numbers) came before costs
-one look-up; of the others, those that hold one of `ANCHORS`, and the lines of an open traceback, are taken apart.
+The file is read in chunks of bytes. A line whose shape (its text without numbers) came before costs one
+look-up, an INFO line without a word of `TOLD` a glance; of the others, those that hold one of `ANCHORS`, and the lines
+of an open traceback, are taken apart. A place that writes ever new lines is read in full `MAX_NOVEL` times.
 """
 
 import gzip
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -17,29 +18,17 @@ from helpers.doctor.exceptions import TRACEBACK, Tracker
 from helpers.doctor.failure import WRAPPER
 from helpers.doctor.lines import Line, parse
 from helpers.doctor.signatures import Pattern, Signature
+from helpers.doctor.words import ANCHORS, LATE, STATEFUL, TOLD, VARYING, anchored, any_of, informing, place_of
 from helpers.errors import UsageError
 
 CHUNK = 4 << 20  # bytes; two of them are the most that is held
 LONGEST = 1 << 20  # bytes of one line before it is cut
-ANCHORS = (  # a line worth taking apart holds one of these
-    b"Traceback (", b"Error", b"error", b"ERROR", b"xception", b"CRITICAL", b"FATAL", b"fatal",
-    b"Killed", b"killed", b"OOMKill", b"oom-kill", b"core dumped", b"fault", b"Bus ", b"Illegal ", b"Abort",
-    b"SIG", b"not found", b"No solution", b"build stopped", b"terminate called", b"hutting down",
-    b"hutdown", b"Interrupt", b"eceived signal", b"Application startup complete", b"Started server process",
-    b"vLLM API server version", b"non-default args", b"LLM engine (v", b"Driver Version", b"^C",
-)  # fmt: skip
-STATEFUL = re.compile(  # their every occurrence counts; of other lines only the first of its shape does
-    rb"Traceback \(|hutting down|hutdown|Interrupt|eceived signal|received SIG|Application startup complete|"
-    rb"Started server process|vLLM API server version|^Killed|Failed core proc|EngineDead"
-)
-TOLD = re.compile(  # what an INFO line is read for
-    rb"hutting down|hutdown|eceived signal|received SIG|Interrupt|Application startup complete|"
-    rb"Started server process|vLLM API server version|non-default args|LLM engine \(v|attention backend|MoE backend"
-)
-INFORMING = re.compile(rb"(?:^|[ m])(?:INFO|DEBUG)(?:\x1b\[[\d;]*m)?[ :]")
-COMMON = b"etaoinsrhldcumfpgwybv .:-/_=,()0123456789'\"k"  # letters of a log, the most frequent first
-VARYING = b"0123456789abcdef.-"  # deleted to get a line's shape: numbers, times, hexadecimal ids
 MAX_SHAPES = 100_000
+SHORT = 300  # bytes
+MAX_NOVEL = (
+    2_000  # lines of different shapes from one place; of later ones those that hold a word of LATE are read
+)
+MAX_PLACES = 5_000
 MAX_TRACEBACKS = 2_000  # after so many, a traceback is told by its exception line alone
 FACTS = {  # what the report says about the run, first match wins
     "vllm": re.compile(
@@ -138,10 +127,15 @@ class Scanner:
         self.started = False
         self.number = 0  # lines before the current piece
         self._patterns = [(p, s) for s in signatures for p in s.match]
-        words = dict.fromkeys([*ANCHORS, *(p.anchor for p, _ in self._patterns if not _anchored(p.anchor))])
+        words = dict.fromkeys([*ANCHORS, *(p.anchor for p, _ in self._patterns if not anchored(p.anchor))])
         self._hot = any_of(words)
-        self._info = [p.anchor for p, _ in self._patterns if p.info]
+        self._told = [*TOLD, *(p.anchor for p, _ in self._patterns if p.info)]
         self._shapes: dict[bytes, bool] = {}  # shape of a line seen before: read it again?
+        self._places: dict[bytes, int] = {}  # lines of new shapes by who wrote them
+        self._telling: list[bytes] = []  # the words of `_told` that the present piece holds
+        self._late: set[bytes] | None = None  # lines of the present piece that a crowded place may still show
+        self._missing: list[bytes] | None = None  # anchors of the signatures that `_search` looks for
+        self._data = b""
         self._tracebacks = 0
 
     def piece(self, data: bytes) -> None:
@@ -151,6 +145,7 @@ class Scanner:
             rows = ((i, part) for i, line in rows for part in line.split(b"\r") if part)
         batch: list[tuple[Line, bool]] = []
         shapes, opened, base = self._shapes, self.tracker.opened, self.number + 1
+        self._telling, self._late, self._data = [word for word in self._told if word in data], None, data
         for i, raw in rows:
             shape = raw[:600].translate(None, VARYING)
             again = shapes.get(shape)
@@ -166,15 +161,48 @@ class Scanner:
         """Whether a line of a new shape is to be read now; remembers whether the next of its shape is, too."""
         if len(self._shapes) >= MAX_SHAPES:
             self._shapes.clear()
-        if (b"INFO" in raw or b"DEBUG" in raw) and INFORMING.search(raw, 0, 200):
-            read = bool(TOLD.search(raw)) or any(anchor in raw for anchor in self._info)
-        else:
-            read = self._hot.search(raw) is not None
+        informs = informing(raw)
+        if informs and not any(word in raw for word in self._telling):
+            if len(raw) < SHORT:  # a longer one has somebody's prompt in it and never comes again
+                self._shapes[shape] = False
+            return False
+        place = place_of(raw)
+        if place not in self._places and len(self._places) >= MAX_PLACES:
+            place = b""
+        count = self._places[place] = self._places.get(place, 0) + 1
+        if count > MAX_NOVEL:
+            read = raw in self._late_lines()
+            return read and (b"Traceback (" not in raw or self._tracebacks < MAX_TRACEBACKS)
+        read = informs or self._hot.search(raw) is not None
         again = read and STATEFUL.search(raw) is not None
         if again and b"Traceback (" in raw:
             again = self._tracebacks < MAX_TRACEBACKS
         self._shapes[shape] = again
         return read
+
+    def _late_lines(self) -> set[bytes]:
+        """The lines of the piece that are read even from a crowded place: those with signatures not met yet, too."""
+        if self._late is None:
+            data, ends = self._data, (b"\n", b"\r") if b"\r" in self._data else (b"\n",)
+            missing = [p.anchor for p, s in self._patterns if not self._live(self._key(p, s))]
+            if self._missing != missing:
+                self._missing, self._search = missing, any_of([*LATE, *missing])
+            self._late, done = set(), 0
+            while found := self._search.search(data, done):
+                start = max(data.rfind(end, done, found.start()) for end in ends) + 1 or done
+                done = min(
+                    at for end in ends if (at := data.find(end, found.end())) >= 0 or (at := len(data))
+                )
+                self._late.add(data[start:done])
+        return self._late
+
+    @staticmethod
+    def _key(pattern: Pattern, signature: Signature) -> tuple[str, str, bool]:
+        return signature.id, signature.kind_of(pattern), pattern.wrapper
+
+    def _live(self, key: tuple[str, str, bool]) -> bool:
+        """Already matched outside a shutdown."""
+        return key in self.matches and not self.matches[key].after_shutdown
 
     def _line(self, line: Line, batch: list[tuple[Line, bool]], fresh: bool) -> None:
         text = line.text
@@ -198,6 +226,10 @@ class Scanner:
             else:
                 self.stopped = self.stopped or line.number
         elif STARTS.search(text):
+            if self.stopped or self.stopped_child:
+                self._shapes.clear()
+                self._places.clear()
+                self.tracker.restart()
             self.stopped = self.stopped_child = 0
             self.started = self.tracker.started = False
         elif STARTED.search(text):
@@ -211,17 +243,17 @@ class Scanner:
             return
         joined = "\n".join(line.text for line, _ in batch)
         for pattern, signature in self._patterns:
-            key = (signature.id, signature.kind_of(pattern), pattern.wrapper)
-            known = self.matches.get(key)
-            if (known and not known.after_shutdown) or pattern.literal not in joined:
+            key = self._key(pattern, signature)
+            if self._live(key) or pattern.literal not in joined:
                 continue
             for line, after in batch:
                 if pattern.literal not in line.text or (line.level in ("INFO", "DEBUG") and not pattern.info):
                     continue
-                if (known and after) or (groups := pattern.find(line.text)) is None:
+                if (after and key in self.matches) or (groups := pattern.find(line.text)) is None:
                     continue
                 self.matches[key] = Match(signature, pattern, line, after, groups)
-                break
+                if not after:
+                    break
 
     def result(self, size: int) -> Scan:
         """Everything found, matches in the order of the log."""
@@ -235,34 +267,6 @@ class Scanner:
             self.number,
             size,
         )
-
-
-def any_of(words: Iterable[bytes]) -> re.Pattern[bytes]:
-    """A search that hits at least where one of `words` stands, forty times faster than their plain alternation.
-
-    Each word is searched from its rarest letter on, and words are grouped by that letter, so that the engine can skip
-    to the few places where one may begin. A cut word may hit once too often, which costs a look at that line.
-    """
-    groups: dict[bytes, set[bytes]] = {}
-    for word in words:
-        begin = min(range(max(1, len(word) - 3)), key=lambda i: (_frequency(word[i]), i))
-        groups.setdefault(word[begin : begin + 1], set()).add(word[begin + 1 :])
-    ordered = sorted(groups.items(), key=lambda item: item[0])
-    return re.compile(
-        b"|".join(
-            re.escape(first) + b"(?:" + b"|".join(map(re.escape, sorted(rests))) + b")"
-            for first, rests in ordered
-        )
-    )
-
-
-def _frequency(letter: int) -> int:
-    place = COMMON.find(letter)
-    return 0 if place < 0 else len(COMMON) - place
-
-
-def _anchored(word: bytes) -> bool:
-    return any(anchor in word for anchor in ANCHORS)
 
 
 def scan(source: str | Path | BinaryIO, signatures: list[Signature] | None = None) -> Scan:

@@ -35,22 +35,22 @@ def recount(samples: list[Sample], grader: str) -> int:
 
 
 def scored(name: str, results: list[Result], folder: Path) -> Contract:
-    """One evaluation over its efforts: every sample is there, few failed, the score is what a count of our own
-    gives, and it is neither 0 nor 100 % (a run in which nothing was asked, or everything was told)."""
+    """One evaluation over its efforts: every sample is there, few failed, each score is what a count of our own
+    gives, and none is 0 or 100 % (a run in which nothing was asked, or everything was told)."""
     facts, own = Facts(), [result for result in results if result.eval == name]
     facts.need("whole", all(r.samples == r.planned for r in own), "samples are missing")
     facts.need(
         "failures <= 1 %", all(r.state == "scored" for r in own), "; ".join(r.why for r in own if r.why)
     )
-    right = total = 0
-    same = True
+    same, extreme = True, []
     for result in own:
         samples = read_samples(samples_path(folder, EVALS[name], result.effort))
         count = recount(samples, EVALS[name].grader)
         same = same and result.score is not None and abs(result.score * result.samples - count) < 1e-6
-        right, total = right + count, total + len(samples)
+        if not 0 < count < len(samples):
+            extreme.append(f"{result.effort}: {count} of {len(samples)} are right")
     facts.need("recount", same, "a count of our own gives another score")
-    facts.need("between 0 and 100 %", 0 < right < total, f"{right} of {total} are right")
+    facts.need("between 0 and 100 %", bool(own) and not extreme, "; ".join(extreme))
     return facts.contract(f"evals.{name}", GROUP)
 
 

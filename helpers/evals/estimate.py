@@ -8,6 +8,7 @@ from helpers.evals.catalogue import Evaluation
 from helpers.evals.plan import Plan
 from helpers.evals.progress import minutes
 from helpers.evals.record import load_records as load_eval_records
+from helpers.evals.speed import scaled
 
 # Output tokens per sample where no record tells: orders of magnitude for planning, never measured here. The only
 # published one is that of AIME at high effort (over 20,000 per problem for gpt-oss-20b, the model card, section 2.6.1).
@@ -31,9 +32,10 @@ class Estimate:
     seconds: float | None
     tokens_from: str
     rate_from: str
+    between: tuple[float, float] | None = None  # seconds at best and at worst, where only a range can be estimated
 
     def text(self) -> str:
-        time = f"about {minutes(self.seconds)}" if self.seconds is not None else "time unknown until it runs"
+        time = duration(self.seconds, self.between)
         return (f"{self.eval:<13} {self.effort:<7} {self.samples:>5} samples  ~{self.tokens:>11,} output tokens  {time}"
                 f"  ({self.tokens_from}; {self.rate_from})")  # fmt: skip
 
@@ -86,13 +88,28 @@ def estimate(plan: Plan, gpus: int = 1) -> list[Estimate]:
         samples = plan.samples_of(evaluation)
         tokens = round(samples * each)
         seconds = tokens / speed if speed else None
-        lines.append(Estimate(evaluation.name, effort, samples, tokens, seconds, tokens_from, rate_from))
+        between, basis = None, rate_from
+        if found := None if speed else scaled(plan.target, plan.model, gpus, plan.concurrency, QUESTION_TOKENS, round(each)):
+            (slow, fast), points = found
+            between = tokens / fast, tokens / slow
+            basis = f"an estimate: never measured, scaled by the roofline from {points} points of other deployments"
+        lines.append(Estimate(evaluation.name, effort, samples, tokens, seconds, tokens_from, basis, between))
     return lines
+
+
+def duration(seconds: float | None, between: tuple[float, float] | None) -> str:
+    """`about 12 min`, `12 min to 3.5 h (estimate)`, or that it is not known."""
+    if seconds is not None:
+        return f"about {minutes(seconds)}"
+    if between is None:
+        return "time unknown until it runs"
+    return f"{minutes(between[0])} to {minutes(between[1])} (estimate)"
 
 
 def text(estimates: list[Estimate]) -> str:
     """All lines and their sum."""
     tokens = sum(line.tokens for line in estimates)
-    seconds = [line.seconds for line in estimates]
-    total = f"about {minutes(sum(seconds))}" if None not in seconds else "time unknown until it runs"
-    return "\n".join([*(line.text() for line in estimates), f"in all ~{tokens:,} output tokens, {total}"])
+    seconds, ranges = [line.seconds for line in estimates], [line.between for line in estimates]
+    total = sum(seconds) if None not in seconds else None
+    between = None if None in ranges else (sum(low for low, _ in ranges), sum(high for _, high in ranges))
+    return "\n".join([*(line.text() for line in estimates), f"in all ~{tokens:,} output tokens, {duration(total, between)}"])

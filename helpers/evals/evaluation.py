@@ -14,10 +14,11 @@ from helpers.errors import CookbookError, UsageError
 from helpers.evals.catalogue import Evaluation, digest
 from helpers.evals.plan import Plan
 from helpers.evals.progress import Progress
-from helpers.evals.result import Result, read_samples, result_of
+from helpers.evals.result import Result, lost, read_samples, result_of
 from helpers.paths import ROOT, RUNS, shown
 
 MODULE = "helpers.inevals.scorer"
+AGAIN = "they were on file and are not asked again: begin anew with --fresh and without --run-dir"
 References = Mapping[tuple[str, str], float]  # (eval, effort) -> score in 0-1
 
 
@@ -28,16 +29,33 @@ def settings(plan: Plan, version: str) -> dict:
     return kept | {"vllm": version, "data": data}
 
 
-def folder_for(plan: Plan, version: str, runs: Path = RUNS, fresh: bool = False) -> tuple[Path, bool]:
-    """The newest unfinished run with the same settings, to go on with, or a new folder; and whether it goes on."""
+def folder_for(
+    plan: Plan, version: str, runs: Path = RUNS, fresh: bool = False, report: Callable[[str], None] = lambda line: None
+) -> tuple[Path, bool]:  # fmt: skip
+    """The newest unfinished run with the same settings, to go on with, or a new folder; and whether it goes on.
+
+    A run whose score is refused whatever the rest says is left as it is, with a word to `report`.
+    """
     wanted = settings(plan, version)
     base = runs / "evals"
     if not fresh:
         for folder in sorted(base.glob("*/"), reverse=True):
-            if _read(folder / "settings.json") == wanted and not (folder / "finished").exists():
-                return folder, True
+            if _read(folder / "settings.json") != wanted or (folder / "finished").exists():
+                continue
+            if why := lost_in(folder, plan):
+                report(f"{shown(folder)} is not gone on with: {why}")
+                break  # what is older was given up before
+            return folder, True
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
     return base / f"{stamp}-{plan.target}-{plan.model}", False
+
+
+def lost_in(folder: Path, plan: Plan) -> str:
+    """Why the run in `folder` cannot give every score any more, or ''."""
+    for evaluation, effort in plan.jobs:
+        if why := lost(read_samples(samples_path(folder, evaluation, effort)), plan, evaluation):
+            return f"{evaluation.name} {effort}: {why}"
+    return ""
 
 
 def _read(path: Path) -> dict | None:
@@ -73,6 +91,7 @@ def evaluate(
         )
     with _alone(folder):
         _write(folder / "settings.json", json.dumps(wanted, indent=1))
+        stale = [job for job in plan.jobs if lost(read_samples(samples_path(folder, *job)), plan, job[0])]
         error = _score(base_url, plan, folder, interpreter, progress)
         references = references or {}
         results = [
@@ -89,6 +108,12 @@ def evaluate(
                 else result
                 for result in results
             ]
+        results = [
+            result.model_copy(update={"why": f"{result.why}; {AGAIN}"})
+            if result.state == "refused" and job in stale
+            else result
+            for job, result in zip(plan.jobs, results, strict=True)
+        ]
         _write(folder / "results.json", json.dumps([r.model_dump(mode="json") for r in results], indent=1))
         if all(result.state == "scored" for result in results):
             _write(folder / "finished", "")

@@ -15,7 +15,8 @@ from helpers.paths import shown
 if TYPE_CHECKING:
     import httpx
 
-PROBE_S = 50.0  # a server that answers nothing in this time is taken for dead
+NAMES_S, PROBE_S = 8.0, 50.0  # a server that answers nothing in this time is taken for dead; together a minute
+QUESTION = "What is 2 + 2?"
 PROMPT_ROOM = 1024  # tokens that a question may take of the context besides the answer
 
 
@@ -40,13 +41,11 @@ class Preflight:
     def passed(self) -> bool:
         return all(finding.ok for finding in self.findings)
 
-    def raise_if_failed(self) -> "Preflight":
+    def raise_if_failed(self, what: str = "the evaluation") -> "Preflight":
         """Return it, or raise with the first thing that does not hold."""
         for finding in self.findings:
             if not finding.ok:
-                raise CookbookError(
-                    f"the evaluation is not started: {finding.name}", why=finding.seen, do=finding.fix
-                )
+                raise CookbookError(f"{what} is not started: {finding.name}", why=finding.seen, do=finding.fix)
         return self
 
     def text(self) -> str:
@@ -71,21 +70,42 @@ def preflight(base_url: str, plan: Plan, offline: bool = False, report=print) ->
     import httpx
 
     findings = [data(evaluation, plan, offline, report) for evaluation in plan.evaluations]
-    key = os.environ.get("VLLM_API_KEY")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with httpx.Client(base_url=base_url.rstrip("/"), headers=headers, timeout=PROBE_S) as client:
+    with httpx.Client(base_url=base_url.rstrip("/"), headers=authorised(), timeout=PROBE_S) as client:
         try:
-            served = client.get("/models")
+            served = client.get("/models", timeout=NAMES_S)
         except (httpx.HTTPError, OSError) as error:
-            findings.append(Finding("server", False, f"{base_url} does not answer: {type(error).__name__}",
-                                    "start the server, or correct the address"))  # fmt: skip
-            return Preflight(findings)
+            return Preflight([*findings, unreachable(base_url, error)])
         findings.append(name(served, plan.model))
         if findings[-1].ok:
             findings.append(context(served.json(), plan))
         if findings[-1].ok:
             findings.append(answer(client, plan))
         return Preflight(findings, version(client))
+
+
+def ready(client: "httpx.Client", model: str, body: dict) -> Preflight:
+    """Whether the server serves `model` and answers one chat request with the settings of `body`."""
+    import httpx
+
+    try:
+        served = client.get("/models", timeout=NAMES_S)
+    except (httpx.HTTPError, OSError) as error:
+        return Preflight([unreachable(str(client.base_url).rstrip("/"), error)])
+    found = name(served, model)
+    body = body | {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
+    return Preflight([found, one_request(client, "/chat/completions", body)] if found.ok else [found])
+
+
+def authorised() -> dict[str, str]:
+    """The header with the key of the server, where one is set."""
+    key = os.environ.get("VLLM_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def unreachable(base_url: str, error: Exception) -> Finding:
+    """Nobody is there."""
+    seen = f"{base_url} does not answer: {type(error).__name__}"
+    return Finding("server", False, seen, "start the server, or correct the address")
 
 
 def data(evaluation: Evaluation, plan: Plan, offline: bool, report=print) -> Finding:
@@ -150,19 +170,23 @@ def context(models: dict, plan: Plan) -> Finding:
 
 def answer(client: "httpx.Client", plan: Plan) -> Finding:
     """One real request with the run's own settings, at low effort."""
-    import httpx
-
     needed = max(plan.max_tokens_of(evaluation) for evaluation in plan.evaluations)
-    question = "What is 2 + 2?"
     if plan.sampler == "responses":
-        path, body = "/responses", {"input": [{"role": "user", "content": question}], "max_output_tokens": needed,
+        path, body = "/responses", {"input": [{"role": "user", "content": QUESTION}], "max_output_tokens": needed,
                                     "reasoning": {"effort": "low"}}  # fmt: skip
     else:
-        path, body = "/chat/completions", {"messages": [{"role": "user", "content": question}], "max_tokens": needed,
+        path, body = "/chat/completions", {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": needed,
                                            "reasoning_effort": "low"}  # fmt: skip
     body |= {"model": plan.model, "temperature": plan.temperature_of(plan.evaluations[0])}
+    return one_request(client, path, body)
+
+
+def one_request(client: "httpx.Client", path: str, body: dict) -> Finding:
+    """Ask once, and see whether tokens come back."""
+    import httpx
+
     try:
-        reply = client.post(path, json=body)
+        reply = client.post(path, json=body, timeout=PROBE_S)
     except httpx.TimeoutException:
         return Finding("one request", False, f"no answer within {PROBE_S:.0f} s", "see the server's log")
     except (httpx.HTTPError, OSError) as error:
@@ -172,9 +196,9 @@ def answer(client: "httpx.Client", plan: Plan) -> Finding:
         return Finding("one request", False, f"HTTP {reply.status_code}: {said}", "see the server's log")
     try:
         tokens = reply.json()["usage"]
-    except (ValueError, KeyError, TypeError):
+        count = tokens.get("output_tokens") or tokens.get("completion_tokens") or 0
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Finding("one request", False, "the reply is not of the OpenAI API", "check the address")
-    count = tokens.get("output_tokens") or tokens.get("completion_tokens") or 0
     if not count:
         return Finding("one request", False, "it was answered with no token at all", "see the server's log")
     return Finding(

@@ -13,6 +13,7 @@ from helpers.evals.catalogue import Evaluation
 from helpers.evals.plan import Plan
 
 Z = 1.96  # of a 95 % interval
+UNANSWERED = ("bad_request", "http_error", "connection", "timeout")  # never got an answer: asked again when a run goes on
 
 
 class Sample(BaseModel):
@@ -98,6 +99,14 @@ def read_samples(path: Path) -> list[Sample]:
     return list(samples.values())
 
 
+def lost(samples: list[Sample], plan: Plan, evaluation: Evaluation) -> str:
+    """Why going on cannot give a score any more, or '': what was answered stands, and too much of it failed."""
+    failed = sum(sample.failed for sample in samples if sample.state not in UNANSWERED)
+    if failed <= plan.allowed_failures(evaluation):
+        return ""
+    return f"{failed} answered samples failed, which are not asked again"
+
+
 def mean_and_error(samples: list[Sample], whole: bool) -> tuple[float, float]:
     """The score and its standard error.
 
@@ -129,8 +138,9 @@ def interval_of(
     score: float, stderr: float, questions: int, samples: int, whole: bool
 ) -> tuple[float, float]:
     """The 95 % interval. For a part of the questions Wilson's, with the samples that the error is worth:
-    20 right of 20 then still leaves room."""
-    if whole:
+    20 right of 20 then still leaves room. Repeats that agree do not make a certainty either: where they do not
+    scatter at all, it is Wilson's over the questions."""
+    if whole and stderr:
         return max(0.0, score - Z * stderr), min(1.0, score + Z * stderr)
     worth = score * (1 - score) / stderr**2 if stderr else questions
     n = min(max(worth, 1.0), float(samples)) if stderr else float(questions)

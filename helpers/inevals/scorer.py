@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers.inevals.client import TRANSPORT, Client, GiveUp, Pulse
+from helpers.inevals.client import TRANSPORT, Client, GiveUp
 from helpers.inevals.reference import SAMPLERS, Evaluation, doubt
+from helpers.pulse import Pulse
 
 Emit = Callable[[dict], None]
 ENOUGH = 10  # failures from which a run whose score is refused anyhow is ended early

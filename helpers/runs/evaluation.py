@@ -117,10 +117,13 @@ class EvalRun:
         self, folder: Path | None = None, fresh: bool = False, progress: Callable[[str], None] | None = None
     ) -> list[Result]:
         """Ask what is missing. Goes on with the newest unfinished run of the same settings, unless `fresh`."""
+        report = progress or (lambda line: print(line, file=sys.stderr))
         if folder is None:
-            folder, goes_on = folder_for(self.plan, self.version, fresh=fresh)
+            folder, goes_on = folder_for(self.plan, self.version, fresh=fresh, report=report)
             if goes_on:
-                (progress or (lambda line: print(line, file=sys.stderr)))(f"going on with {shown(folder)}")
+                report(f"going on with {shown(folder)}")
+        elif fresh and (Path(folder) / "settings.json").exists():
+            raise UsageError(f"{shown(Path(folder))} holds a run already", do="pass another --run-dir with --fresh, or none")
         self.folder = Path(folder)
         scores = self.model.evals
         references = {
