@@ -245,6 +245,16 @@ def test_a_wrong_start_says_what_is_wrong_and_leaves_nothing(tmp_path, monkeypat
         servers.start(python=False, backend="exa", run_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("serve", "--sandbox", "nope"), "no sandbox is called 'nope'"), (("list", "foo"), "'foo' is no tool server"),
+     (("list", "127.0.0.1:9,bar:"), "'bar:' is no tool server"), (("serve", "--corpus", "nowhere"), "is no folder")],
+)  # fmt: skip
+def test_a_wrong_request_is_one_line_with_exit_code_2(cli, words, said):
+    done = cli("tools", *words)
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_servers_end_with_the_process_that_started_them(tmp_path, number):
     (tmp_path / "page.md").write_text("# Its own corpus\nso that it attaches to nobody's server")

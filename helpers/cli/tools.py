@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Shake hands with tool servers as vLLM does and list what they offer."""
         from helpers.server import leases
-        from helpers.tools.servers import check
+        from helpers.tools.servers import check, places_of
 
         if not argument:
             argument = ",".join(
@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
         if not argument:
             typer.echo("no tool server runs here; `cookbook tools serve` starts them")
             return
-        for place in argument.split(","):
+        for place in places_of(argument):
             for name, offered in check(place).items():
                 typer.echo(f"{place}  {name}: {', '.join(offered)}")
 

@@ -142,11 +142,8 @@ def check(argument: str, seconds: float = HANDSHAKE_S) -> dict[str, list[str]]:
     Raises CookbookError where one does not answer (vLLM would crash while starting) or has a name that vLLM
     would load and then ignore.
     """
-    found, places = {}, [place.strip() for place in argument.split(",")]
-    for place in places:
-        if not re.fullmatch(r"[\w.-]+:\d{1,5}|\[[\da-f:]+\]:\d{1,5}", keys.keyless(place), re.IGNORECASE):
-            raise UsageError(f"{place!r} is no tool server", do="name it as HOST:PORT, several with commas")
-    for place in places:
+    found = {}
+    for place in places_of(argument):
         try:
             name, tools = in_thread(_handshake(place, seconds))
         except Exception as error:
@@ -164,6 +161,15 @@ def check(argument: str, seconds: float = HANDSHAKE_S) -> dict[str, list[str]]:
             )
         found[name] = tools
     return found
+
+
+def places_of(argument: str) -> list[str]:
+    """The servers of a `--tool-server` value; raises UsageError where one is not HOST:PORT."""
+    places = [place.strip() for place in argument.split(",")]
+    for place in places:
+        if not re.fullmatch(r"[\w.-]+:\d{1,5}|\[[\da-f:]+\]:\d{1,5}", keys.keyless(place), re.IGNORECASE):
+            raise UsageError(f"{place!r} is no tool server", do="name it as HOST:PORT, several with commas")
+    return places
 
 
 async def _handshake(place: str, seconds: float) -> tuple[str, list[str]]:
