@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable
 
 from helpers.evals.catalogue import EMBEDDED, EVALS
-from helpers.nano.puzzles import LETTERS, boxed, choice
+from helpers.nano.puzzles import LETTERS, boxed, chain, choice
 from helpers.nano.sample import Draw, Sample
 
 SEED = 20260101
+HARD = 4  # integer questions longer than any of its training: without them it has every one right at high effort
 COLUMNS = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 
 
@@ -40,10 +41,21 @@ def choice_rows(count: int) -> list[dict[str, str]]:
     return rows
 
 
+def hard_rows(count: int) -> list[dict[str, str]]:
+    """Sums of ten terms, two chains in one."""
+    draw, rows = Draw(random.Random(SEED + 2)), []
+    while len(rows) < count:
+        (_, _, one, first), (_, _, other, second) = chain(draw), chain(draw)
+        terms = [*first[1:], *second[1:]]
+        if len(terms) == 10 and min(terms) > 0:
+            rows.append({"question": f"Compute {' + '.join(map(str, terms))}.", "answer": str(one + other)})
+    return rows
+
+
 def integer_rows(count: int) -> list[dict[str, str]]:
     """Integer questions as the library's JSON lines have them, without the words about the box, which it adds."""
-    rows = []
-    for sample in drawn(boxed, count, SEED + 1):
+    rows = hard_rows(HARD)
+    for sample in drawn(boxed, count - len(rows), SEED + 1):
         text = sample.history[0]["content"]
         for ending in ("Please reason", "Put your final"):
             text = text.partition(ending)[0]
