@@ -4,9 +4,9 @@ import pytest
 
 from helpers.errors import CookbookError
 from helpers.recipes import load_target
+from helpers.recipes.responses import STATES, Row, Support, load_support
 from helpers.topics import probes, surface
-from helpers.topics.support import STATES, Support, differences, load_support, write_support
-from helpers.topics.surface import Row
+from helpers.topics.support import differences, write_support
 
 
 def test_the_file_has_a_row_for_every_probe_and_the_pinned_vllm():

@@ -6,6 +6,7 @@ from typing import Literal
 
 from helpers import paths
 from helpers.recipes.files import RecipeError, check_file
+from helpers.recipes.responses import load_support
 from helpers.recipes.settings import Strict, Text
 
 DATA = paths.RECIPES / "seed.yaml"
@@ -82,6 +83,15 @@ def page(seed: Seed) -> str:
             "|---|---|---|---|",
         ]
         lines += [_row(entry, seed.checked_with) for entry in section.entries]
+    found = load_support()
+    lines += [
+        "",
+        "## The Responses API today",
+        "",
+        f"Found by asking a running server (vLLM {found.vllm}, {found.model}); `topics/endpoints.ipynb` asks again.",
+        "",
+        *found.markdown(),
+    ]
     return "\n".join(lines) + "\n"
 
 

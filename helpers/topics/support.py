@@ -1,53 +1,20 @@
-"""What vLLM supports of the Responses API, as the probes found it: recipes/responses_support.yaml, read and written.
+"""Writes recipes/responses_support.yaml, what vLLM supports of the Responses API, and holds a server against it.
 
 `python -m helpers.topics.support` asks the CPU recipe's server with both tools and writes the file anew.
 """
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
-from helpers.errors import CookbookError
-from helpers.paths import RECIPES, shown
-from helpers.topics.surface import Row, Surface
+from helpers.paths import shown
+from helpers.recipes.responses import DATA, Row, Support, load_support
+from helpers.topics.surface import Surface
 
-DATA = RECIPES / "responses_support.yaml"
-STATES = ("supported", "partly", "ignored", "refused")
 HEAD = "# What vLLM does with each part of the Responses API. Written by `python -m helpers.topics.support`: by asking.\n"
-
-
-@dataclass(frozen=True)
-class Support:
-    """The rows, and the server that they were seen on."""
-
-    vllm: str
-    model: str
-    rows: list[Row]
-
-    def markdown(self) -> list[str]:
-        """The table as Markdown lines, for a page."""
-        lines = ["| Responses API | vLLM | what was seen |", "|---|---|---|"]
-        return lines + [f"| {row.feature} | {row.state} | {row.seen} |" for row in self.rows]
-
-
-def load_support(path: Path = DATA) -> Support:
-    """The file; raises `CookbookError` for one that is none."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        rows = [Row(**row) for row in content.pop("rows")]
-        unknown = [row.state for row in rows if row.state not in STATES]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no state")
-        return Support(rows=rows, **content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise CookbookError(
-            f"{shown(path)} is no table of support",
-            why=f"{type(error).__name__}: {error}",
-            do="write it with `python -m helpers.topics.support`",
-        ) from None
 
 
 def write_support(support: Support, path: Path = DATA) -> Path:

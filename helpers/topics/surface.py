@@ -4,20 +4,12 @@ The result is a table for readers and for the seed page; every row comes from a 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from helpers.recipes.responses import Row
 
 QUESTION = "What is the capital of France?"
 TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One feature: what it is, how the server treats it, and what was seen (nothing that varies between runs)."""
-
-    feature: str
-    state: str  # supported, partly, ignored, refused
-    seen: str
 
 
 class Surface:

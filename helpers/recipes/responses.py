@@ -1,0 +1,52 @@
+"""What a running vLLM was seen to do with each part of the Responses API: recipes/responses_support.yaml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from helpers.errors import CookbookError
+from helpers.paths import RECIPES, shown
+
+DATA = RECIPES / "responses_support.yaml"
+STATES = ("supported", "partly", "ignored", "refused")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One feature: what it is, how the server treats it, and what was seen (nothing that varies between runs)."""
+
+    feature: str
+    state: str  # one of STATES
+    seen: str
+
+
+@dataclass(frozen=True)
+class Support:
+    """The rows, and the server that they were seen on."""
+
+    vllm: str
+    model: str
+    rows: list[Row]
+
+    def markdown(self) -> list[str]:
+        """The table as Markdown lines, for a page."""
+        lines = ["| Responses API | vLLM | what was seen |", "|---|---|---|"]
+        return lines + [f"| {row.feature} | {row.state} | {row.seen} |" for row in self.rows]
+
+
+def load_support(path: Path = DATA) -> Support:
+    """The file; raises `CookbookError` for one that is none."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rows = [Row(**row) for row in content.pop("rows")]
+        unknown = [row.state for row in rows if row.state not in STATES]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no state")
+        return Support(rows=rows, **content)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise CookbookError(
+            f"{shown(path)} is no table of support",
+            why=f"{type(error).__name__}: {error}",
+            do="write it with `python -m helpers.topics.support`",
+        ) from None
