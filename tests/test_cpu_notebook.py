@@ -115,7 +115,7 @@ def test_a_failing_cell_fails_the_run(interpreter: Path, tmp_path: Path) -> None
     ]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 1
-    assert "it has no config.json" in done.stderr and "Traceback" not in done.stderr
+    assert "config.json is missing" in done.stderr and "Traceback" not in done.stderr
     record = RunRecord.read(tmp_path / "run" / "record.json")
     assert record.state == "failed" and "config.json" in record.why
     assert nbformat.read(tmp_path / "run" / "notebook.ipynb", as_version=4), "the executed notebook is kept"

