@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3 || echo python3)
 BIN := .venv/bin
 TARGET ?= cpu
+# Every start of vLLM reads thousands of modules: where this is set, each one would compile them all again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test bench check-install drills lint lab lock clean-runs
