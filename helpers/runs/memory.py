@@ -3,10 +3,13 @@
 import contextlib
 import os
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-SECONDS = 2.0
+SECONDS = 2.0  # between two looks, at least
+SHARE = 0.01  # of one core that looking may cost: the kernel walks every page of a process for its PSS
 
 
 def pss_gib(pids: list[int]) -> float:
@@ -29,18 +32,36 @@ def family(root: int) -> list[int]:
 
 
 class PeakMemory:
-    """A thread that looks every two seconds; `peak_gib` is the most it has seen."""
+    """A thread that looks every two seconds, or as seldom as `SHARE` asks; `peak_gib` is the most it has seen.
+
+    The thread ends with `stop`, or when nobody holds this object any more.
+    """
 
     def __init__(self, others: Callable[[], list[int]]):
         self.others, self.peak_gib = others, 0.0
-        self._stop = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._ended = threading.Event()
+        threading.Thread(target=_watch, args=(weakref.ref(self), self._ended), daemon=True).start()
 
-    def _watch(self) -> None:
-        while not self._stop.wait(SECONDS):
-            self.peak_gib = max(self.peak_gib, pss_gib([*{*family(os.getpid()), *self.others()}]))
+    def look(self) -> float:
+        """Take the sum now; returns the peak so far in GiB."""
+        self.peak_gib = max(self.peak_gib, pss_gib([*{*family(os.getpid()), *self.others()}]))
+        return self.peak_gib
 
     def stop(self) -> float:
-        """End the thread and return the peak in GiB."""
-        self._stop.set()
+        """End the thread after a last look; returns the peak in GiB."""
+        if not self._ended.is_set():
+            self._ended.set()
+            self.look()
         return self.peak_gib
+
+
+def _watch(reference: weakref.ref[PeakMemory], ended: threading.Event) -> None:
+    pause = SECONDS
+    while not ended.wait(pause):
+        memory = reference()
+        if memory is None:
+            return
+        began = time.thread_time()
+        memory.look()
+        pause = max(SECONDS, (time.thread_time() - began) / SHARE)
+        del memory  # a run that nobody holds must be free to go

@@ -154,6 +154,7 @@ class Run:
         if self.parameters.keep_server:
             print(f"kept: {self.server.base_url}, until `cookbook stop --port {self.port}`")
             return
+        self._memory.stop()
         self.server.stop()
         gone = not self.server.members() and port_free(self.server.lease.port)
         facts.need("nothing left behind", gone or self.server.shared(), "a process or the port is left")
@@ -221,6 +222,7 @@ class Run:
                 roofline=None if self.measured.weights == "nano" else limit,
             )  # fmt: skip
         finally:
+            self._memory.look()  # server and load client are at their largest
             if self._load:
                 self._load.close()
         self.save()

@@ -1,0 +1,69 @@
+"""The watch over a run's memory: it sees the peak, costs next to nothing, and ends with its run."""
+
+import gc
+import threading
+import time
+
+import pytest
+
+from helpers.runs import memory
+from helpers.runs.memory import PeakMemory
+
+
+def watchers() -> int:
+    return sum(thread.name.endswith("(_watch)") for thread in threading.enumerate())
+
+
+def wait(condition, seconds: float = 5) -> bool:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    return condition()
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SECONDS", 0.02)
+
+
+def test_the_peak_is_kept_when_the_memory_is_given_back() -> None:
+    watch = PeakMemory(lambda: [])
+    assert wait(lambda: watch.peak_gib > 0)
+    before, block = watch.peak_gib, bytearray(300 << 20)
+    assert watch.look() > before + 0.25
+    del block
+    assert watch.stop() > before + 0.25
+
+
+def test_a_watch_ends_with_stop_and_with_whoever_held_it() -> None:
+    class Holder:  # as a run does: the watch holds it by what it asks of it
+        def __init__(self) -> None:
+            self.pids: list[int] = []
+            self.watch = PeakMemory(lambda: self.pids)
+
+    before = watchers()
+    stopped, dropped = PeakMemory(lambda: []), Holder()
+    assert wait(lambda: watchers() == before + 2)
+    stopped.stop()
+    assert wait(lambda: watchers() == before + 1)
+    del dropped
+    gc.collect()
+    assert wait(lambda: watchers() == before)
+
+
+def test_looking_at_large_processes_is_done_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's processes cost a quarter of a second each time: every two seconds that was a tenth of a core, per run."""
+    looks = []
+
+    def costly(pids: list[int]) -> float:
+        looks.append(began := time.thread_time())
+        while time.thread_time() < began + 0.01:
+            pass
+        return 1.0
+
+    monkeypatch.setattr(memory, "pss_gib", costly)
+    watch = PeakMemory(lambda: [])
+    time.sleep(0.8)
+    assert len(looks) == 1, "the second is due after 0.01 s / SHARE = 1 s"
+    assert wait(lambda: len(looks) == 2, 4)
+    watch.stop()
