@@ -77,7 +77,7 @@ def cookbook(*words: str, env: dict[str, str] | None = None, timeout: float = 60
     )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cli():
     """`cli("run", "cpu")`: the finished process of the command line."""
     return cookbook
