@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import nbformat
@@ -113,6 +113,22 @@ def test_time_and_contracts_name_what_ran() -> None:
     record = claims.latest_passed("h200")
     assert claims.served(record) in claims.time_needed("h200") and record.weights in claims.time_needed("h200")
     assert claims.verified("h200").index("gpt-oss-nano") < claims.verified("h200").index("gpt-oss-20b")
+
+
+def test_the_start_of_another_profile_is_told_beside_the_pages_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    eager = claims.latest_passed("cpu")
+    compiled = eager.model_copy(update={
+        "parameters": eager.parameters | {"profile": "throughput"}, "startup_s": {"total": 82.4},
+        "started": eager.started - timedelta(hours=1), "finished": eager.finished - timedelta(hours=1),
+    })  # fmt: skip
+    larger = eager.machine.model_copy(update={"cores": 96})
+    elsewhere = compiled.model_copy(update={"machine": larger, "startup_s": {"total": 9.0}})
+    monkeypatch.setattr(claims, "RECORDS", tmp_path)
+    for name, record in {"1": compiled, "2": eager, "3": elsewhere}.items():
+        (tmp_path / "cpu").mkdir(exist_ok=True)
+        (tmp_path / "cpu" / f"{name}.json").write_text(record.model_dump_json())
+    assert claims.other_starts(eager) == {"throughput": 82.4}
+    assert claims.time_needed("cpu").endswith("; with profile throughput the start took 82 s")
 
 
 def test_no_recipe_claims_what_no_record_holds() -> None:

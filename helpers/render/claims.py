@@ -45,7 +45,22 @@ def time_needed(target: str) -> str:
     return (
         f"{minutes:.1f} minutes on {cores} cores once the stack is installed (start-up {startup:.0f} s), "
         f"with {served(record)}"
+    ) + "".join(
+        f"; with profile {profile} the start took {seconds:.0f} s"
+        for profile, seconds in other_starts(record).items()
     )
+
+
+def other_starts(record: RunRecord) -> dict[str, float]:
+    """Start-up in seconds with each other profile, from its newest passed record of the same run otherwise."""
+    found = {}
+    for path in sorted((RECORDS / record.target).glob("*.json")):
+        other = RunRecord.read(path)
+        same = all(getattr(other, name) == getattr(record, name) for name in ("model", "weights", "machine", "versions"))
+        profile = other.parameters.get("profile", "")
+        if same and other.state == "passed" and other.startup_s and profile not in ("", record.parameters.get("profile")):
+            found[profile] = other.startup_s["total"]  # the files are named by their time
+    return found
 
 
 def served(record: RunRecord) -> str:
