@@ -143,7 +143,8 @@ def test_a_server_that_dies_ends_the_run_within_a_minute_and_the_run_goes_on_lat
         (result,) = run(server, tmp_path, scorer)
         port = server.server_address[1]
     assert time.monotonic() - began < ENDED_S
-    assert result.score is None and 10 <= result.samples < 32
+    # What the dead port refused may be on file as failed by then: those are asked again, too.
+    assert result.score is None and 10 <= result.samples - result.failures < 32
     with EvalServer(lambda prompt, count: solve(prompt), port=port) as server:
         (result,) = run(server, tmp_path, scorer)
         assert 0 < len(server.requests) < 25, "only what had no answer is asked again"
