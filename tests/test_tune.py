@@ -16,7 +16,7 @@ from helpers.command import serve_block
 from helpers.errors import CookbookError, UsageError
 from helpers.recipes import Target, load_target, target_names
 from helpers.recipes.files import RecipeError, check_file
-from helpers.recipes.tuning import load_space, load_spaces
+from helpers.recipes.tuning import Space, load_space, load_spaces
 from helpers.tune import Objective, Plan, Study, Trial, chosen, profile, table, verdicts
 from helpers.tune.plan import label, product
 from helpers.tune.search import Search
@@ -239,7 +239,23 @@ def test_a_large_space_is_searched_by_tpe(tmp_path: Path) -> None:
     study = tuner(tmp_path, servers, plan=plan).run(trials=40)
     assert len(servers.starts) == 41 and len({json.dumps(v, sort_keys=True) for v in servers.starts}) == 41
     assert chosen(study).gain >= 1.3, "at least three of the four that help"
-    assert servers.starts[1] == {name: None for name in plan.knobs}, "vLLM's own defaults come first"
+    defaults = {name: None for name in plan.knobs}
+    begun = [defaults | values for values in plan.space.first["throughput"]]
+    assert begun and servers.starts[1 : 1 + len(begun)] == begun, "what the space names comes first"
+
+
+def test_a_large_space_without_first_configurations_begins_with_the_defaults(tmp_path: Path) -> None:
+    knobs = Plan("h200", "throughput", None, {"model": "gpt-oss-20b", "concurrency": [256]}, gpus=1).knobs
+    values, _ = next(Search(knobs, tmp_path / "journal", grid=False).proposals())
+    assert values == {name: knob.values[0] for name, knob in knobs.items()}
+
+
+def test_a_space_names_only_what_it_varies() -> None:
+    good = SPACE | {"first": {"latency": [{"max-num-seqs": 2}]}}
+    assert Space(**good).first
+    for values in ({"max-num-seqs": 3}, {"stream-interval": 20}):
+        with pytest.raises(ValueError, match=r"first\.latency: .* is not among the knobs' values"):
+            Space(**SPACE | {"first": {"latency": [values]}})
 
 
 def test_a_search_is_asked_and_told(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.h200.plan import PLANS, Job, Plan, Routing, Step
+from benchmarks.h200.plan import DONE, PLANS, Job, Plan, Routing, Step, Steps, Tuning
 from helpers.bench.record import Point, RunRecord
 from helpers.bench.roofline import roofline
+from helpers.bench.steps import profile_step, profiler_arguments
 from helpers.bench.sweep import line_of, sweep
 from helpers.bench.worker import LoadWorker, environment
 from helpers.command.serve import bare_argv, serve_command
@@ -33,6 +34,11 @@ from helpers.runs import facts
 from helpers.runs.weights import build_nano, write_synthetic
 from helpers.server import free_port, launch
 from helpers.server.logfacts import backends, memory
+
+
+def visible(gpus: tuple[int, ...]) -> dict[str, str]:
+    """The variable that shows a process these GPUs only; none where it uses none."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
 
 
 class Campaign:
@@ -78,14 +84,16 @@ class Campaign:
     def run(self, step: Step) -> None:
         """Carry out one step; whatever goes wrong is logged and does not stop the others."""
         folder = self.out / step.name
-        done = folder / ("routing-dummy.json" if isinstance(step, Routing) else "record.json")
-        if done.exists() and (isinstance(step, Routing) or json.loads(done.read_text())["state"] == "passed"):
+        done = folder / DONE[type(step)]
+        whole = lambda: json.loads(done.read_text()).get("state", "passed") == "passed"  # noqa: E731
+        if done.exists() and not isinstance(step, Tuning) and whole():  # a tuning knows itself what is left
             return self.say(step.name, "done before")
         if self.clock() > step.latest_s:
             return self.say(step.name, f"skipped: after second {step.latest_s:.0f}")
         self.say(step.name, "begins")
         try:
-            (self.routing if isinstance(step, Routing) else self.job)(step, folder)
+            ways = {Job: self.job, Routing: self.routing, Tuning: self.tuning, Steps: self.steps}
+            ways[type(step)](step, folder)
             self.say(step.name, "passed")
         except Exception as error:
             with (self.out / "errors.log").open("a") as log:
@@ -148,14 +156,18 @@ class Campaign:
         full = serve_command(
             self.target, load_model(job.model), check_parameters(self.target, given), weights, port
         )
-        argv, env = (list(full.argv), dict(full.env)) if job.recipe else (
-            bare_argv(weights, job.model, port, max(len(job.gpus), 1)),
-            {},
+        argv, env = (
+            (list(full.argv), dict(full.env))
+            if job.recipe
+            else (
+                bare_argv(weights, job.model, port, max(len(job.gpus), 1)),
+                {},
+            )
         )
         argv += job.arguments
         if job.weights == "dummy":
             argv += ["--load-format", "dummy"]
-        return argv, env | ({"CUDA_VISIBLE_DEVICES": ",".join(map(str, job.gpus))} if job.gpus else {})
+        return argv, env | visible(job.gpus)
 
     def record(self, job, folder, serve, env, server, points, started, state="failed") -> None:
         """Write what is known so far; `failed` until the whole sweep is done."""
@@ -172,15 +184,50 @@ class Campaign:
             notes=["throughput only: contracts are checked by the target notebook", *filter(None, [job.note])],
         ).write(folder / "record.json")  # fmt: skip
 
+    def tuning(self, step: Tuning, folder: Path) -> None:
+        """`cookbook tune` in a process of its own, since what it starts has to see its GPU only."""
+        self.checkpoint(step.model, step.gpus[0] if step.gpus else None, step.name)
+        users = ",".join(map(str, step.concurrency))
+        argv = [sys.executable, "-m", "helpers.cli", "tune", self.target.target, "--model", step.model, "--objective",
+                step.objective, "--concurrency", users, "--trials", str(step.trials), "--start-minutes", "6",
+                "--study", str(folder)]  # fmt: skip
+        if step.gpus:
+            argv += ["--weights", "synthetic", "--install", "existing"]
+        process = subprocess.Popen(argv, cwd=ROOT, env=os.environ | visible(step.gpus), text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+        for line in process.stdout:
+            self.say(step.name, line.rstrip())
+        if process.wait():
+            raise CookbookError("the tuning failed", f"exit code {process.returncode}", "see the lines above")
+
+    def steps(self, step: Steps, folder: Path) -> None:
+        """Bare `vllm serve` with its profiler, one profile per batch size; the traces stay where there is room."""
+        weights, port = self.checkpoint(step.model, step.gpus[0], step.name), free_port()
+        traces = CACHE / "traces" / step.name
+        serve = bare_argv(str(weights), step.model, port) + profiler_arguments(traces)
+        argv = [str(self.interpreter), "-m", "vllm.entrypoints.cli.main", *serve[1:]]
+        folder.mkdir(parents=True, exist_ok=True)
+        server = launch(argv, visible(step.gpus), port=port, log=folder / "server.log", target=self.target.target,
+                        model=step.model, report=lambda phase, s, _: self.say(step.name, f"{phase} {s:.0f} s"))  # fmt: skip
+        found = []
+        try:
+            for batch in step.batches:
+                found.append(profile_step(server.base_url, step.model, batch, traces))
+                groups = ", ".join(f"{name} {ms:.2f}" for name, ms in found[-1].groups().items())
+                self.say(step.name, f"B={batch}: {found[-1].step_ms:.2f} ms: {groups}")
+        finally:
+            value = {"model": step.model, "weights": "synthetic", "vllm": self.facts["versions"]["vllm"],
+                     "gpu": self.facts["machine"].gpus[0], "argv": serve[3:],
+                     "profiles": [profile.model_dump() for profile in found]}  # fmt: skip
+            name = "steps.json" if len(found) == len(step.batches) else "steps-part.json"
+            (folder / name).write_text(json.dumps(value, indent=1) + "\n")
+            self.say(step.name, server.stop())
+
     def routing(self, step: Routing, folder: Path) -> None:
         """Routing balance of the checkpoint and of dummy weights, side by side."""
         folder.mkdir(parents=True, exist_ok=True)
         weights = self.checkpoint(step.model, step.gpus[0] if step.gpus else None, step.name)
-        env = (
-            environment() | {"CUDA_VISIBLE_DEVICES": ",".join(map(str, step.gpus))}
-            if step.gpus
-            else environment()
-        )
+        env = environment() | visible(step.gpus)
         env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         running = []
         for kind in ("auto", "dummy"):

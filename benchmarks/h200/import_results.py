@@ -12,6 +12,9 @@ from pathlib import Path
 from helpers.bench.record import RunRecord
 from helpers.bench.sweep import line_of
 from helpers.paths import RECORDS, shown
+from helpers.tune import Study
+from helpers.tune.profile import record_path
+from helpers.tune.table import outcome
 
 
 def take(folder: Path, records: Path, commit: str | None) -> list[str]:
@@ -28,6 +31,15 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
             day = f"{read.finished:%Y%m%d}"
             said.append(f"{shown(read.write(records / f'{day}-{step.name}.json'))}: {read.state}")
             said += [f"    {line_of(point)}  {point.roofline_fraction or 0:.0%}" for point in read.throughput]
+        if (step / "study.json").exists():
+            study = Study.read(step / "study.json")
+            if commit and study.commit == "unknown":
+                study = study.model_copy(update={"commit": commit})
+            said.append(
+                f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}"
+            )
+        for profile in step.glob("steps*.json"):
+            said.append(copy(profile, evidence / f"{step.name}.json"))
         for routing in step.glob("routing-*.json"):
             model = step.name.removesuffix("-routing")
             said.append(copy(routing, evidence / f"{model}-{routing.name}"))

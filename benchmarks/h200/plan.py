@@ -43,7 +43,32 @@ class Routing:
     latest_s: float = float("inf")
 
 
-Step = Job | Routing
+@dataclass(frozen=True)
+class Tuning:
+    """`cookbook tune` with one objective: bare `vllm serve` and the first `trials` configurations of the space."""
+
+    name: str
+    model: str
+    gpus: tuple[int, ...]
+    objective: str
+    concurrency: list[int]
+    trials: int
+    latest_s: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A decode step of bare `vllm serve` taken apart at some batch sizes."""
+
+    name: str
+    model: str
+    gpus: tuple[int, ...]
+    batches: list[int]
+    latest_s: float = float("inf")
+
+
+Step = Job | Routing | Tuning | Steps
+DONE = {Job: "record.json", Routing: "routing-dummy.json", Tuning: "study.json", Steps: "steps.json"}
 Plan = list[list[list[Step]]]  # stages, one after the other, of lanes that run side by side
 
 
@@ -91,6 +116,19 @@ def one_gpu() -> Plan:
     return [[[*small[:2], large, small[2], bare, replace(dummy, gpus=(0,))]]]
 
 
+def tuned() -> Plan:
+    """What half an hour on two GPUs gives: 120b on both, then 20b tuned for throughput and for latency side by side."""
+    both: list[Step] = [Job("120b-tp2", "gpt-oss-120b", (0, 1), short([1, 16, 64, 256]))]
+    throughput: list[Step] = [Tuning("20b-throughput", "gpt-oss-20b", (0,), "throughput", [256, 512], 3)]
+    latency: list[Step] = [
+        Routing("20b-routing", "gpt-oss-20b", (1,)),
+        Tuning("20b-latency", "gpt-oss-20b", (1,), "latency", [1, 4, 16], 3),
+        Steps("20b-steps", "gpt-oss-20b", (1,), [1, 64, 256], latest_s=1150),
+        replace(two_gpus()[2][1][0], loads=short([1, 16, 64]), latest_s=1300),
+    ]  # fmt: skip
+    return [[both], [throughput, latency]]
+
+
 def rehearsal() -> Plan:
     """Every kind of step with gpt-oss-nano on the CPU stack."""
     tiny = plan([1, 2], 64, 16)
@@ -98,7 +136,8 @@ def rehearsal() -> Plan:
     nano = Job("nano", "gpt-oss-nano", (), tiny + plan([1], 128, 16), weights="nano", arguments=cpu, note="")
     late = replace(nano, name="late", latest_s=0)
     dummy = replace(nano, name="nano-dummy", weights="dummy", loads=tiny)
-    return [[[nano, late]], [[dummy, Routing("nano-routing", "gpt-oss-nano", ())]]]
+    tuning = Tuning("nano-latency", "gpt-oss-nano", (), "latency", [1, 2], 1)
+    return [[[nano, late]], [[dummy, Routing("nano-routing", "gpt-oss-nano", ()), tuning]]]
 
 
-PLANS = {"two": two_gpus, "one": one_gpu, "rehearsal": rehearsal}
+PLANS = {"two": two_gpus, "one": one_gpu, "tuned": tuned, "rehearsal": rehearsal}

@@ -24,6 +24,9 @@ def register(app: typer.Typer) -> None:
             int | None, Option(min=1, help="configurations at most, earlier calls' included")
         ] = None,
         minutes: Annotated[float | None, Option(min=0, help="no configuration begins after them")] = None,
+        start_minutes: Annotated[
+            float, Option(min=0.1, help="a server that is not ready by then counts as failed")
+        ] = 30,
         space: Annotated[Path | None, Option(help="another file than recipes/tuning.yaml")] = None,
         study: Annotated[
             Path | None, Option(help="the study's folder; one under runs/tuning otherwise")
@@ -47,7 +50,7 @@ def register(app: typer.Typer) -> None:
         for reason in plan.left_out.values():
             typer.echo(f"left out: {reason}")
         try:
-            with tuning(plan, study, fresh, report=typer.echo) as tuner:
+            with tuning(plan, study, fresh, report=typer.echo, start_s=60 * start_minutes) as tuner:
                 found = tuner.run(trials, minutes)
         except KeyboardInterrupt:
             typer.echo("cookbook: the tuning was interrupted; call it again to go on", err=True)

@@ -63,6 +63,7 @@ class Space(Strict):
     models: list[str] = []  # only these; none named: every model of the target
     baseline: Block = Block()
     knobs: Annotated[dict[str, Knob], Field(min_length=1)]
+    first: dict[ObjectiveName, list[Values]] = {}  # what a search too large for all combinations begins with
 
     @model_validator(mode="after")
     def _tunable(self) -> "Space":
@@ -72,6 +73,14 @@ class Space(Strict):
                 faults.append(f"knobs.{name}: no such parameter; allowed: {', '.join(PARAMETERS)}")
             elif not re.fullmatch(NAMES[knob.kind], name):
                 faults.append(f"knobs.{name}: not the name of a {knob.kind}")
+        for objective, configurations in self.first.items():
+            known = self.under(objective)
+            faults += [
+                f"first.{objective}: {name} {json.dumps(value)} is not among the knobs' values"
+                for values in configurations
+                for name, value in values.items()
+                if name not in known or value not in known[name].values
+            ]
         if faults:
             raise ValueError("; ".join(faults))
         return self

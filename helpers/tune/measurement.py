@@ -13,6 +13,7 @@ from helpers.bench.sweep import Load, console, line_of, sweep
 from helpers.bench.worker import LoadWorker, SharedWorker
 from helpers.errors import CookbookError, UsageError
 from helpers.server import launch
+from helpers.server.launch import READY_TIMEOUT
 from helpers.server.logfacts import backends, memory
 from helpers.tune.plan import Proposal
 
@@ -33,8 +34,12 @@ class Measured:
 class Bench:
     """Where configurations are measured: the stack's Python, the checkpoint, and one load client for all of them."""
 
-    def __init__(self, interpreter: Path, checkpoint: str, steady: bool = False, report: Callable = print):
+    def __init__(
+        self, interpreter: Path, checkpoint: str, steady: bool = False, report: Callable = print,
+        start_s: float = READY_TIMEOUT,
+    ):  # fmt: skip
         self.interpreter, self.checkpoint, self.report = Path(interpreter), checkpoint, report
+        self.start_s = start_s  # a server that is not ready by then counts as one that does not start
         # gpt-oss-nano may fall into tokens without text past its answer's end: greedy and seeded it does not.
         self.sampling = {"temperature": 0.0, "seed": 5} if steady else {}
         self._worker: LoadWorker | None = None
@@ -65,7 +70,7 @@ class Bench:
         try:
             server = launch(
                 argv, command.env, port=command.port, log=log, target=command.target, model=command.model,
-                checkpoint=local, report=phase,
+                checkpoint=local, report=phase, timeout=self.start_s,
             )  # fmt: skip
         except UsageError:
             raise

@@ -77,6 +77,12 @@ class Plan:
     def grid(self) -> bool:
         return self.size <= GRID
 
+    @property
+    def first(self) -> list[Values]:
+        """What the space names to begin with, as far as its knobs are varied here."""
+        named = self.space.first.get(self.objective.name, [])
+        return [values for values in named if values.keys() <= self.knobs.keys()]
+
     def loads(self, gpus: int) -> list[Load]:
         """The sweep of a server on `gpus` GPUs."""
         p = self.parameters

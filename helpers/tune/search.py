@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ REPEATS = 200  # proposals in a row that were all measured before: the search ha
 class Search:
     """Proposals out of a space, the next depending on what was told about the earlier ones.
 
-    A grid tries every combination in the order of the space; otherwise TPE proposes, after a first look at
-    vLLM's own defaults. What was asked and told is in `journal`: opened again, the search goes on there.
+    A grid tries every combination in the order of the space; otherwise TPE proposes, after the configurations
+    of `first`, or vLLM's own defaults where there are none. What was asked and told is in `journal`: opened
+    again, the search goes on there.
     """
 
-    def __init__(self, knobs: Mapping[str, Knob], journal: Path, grid: bool):
+    def __init__(self, knobs: Mapping[str, Knob], journal: Path, grid: bool, first: Sequence[Values] = ()):
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
@@ -49,10 +50,11 @@ class Search:
             name: optuna.distributions.CategoricalDistribution([json.dumps(value) for value in knob.values])
             for name, knob in knobs.items()
         }
-        first = product(dict(knobs)) if grid else [{name: knob.values[0] for name, knob in knobs.items()}]
-        self.size = len(first) if grid else None
+        defaults = {name: knob.values[0] for name, knob in knobs.items()}
+        queue = product(dict(knobs)) if grid else [defaults | values for values in first or [{}]]
+        self.size = len(queue) if grid else None
         if not self.study.trials:
-            for values in first:
+            for values in queue:
                 self._queue(values)
         for trial in self.study.get_trials(
             states=(self.states.RUNNING,)

@@ -10,6 +10,7 @@ from helpers.paths import CACHE
 from helpers.runs import facts
 from helpers.runs.stack import serving_stack
 from helpers.runs.weights import checkpoint, describe
+from helpers.server.launch import READY_TIMEOUT
 from helpers.tune.measurement import Bench
 from helpers.tune.plan import Plan
 from helpers.tune.tuner import Tuner
@@ -17,8 +18,9 @@ from helpers.tune.tuner import Tuner
 
 @contextmanager
 def tuning(
-    plan: Plan, folder: Path | None = None, fresh: bool = False, report: Callable[[str], None] = print
-) -> Iterator[Tuner]:
+    plan: Plan, folder: Path | None = None, fresh: bool = False, report: Callable[[str], None] = print,
+    start_s: float = READY_TIMEOUT,
+) -> Iterator[Tuner]:  # fmt: skip
     """The tuner of a plan on this machine; its load client ends with the block.
 
     with tuning(Plan("cpu", "throughput")) as tuner:
@@ -27,7 +29,9 @@ def tuning(
     interpreter, versions = serving_stack(plan.target.stack.install, plan.parameters.install)
     weights = checkpoint(plan.serving({}), interpreter, CACHE / "models")
     report(f"{plan.model.model}: {describe(weights)}")
-    bench = Bench(interpreter, weights, steady=plan.serving({}).weights == "nano", report=report)
+    bench = Bench(
+        interpreter, weights, steady=plan.serving({}).weights == "nano", report=report, start_s=start_s
+    )
     tuner = Tuner(
         plan, bench, machine=facts.machine(), versions=versions, commit=facts.commit(), checkpoint=weights,
         folder=folder, fresh=fresh, report=report,

@@ -68,7 +68,7 @@ class Tuner:
         return self.study
 
     def _search(self, call: Call, limit: int, deadline: float | None) -> str:
-        search = Search(self.plan.knobs, self.folder / "search.journal", self.plan.grid)
+        search = Search(self.plan.knobs, self.folder / "search.journal", self.plan.grid, self.plan.first)
         repeats = 0
         for values, token in search.proposals():
             proposal = self.plan.proposal(values, self.checkpoint, free_port())
