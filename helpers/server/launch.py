@@ -17,6 +17,8 @@ from helpers.server.lease import Lease, change, leases, locked, path_of, read, r
 from helpers.server.process import Identity, end_group, group_members, listens, port_free, port_holder
 from helpers.server.readiness import Progress, wait_until
 
+# Two shells that see one GPU each start the same command on different GPUs.
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 READY_TIMEOUT = 1800.0  # 120b from a cold disk; vLLM's own CI waits as long
 PORT_FLAGS = ("--port", "--prometheus-port")  # of vLLM and of its router
 Report = Callable[[str, float, str], None]
@@ -75,8 +77,9 @@ class Server:
 
 
 def fingerprint(argv: Sequence[str], env: Mapping[str, str], checkpoint: Path | None) -> str:
-    """What makes two servers the same: command, environment and weights, but not the ports."""
+    """What makes two servers the same: command, environment, the GPUs in sight and weights, but not the ports."""
     argv = list(argv)
+    env = {name: os.environ[name] for name in DEVICES if name in os.environ} | dict(env)
     for flag in PORT_FLAGS:
         if flag in argv:
             del argv[argv.index(flag) : argv.index(flag) + 2]
