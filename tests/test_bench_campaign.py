@@ -10,7 +10,7 @@ from test_bench_record import point, record
 from benchmarks.h200 import campaign as driver
 from benchmarks.h200.campaign import Campaign, pack, run_campaign
 from benchmarks.h200.import_results import take
-from benchmarks.h200.plan import PLANS, Job, Routing
+from benchmarks.h200.plan import PLANS, Job, Routing, Tuning
 from helpers.bench import RunRecord
 from helpers.bench.records import curves, load_records
 
@@ -28,9 +28,28 @@ def test_the_plan_holds_what_the_pages_need(name):
         assert [x.concurrency for x in loads if x.input_tokens == 8192] == [1, 16, 64]
         assert all(x.prompts >= (2 if x.concurrency == 512 else 3) * x.concurrency for x in loads)
         assert "--no-enable-prefix-caching" in by_name[wanted].arguments
-    for lanes in PLANS[name]():  # lanes that run side by side never share a GPU
+
+
+@pytest.mark.parametrize("name", sorted(PLANS))
+def test_lanes_that_run_side_by_side_never_share_a_gpu(name):
+    for lanes in PLANS[name]():
         used = [{gpu for step in lane for gpu in step.gpus} for lane in lanes]
         assert sum(map(len, used)) == len(set().union(*used))
+
+
+def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
+    made = Campaign(tmp_path / "out", sys.executable, "h200")
+    script = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], *sys.argv[1:])"
+    monkeypatch.setattr(driver.Campaign, "checkpoint", lambda *_: tmp_path)
+    tune = tmp_path / "python"
+    tune.write_text(f"#!{sys.executable}\n{script}\n")
+    tune.chmod(0o755)
+    monkeypatch.setattr(driver.sys, "executable", str(tune))
+    step = Tuning("t", "gpt-oss-20b", (1,), "latency", [1, 4], 3)
+    run_campaign(made, [[[step]]])
+    log = (tmp_path / "out" / "events.log").read_text()
+    assert "1 -m helpers.cli tune h200" in log and "--concurrency 1,4 --trials 3" in log
+    assert "t              passed" in log
 
 
 def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
@@ -67,7 +86,11 @@ def test_results_become_records_and_curves(tmp_path):
     raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic", "commit": "unknown"}
     raw["parameters"] = {"tensor_parallel_size": 2, "variant": ""}
     off = raw | {"parameters": {"tensor_parallel_size": 2, "variant": "async scheduling off"}}
-    for name, content in (("a", raw), ("b", off), ("d", {"weights": "dummy", "throughput": [point()]})):
+    for name, content in (
+        ("a", raw),
+        ("b", off),
+        ("20b-dummy", {"weights": "dummy", "throughput": [point()]}),
+    ):
         (out / name).mkdir(parents=True)
         (out / name / "record.json").write_text(json.dumps(content))
     (out / "20b-routing").mkdir()
@@ -78,9 +101,8 @@ def test_results_become_records_and_curves(tmp_path):
     take(out, records, "f" * 40)
     found = load_records("h200", records)
     assert len(found) == 2 and {r.commit for r in found} == {"f" * 40}
-    assert (records / "evidence" / "d.json").exists() and (
-        records / "evidence" / "20b-routing-dummy.json"
-    ).exists()
+    kept = {file.name for file in (records / "evidence").iterdir()}
+    assert kept == {"gpt-oss-20b-dummy.json", "gpt-oss-20b-routing-dummy.json"}
     assert list(curves(found, "gpt-oss-20b", 64, 101)) == ["TP2"]
     assert list(curves(found, "gpt-oss-20b", 64, 101, variants=True)) == ["TP2", "TP2 async scheduling off"]
     assert isinstance(found[0], RunRecord)

@@ -16,7 +16,7 @@ from helpers import paths
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what a page is made from."""
-    keep = shutil.ignore_patterns("__pycache__", ".*", "runs")
+    keep = shutil.ignore_patterns("__pycache__", ".*")
     for name in ("helpers", "recipes", "notebooks"):
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
     shutil.copy(paths.ROOT / "README.md", tmp_path)
@@ -61,10 +61,10 @@ def test_the_first_record_of_a_machine_gives_its_page_the_figures(checkout: Path
     told = cookbook(checkout, "publish", str(run))
     assert "recipes/records/h200/20261122-154802-gpt-oss-20b-synthetic.json" in told and "README.md" in told
     after = code(page)
-    assert len(after) == before + 1, "one figure, of the model that was measured"
+    assert len(after) == before + 2, "a figure of the model that was measured, and what fits"
     assert [cell.execution_count for cell in after] == list(range(1, len(after) + 1)) and all(c.outputs for c in after)
-    (figure,) = [cell for cell in after if "from-records" in cell.metadata.get("tags", [])]
-    assert "image/png" in figure.outputs[0].data
+    figure, fits = [cell for cell in after if "from-records" in cell.metadata.get("tags", [])]
+    assert "image/png" in figure.outputs[0].data and "What fits?" in fits.outputs[0].data["text/markdown"]
     assert "7 points" in readme(checkout) and "7 points" in (checkout / "notebooks/start_here.ipynb").read_text()
     assert cookbook(checkout, "render", "--check") == "drifted: none\n"
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import tarfile
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers.bench.record import RunRecord
@@ -21,9 +22,9 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
     """Copy what a campaign's folder holds; returns one line per thing taken."""
     said, evidence = [], records / "evidence"
     for step in sorted(path for path in folder.iterdir() if path.is_dir()):
-        record = step / "record.json"
+        record, model = step / "record.json", "gpt-oss-" + step.name.split("-")[0]
         if record.exists() and json.loads(record.read_text()).get("weights") == "dummy":
-            said.append(copy(record, evidence / f"{step.name}.json"))
+            said.append(copy(record, evidence / f"{model}-dummy.json"))
         elif record.exists():
             read = RunRecord.read(record)
             if commit and read.commit == "unknown":
@@ -39,14 +40,14 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
                 f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}"
             )
         for profile in step.glob("steps*.json"):
-            said.append(copy(profile, evidence / f"{step.name}.json"))
+            said.append(copy(profile, evidence / f"{model}-steps.json"))
         for routing in step.glob("routing-*.json"):
-            model = step.name.removesuffix("-routing")
             said.append(copy(routing, evidence / f"{model}-{routing.name}"))
     events = folder / "events.log"
     if events.exists():
         evidence.mkdir(parents=True, exist_ok=True)
-        (evidence / "campaign.log").write_text(events.read_text())
+        day = datetime.fromtimestamp(events.stat().st_mtime, UTC)
+        (evidence / f"{day:%Y%m%d}-campaign.log").write_text(events.read_text())
     return said
 
 

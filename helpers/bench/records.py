@@ -4,12 +4,22 @@ from pathlib import Path
 
 from helpers.bench.record import Point, RunRecord
 from helpers.paths import RECORDS
+from helpers.recipes import NANO
 
 
 def load_records(target: str, folder: Path | None = None) -> list[RunRecord]:
     """Every record of a target, oldest first; a damaged one raises `CookbookError` with its name."""
     files = sorted((folder or RECORDS / target).glob("*.json"))
     return sorted((RunRecord.read(file) for file in files), key=lambda record: record.finished)
+
+
+def speed_records(target: str) -> list[RunRecord]:
+    """The passed records of a target that measured gpt-oss itself, not the test model."""
+    return [
+        record
+        for record in load_records(target)
+        if record.state == "passed" and record.throughput and record.model != NANO
+    ]
 
 
 def label_of(record: RunRecord) -> str:

@@ -86,6 +86,30 @@ def decode_flops(geometry: Geometry, context: float) -> float:
     return layer_flops(geometry) + 2 * geometry.vocab_size * geometry.hidden_size + scores
 
 
+def step_limits(model: Model, device: Device, batch: int, context: float) -> dict[str, float] | None:
+    """Milliseconds that each part of a decode step takes at least on one device; None where its speed is unknown.
+
+    The longer of moving its bytes and computing its FLOPs: experts (`MoE`), KV cache (`attention`), and the
+    projections, routers and unembedding (`dense GEMM`).
+    """
+    if device.bandwidth_gb_s is None or device.bf16_tflops is None:
+        return None
+    geometry, precision = model.geometry, model.weights.precision
+    experts = experts_hit(geometry.experts, geometry.experts_per_token, batch)
+    moe = 2 * geometry.layers * geometry.experts_per_token * expert_weights(geometry)
+    scores = 4 * geometry.attention_heads * geometry.head_dim * attended(geometry, context)
+    dense = decode_flops(geometry, context) - moe - scores
+    parts = {
+        "MoE": (geometry.layers * experts * expert_bytes(geometry, precision), moe),
+        "attention": (batch * kv_bytes(geometry, context), scores),
+        "dense GEMM": (always_read_bytes(geometry), dense),
+    }
+    bandwidth, peak = device.bandwidth_gb_s * 1e9, device.bf16_tflops * 1e12
+    return {
+        name: 1e3 * max(moved / bandwidth, batch * flops / peak) for name, (moved, flops) in parts.items()
+    }
+
+
 def prefill_flops(geometry: Geometry, tokens: int) -> float:
     """FLOPs of reading a prompt."""
     window = min(tokens, geometry.sliding_window)

@@ -1,33 +1,44 @@
 """What a target's committed records say, drawn: figures for pages that run nothing."""
 
 import io
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from helpers.bench.anchors import load_anchors, matching
+from helpers import paths
+from helpers.bench.anchors import Anchor, load_anchors, matching
 from helpers.bench.record import Point, RunRecord
 from helpers.bench.records import curves, load_records
+from helpers.bench.roofline import step_limits
+from helpers.bench.steps import StepProfile
 from helpers.errors import CookbookError
 from helpers.plots.pareto import pareto_figure
-from helpers.recipes import load_target
+from helpers.plots.routing import routing_figure
+from helpers.plots.steps import steps_figure
+from helpers.plots.throughput import ratio_bars
+from helpers.plots.tuning import ratio_figure
+from helpers.recipes import load_model, load_target
+from helpers.tune.study import studies
+from helpers.tune.table import plain
 
 
 @dataclass(frozen=True, repr=False)
 class Recorded:
-    """A figure over recorded points; its text holds the numbers that it draws, for readers who cannot see it.
+    """A figure over records; its text holds the numbers that it draws, for readers who cannot see it.
 
     A notebook shows the figure. `cookbook render` draws it anew when the text has changed.
     """
 
-    title: str
-    measured: dict[str, list[Point]]
-    anchors: list
+    lines: list[str]
+    draw: Callable[[], Figure]
 
     @cached_property
     def figure(self) -> Figure:
-        return pareto_figure(self.measured, self.anchors, self.title)
+        return self.draw()
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -35,18 +46,7 @@ class Recorded:
         return buffer.getvalue()
 
     def text(self) -> str:
-        lines = [self.title, "concurrency, output tok/s per GPU, tok/s per user, share of the roofline"]
-        for label, points in self.measured.items():
-            lines += [
-                f"  {label:6} {p.concurrency:5} {p.output_tok_s_per_gpu:9,.0f} {p.tok_s_per_user:7.1f}"
-                + (f" {p.roofline_fraction:6.0%}" if p.roofline_fraction else "")
-                for p in points
-            ]
-        lines.append(f"published points beside them: {len(self.anchors) or 'none'}")
-        for a in sorted(self.anchors, key=lambda anchor: (anchor.label, anchor.concurrency or 0)):
-            user = f"{a.tok_s_per_user:.1f}" if a.tok_s_per_user else "offline"
-            lines.append(f"  {a.label} {a.concurrency or ''} {a.output_tok_s_per_gpu:,.0f} {user}")
-        return "\n".join(lines)
+        return "\n".join(self.lines)
 
     __repr__ = text
 
@@ -56,11 +56,94 @@ def pareto(target: str, model: str, input_tokens: int = 1024, output_tokens: int
     records = [record for record in load_records(target) if record.model == model]
     measured = curves(records, model, input_tokens, output_tokens)
     if not measured:
-        raise CookbookError(f"no record of {target} holds {model} at {input_tokens:,}/{output_tokens:,} tokens")
+        raise CookbookError(
+            f"no record of {target} holds {model} at {input_tokens:,}/{output_tokens:,} tokens"
+        )
     title = f"{model} on {load_target(target).title}, {input_tokens:,}/{output_tokens:,} tokens: {weights_and_versions(records)}"
-    return Recorded(title, measured, matching(load_anchors(), model, target, input_tokens, output_tokens))
+    anchors = matching(load_anchors(), model, target, input_tokens, output_tokens)
+    return Recorded(pareto_lines(title, measured, anchors), lambda: pareto_figure(measured, anchors, title))
+
+
+def pareto_lines(title: str, measured: dict[str, list[Point]], anchors: list[Anchor]) -> list[str]:
+    """The points and the published ones as text."""
+    lines = [title, "concurrency, output tok/s per GPU, tok/s per user, share of the roofline"]
+    for label, points in measured.items():
+        lines += [
+            f"  {label:6} {p.concurrency:5} {p.output_tok_s_per_gpu:9,.0f} {p.tok_s_per_user:7.1f}"
+            + (f" {p.roofline_fraction:6.0%}" if p.roofline_fraction else "")
+            for p in points
+        ]
+    lines.append(f"published points beside them: {len(anchors) or 'none'}")
+    for a in sorted(anchors, key=lambda anchor: (anchor.label, anchor.concurrency or 0)):
+        user = f"{a.tok_s_per_user:.1f}" if a.tok_s_per_user else "offline"
+        lines.append(f"  {a.label} {a.concurrency or ''} {a.output_tok_s_per_gpu:,.0f} {user}")
+    return lines
 
 
 def weights_and_versions(records: list[RunRecord]) -> str:
     """Which weights and which vLLM records were taken with."""
-    return ", ".join(sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records}))
+    return ", ".join(
+        sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records})
+    )
+
+
+def evidence_file(target: str, model: str, what: str) -> Path:
+    """Where a measurement that is no run record lies: `routing-synthetic`, `routing-dummy`, `dummy`, `steps`."""
+    return paths.RECORDS / target / "evidence" / f"{model}-{what}.json"
+
+
+def evidence(target: str, model: str, what: str) -> dict:
+    """Such a measurement; `CookbookError` where there is none."""
+    file = evidence_file(target, model, what)
+    if not file.exists():
+        raise CookbookError(f"{model} has no {what} measurement on {target}")
+    return json.loads(file.read_text())
+
+
+def routing(target: str, model: str) -> Recorded:
+    """The share of experts that a decode step hits, by layer: synthetic weights, dummy ones, uniform routing."""
+    found = [evidence(target, model, f"routing-{weights}") for weights in ("synthetic", "dummy")]
+    title = f"{model} on {load_target(target).title}, vLLM {found[0]['vllm']}: experts hit by a decode step"
+    lines = [title, "weights, tokens per step, experts hit, with uniform routing"]
+    lines += [f"  {one['weights']:9} {row['batch']:4} {row['mean_share']:6.1%} {row['expected_share']:6.1%}"
+              for one in found for row in one["batches"]]  # fmt: skip
+    return Recorded(lines, lambda: routing_figure(found, title))
+
+
+def dummy(target: str, model: str) -> Recorded:
+    """How much faster a server looks with `--load-format dummy` than with balanced weights, at equal concurrency."""
+    false = {row["concurrency"]: row for row in evidence(target, model, "dummy")["throughput"]}
+    true = {p.concurrency: p for p in curves(load_records(target), model, 1024, 1024)["TP1"]}
+    both = sorted(false.keys() & true.keys())
+    rate = [false[c]["output_tok_s"] / true[c].output_tok_s for c in both]
+    tpot = [false[c]["tpot_ms"]["p50"] / true[c].tpot_ms.p50 for c in both]
+    title = f"{model} on {load_target(target).title}: --load-format dummy against balanced synthetic weights"
+    lines = [title, "concurrency, output tok/s dummy / synthetic, TPOT dummy / synthetic"]
+    lines += [f"  {c:4} {r:5.2f}x {t:5.2f}x" for c, r, t in zip(both, rate, tpot, strict=True)]
+    ratios = {"output tok/s": rate, "TPOT": tpot}
+    return Recorded(lines, lambda: ratio_bars(both, ratios, "dummy / synthetic weights", title))
+
+
+def steps(target: str, model: str) -> Recorded:
+    """A decode step by part beside the roofline of each part."""
+    found = evidence(target, model, "steps")
+    profiles = [StepProfile(**profile) for profile in found["profiles"]]
+    # The two timed requests decode from the prompt's end on, so their mean context lies about half of them further.
+    limits = [
+        step_limits(load_model(model), load_target(target).device, p.batch, p.context + 160) for p in profiles
+    ]
+    title = (
+        f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step"
+    )
+    lines = [title, "batch, part, ms measured, ms at the roofline"]
+    for profile, limit in zip(profiles, limits, strict=True):
+        for name, value in profile.groups().items():
+            least = f" {limit[name]:6.2f}" if name in limit else ""
+            lines.append(f"  {profile.batch:4} {name:18} {value:6.2f}{least}")
+    return Recorded(lines, lambda: steps_figure(profiles, limits, title))
+
+
+def tuning(target: str, model: str, objective: str) -> Recorded:
+    """The newest committed study of an objective: each configuration's ratio to bare `vllm serve`."""
+    study = studies(target, model, objective)[-1]
+    return Recorded(plain(study).splitlines(), lambda: ratio_figure(study))

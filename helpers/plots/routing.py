@@ -36,7 +36,7 @@ def routing_figure(results: list[dict], title: str = "") -> Figure:
         axis.set_xlabel("layer")
         axis.set_title(f"{size} tokens per step", fontsize="medium")
     axes[0].set_ylabel(f"experts hit per step (of {results[0]['experts']})")
-    axes[0].legend(frameon=False, fontsize="small", loc="lower right")
+    axes[0].legend(frameon=False, fontsize="small", loc="center right")
     if title:
         made.suptitle(title)
     return made

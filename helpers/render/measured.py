@@ -3,22 +3,13 @@
 from pathlib import Path
 
 from helpers.bench.record import RunRecord
-from helpers.bench.records import label_of, load_records
+from helpers.bench.records import label_of
 from helpers.paths import RECORDS
-from helpers.recipes import NANO, Target
+from helpers.recipes import Target
 from helpers.verification.claims import OTHER_FLAGS, same_flags
 
 LENGTHS = [(1024, 1024), (8192, 1024)]  # input and output tokens of the two sweeps that a target is to have
 SIZES = (1, 2, 4)  # tensor-parallel sizes whose trade the figure is to show
-
-
-def speed_records(target: str) -> list[RunRecord]:
-    """The passed records of a target that measured gpt-oss itself, not the test model."""
-    return [
-        record
-        for record in load_records(target)
-        if record.state == "passed" and record.throughput and record.model != NANO
-    ]
 
 
 def summary(records: list[RunRecord]) -> str:
@@ -36,7 +27,8 @@ def summary(records: list[RunRecord]) -> str:
             str(len(record.throughput)),
             f"{top.output_tok_s_per_gpu:,.0f} at concurrency {top.concurrency}",
             _memory(record, "weights_gib", "{:.1f} GiB"),
-            _memory(record, "kv_cache_gib", "{:.1f} GiB") + _memory(record, "kv_cache_tokens", ", {:,.0f} tokens", ""),
+            _memory(record, "kv_cache_gib", "{:.1f} GiB")
+            + _memory(record, "kv_cache_tokens", ", {:,.0f} tokens", ""),
             "today's" if same_flags(record) else OTHER_FLAGS,
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -45,6 +37,15 @@ def summary(records: list[RunRecord]) -> str:
 
 def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded") -> str:
     return form.format(record.memory[name]) if name in record.memory else absent
+
+
+def with_evidence(target: Target, what: str) -> list[str]:
+    """The models of a target that have a measurement beside the run records."""
+    return [
+        model
+        for model in target.models
+        if (RECORDS / target.target / "evidence" / f"{model}-{what}.json").exists()
+    ]
 
 
 def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = None) -> list[str]:
@@ -62,7 +63,7 @@ def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = 
     variants = " ".join(str(record.parameters.get("variant", "")) for record in records)
     if "async scheduling" not in variants:
         open_.append("async scheduling off against on")
-    if not list(evidence.glob("*dummy*.json")):
+    if not list(evidence.glob("*-dummy.json")):
         open_.append("dummy weights against synthetic ones")
     if not list(evidence.glob("*routing*.json")):
         open_.append("the share of experts that a step hits (how evenly the synthetic weights route)")

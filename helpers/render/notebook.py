@@ -9,11 +9,14 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
+from helpers.bench.records import speed_records
+from helpers.bench.trades import answers
 from helpers.paths import LOCKS, NOTEBOOKS, shown
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.render import measured, sections
 from helpers.render.claims import latest_passed, machine_needs, served, time_needed, verified
 from helpers.render.pages import fill
+from helpers.tune.study import studies
 
 TEMPLATE = Path(__file__).with_name("target.py.jinja")
 KERNEL = {
@@ -31,7 +34,7 @@ def target_source(name: str) -> str:
     )
     environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
     template = environment.from_string(TEMPLATE.read_text())
-    lock, records = LOCKS / f"{target.stack.install}.txt", measured.speed_records(name)
+    lock, records = LOCKS / f"{target.stack.install}.txt", speed_records(name)
     ran = latest_passed(name)
     return template.render(
         target=target, parameters=parameters, model=load_model(parameters.model), machine_needs=machine_needs(target),
@@ -42,6 +45,9 @@ def target_source(name: str) -> str:
         shell=sections.command(target, parameters, "shell"), docker=sections.command(target, parameters, "docker"),
         measured=measured.summary(records) if records else "",
         measured_models=sorted({record.model for record in records}, key=list(target.models).index),
+        answers=answers(name).markdown,
+        routed_models=measured.with_evidence(target, "routing-synthetic"),
+        dummy_models=measured.with_evidence(target, "dummy"), tuned=bool(studies(name)),
         not_taken=measured.not_taken(target, records),
     )  # fmt: skip
 

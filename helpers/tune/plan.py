@@ -191,3 +191,17 @@ def label(values: Values) -> str:
         for name, value in values.items()
     ]
     return ", ".join(words) or "bare vllm serve"
+
+
+def changed(values: Values) -> str:
+    """What a configuration sets, vLLM's defaults and one GPU left out.
+
+    >>> changed({"max-num-seqs": 2, "stream-interval": None, "tensor_parallel_size": 1})
+    'max-num-seqs 2'
+    """
+    kept = {
+        n: value
+        for n, value in values.items()
+        if value is not None and (n, value) != ("tensor_parallel_size", 1)
+    }
+    return label(kept) if kept else "vLLM's defaults"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from helpers import paths
 from helpers.bench.record import Document, Machine, Model, Part, Point, RunRecord, Weights
 from helpers.recipes.tuning import ObjectiveName
 from helpers.tune.objective import Objective
@@ -79,6 +80,7 @@ class Study(Document):
     baseline: Trial | None = None
     trials: list[Trial] = []
     chosen: str | None = None
+    notes: list[str] = []  # what a reader has to know about how it was taken
 
     @model_validator(mode="after")
     def coherent(self) -> "Study":
@@ -102,6 +104,12 @@ class Study(Document):
     def trial(self, name: str) -> Trial | None:
         """The trial of that name; the baseline is none of them."""
         return next((trial for trial in self.trials if trial.name == name), None)
+
+
+def studies(target: str, model: str = "", objective: str = "") -> list[Study]:
+    """The committed studies of a target, oldest first; only of a model and an objective where those are named."""
+    found = [Study.read(file) for file in sorted((paths.RECORDS / target / "tuning").glob("*.json"))]
+    return [s for s in found if model in ("", s.model) and objective in ("", s.objective)]
 
 
 def one_line(cause: str, most: int = 200) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from helpers.tune.choice import chosen, verdicts
-from helpers.tune.plan import label
+from helpers.tune.plan import changed, label
 from helpers.tune.study import Study, one_line
 
 
@@ -52,6 +52,19 @@ def text(study: Study, width: int = 120) -> str:
     ]
     bare = [f"bare: {found[0]['cause']}"] if found else []
     return "\n".join([capture.get().rstrip(), *bare, *causes, outcome(study)])
+
+
+def plain(study: Study) -> str:
+    """A study in lines that never depend on a terminal: head, bare's figures, a line per configuration, notes."""
+    lines = [
+        f"{study.target} · {study.model} · {study.weights} weights · {study.goal} · vLLM {study.versions['vllm']}",
+        f"bare vllm serve at concurrency {', '.join(map(str, study.concurrency))}: {_figures(study)}",
+    ]
+    for verdict in verdicts(study):
+        ratios = ", ".join(f"{ratio:.2f}x" for ratio in verdict.ratios) or "-"
+        cause = f" ({one_line(verdict.cause)})" if verdict.cause else ""
+        lines.append(f"  {changed(verdict.trial.values)}: {ratios}; {verdict.state}{cause}")
+    return "\n".join([*lines, *(f"note: {note}" for note in study.notes)])
 
 
 def _cell(value: Any) -> str:

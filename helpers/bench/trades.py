@@ -1,0 +1,117 @@
+"""What the records of a target answer: one tensor-parallel size against another, async scheduling on and off, memory."""
+
+from dataclasses import dataclass
+
+from helpers.bench.record import Point, RunRecord
+from helpers.bench.records import curves, speed_records
+from helpers.tune.study import studies
+
+OFF = "async scheduling off"
+LENGTHS = (1024, 1024)
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """A Markdown text over records; a notebook shows it as such."""
+
+    markdown: str
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+    def __repr__(self) -> str:
+        return self.markdown
+
+
+def answers(target: str) -> Answer:
+    """Every question that the records of a target can answer."""
+    records = speed_records(target)
+    models = list(dict.fromkeys(record.model for record in records))
+    parts = [
+        part for model in models for part in (sizes(records, model), asynchronous(target, records, model))
+    ]
+    return Answer("\n\n".join(filter(None, [*parts, memory(records)])))
+
+
+def sizes(records: list[RunRecord], model: str) -> str:
+    """Tensor-parallel sizes of a model at equal load per GPU, where two of them have such points."""
+    found = {
+        label: points for label, points in curves(records, model, *LENGTHS).items() if label.startswith("TP")
+    }
+    rows = [
+        row
+        for label, points in found.items()
+        if label != "TP1"
+        for row in pairs(found.get("TP1", []), label, points)
+    ]
+    if not rows:
+        return ""
+    head = [
+        f"**Is a larger tensor-parallel size the better trade for {model}?** At equal load per GPU:",
+        "",
+        "| requests per GPU | | output tok/s per GPU | tok/s per user | against TP1 |",
+        "|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows])
+
+
+def pairs(single: list[Point], label: str, points: list[Point]) -> list[str]:
+    """Table rows of the points of a size that TP1 has at the same number of requests per GPU."""
+    size, rows = int(label[2:]), []
+    by_load = {point.concurrency: point for point in single}
+    for point in points:
+        base = by_load.get(point.concurrency / size)
+        if base is None:
+            continue
+        gpu, user = (
+            point.output_tok_s_per_gpu / base.output_tok_s_per_gpu,
+            point.tok_s_per_user / base.tok_s_per_user,
+        )
+        rows += [f"| {base.concurrency} | TP1 | {base.output_tok_s_per_gpu:,.0f} | {base.tok_s_per_user:.1f} | |",
+                 f"| {base.concurrency} | {label} | {point.output_tok_s_per_gpu:,.0f} | {point.tok_s_per_user:.1f} | "
+                 f"{gpu:.2f}x per GPU, {user:.2f}x per user |"]  # fmt: skip
+    return rows
+
+
+def asynchronous(target: str, records: list[RunRecord], model: str) -> str:
+    """TPOT without async scheduling against bare `vllm serve` of the newest study, which has it on."""
+    off = [r for r in records if r.model == model and OFF in str(r.parameters.get("variant", ""))]
+    on = [study for study in studies(target, model) if study.baseline]
+    if not off or not on:
+        return ""
+    bare = {p.concurrency: p.tpot_ms.p50 for study in on for p in study.baseline.points}
+    shared = [(p.concurrency, p.tpot_ms.p50) for p in sorted(off[-1].throughput, key=lambda p: p.concurrency)
+              if p.concurrency in bare]  # fmt: skip
+    words = ", ".join(f"{slow / bare[users]:.2f}x at concurrency {users} ({slow:.2f} against {bare[users]:.2f} ms)"
+                      for users, slow in shared)  # fmt: skip
+    return (
+        f"**What does async scheduling give?** It is on unless `--no-async-scheduling` turns it off. Off, bare `vllm serve` "
+        f"of {model} took a TPOT of {words}."
+    )
+
+
+def memory(records: list[RunRecord]) -> str:
+    """Memory per GPU by model and size, from vLLM's own log."""
+    needed = {"weights_gib", "kv_cache_gib", "kv_cache_tokens"}
+    plain = [r for r in records if needed <= r.memory.keys() and not r.parameters.get("variant")]
+    newest = {(r.model, r.parameters.get("tensor_parallel_size", 1)): r for r in plain}
+    if not newest:
+        return ""
+    rows = []
+    for (model, size), record in sorted(newest.items()):
+        words = record.argv
+        flag = "--max-num-batched-tokens"
+        chunk = f"{int(words[words.index(flag) + 1]):,}" if flag in words else "vLLM's default"
+        held = record.memory
+        sequences = held["kv_cache_tokens"] / sum(LENGTHS)
+        rows.append(
+            f"| {model} | TP{size} | {held['weights_gib']:.1f} GiB | {chunk} | {held['kv_cache_gib']:.1f} GiB, "
+            f"{held['kv_cache_tokens']:,.0f} tokens | {sequences:,.0f} |"
+        )
+    head = [
+        "**What fits?** With vLLM's default share of the memory (`--gpu-memory-utilization`), GiB per GPU, tokens per server:",
+        "",
+        "| model | | weights | batched tokens | left for the KV cache | requests of 2,048 tokens in it |",
+        "|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows])
