@@ -57,3 +57,10 @@ def test_a_variant_is_no_curve_but_an_answer() -> None:
 def test_the_step_profile_names_its_server() -> None:
     found = json.loads(recorded.evidence_file("h200", "gpt-oss-20b", "steps").read_text())
     assert found["weights"] == "synthetic" and "--profiler-config" in found["argv"] and load_target("h200").target == "h200"
+
+
+def test_the_starts_name_cold_and_kept_caches() -> None:
+    lines = str(recorded.starts("h200", "gpt-oss-20b")).splitlines()
+    totals = {line.split(":")[0].strip(): int(line.split(":")[1].split()[0]) for line in lines[1:]}
+    assert totals["throughput profile, cold host"] > 2 * totals["bare vllm serve, its caches kept"]
+    assert not any(total == 0 for total in totals.values()), "a server that was attached to has no start of its own"

@@ -14,14 +14,16 @@ from helpers.bench.anchors import Anchor, load_anchors, matching
 from helpers.bench.record import Point, RunRecord
 from helpers.bench.records import curves, load_records
 from helpers.bench.roofline import step_limits
+from helpers.bench.startup import Start
 from helpers.bench.steps import StepProfile
 from helpers.errors import CookbookError
 from helpers.plots.pareto import pareto_figure
 from helpers.plots.routing import routing_figure
 from helpers.plots.steps import steps_figure
 from helpers.plots.throughput import ratio_bars
-from helpers.plots.tuning import ratio_figure
+from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
+from helpers.tune.plan import changed
 from helpers.tune.study import studies
 from helpers.tune.table import plain
 
@@ -141,6 +143,28 @@ def steps(target: str, model: str) -> Recorded:
             least = f" {limit[name]:6.2f}" if name in limit else ""
             lines.append(f"  {profile.batch:4} {name:18} {value:6.2f}{least}")
     return Recorded(lines, lambda: steps_figure(profiles, limits, title))
+
+
+def starts(target: str, model: str) -> Recorded:
+    """Starts by phase: of the notebook's run, of the newest studies' configurations, of bare with its caches kept."""
+    ran = [r for r in load_records(target) if r.model == model and r.contracts and r.startup_s]
+    bars = [("throughput profile, cold host", ran[-1].startup_s)] if ran else []
+    for study in (studies(target, model, objective)[-1] for objective in ("throughput", "latency")):
+        for trial in (study.baseline, *study.trials):
+            if trial.startup_s:
+                name = changed(trial.values) if trial.values else "bare vllm serve"
+                bars.append((name, trial.startup_s))
+    if evidence_file(target, model, "steps").exists() and "startup_s" in (
+        kept := evidence(target, model, "steps")
+    ):
+        bars.append(("bare vllm serve, its caches kept", kept["startup_s"]))
+    lines = ["start, seconds until ready, by phase"]
+    lines += [f"  {name}: {found['total']:.0f} s ({', '.join(f'{n} {s:.0f}' for n, s in found.items() if n != 'total')})"
+              for name, found in bars]  # fmt: skip
+    drawn = [
+        (name, Start("record", {n: s for n, s in found.items() if n != "total"})) for name, found in bars
+    ]
+    return Recorded(lines, lambda: startup_figure(drawn, "ready"))
 
 
 def tuning(target: str, model: str, objective: str) -> Recorded:

@@ -71,5 +71,5 @@ def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first 
     axis.set_xlim(0, 1.12 * max(left))
     axis.invert_yaxis()
     axis.set_xlabel(f"seconds from the launch to {until}")
-    axis.legend(frameon=False, fontsize="small", ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+    made.legend(frameon=False, fontsize="small", ncols=5, loc="outside lower center")
     return made

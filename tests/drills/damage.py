@@ -49,7 +49,7 @@ def wait(condition: Callable[[], object], seconds: float = 15.0) -> bool:
 
 def cleaned(text: str) -> str:
     """A message without what differs from run to run and from machine to machine."""
-    text = re.sub(r"(?<![\w.])/(?:[^\s/:;,'\")]+/)*([^\s/:;,'\")]+)", r"…/\1", text)
+    text = re.sub(r"(?<![\w./])/(?:[^\s/:;,'\")]+/)*([^\s/:;,'\")]+)", r"…/\1", text)
     text = re.sub(r"\bpid \d+", "pid N", text)
     text = re.sub(r"(\bport |127\.0\.0\.1:|--port )\d+", r"\1N", text)
     return re.sub(r"\d+\.\d+ s\b", "N s", text)
