@@ -81,8 +81,11 @@ def _root(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
-    """Seconds for `vllm serve` by hand, the notebook's requests and the same sweep, no notebook and no check."""
+PARTS = {"start": "run.launch()", "sweep": "run.sweep()"}  # and the cells that do them; the rest is named so
+
+
+def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
+    """Seconds by part for `vllm serve` by hand, the notebook's requests and the same sweep, no notebook and no check."""
     from openai import OpenAI
 
     from helpers.bench.sweep import plan, sweep
@@ -101,29 +104,39 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
                 if process.poll() is not None:
                     raise CookbookError("the bare server died", why=(folder / "bare.log").read_text()[-300:])
                 time.sleep(0.2)
+            ready = time.perf_counter()
             address = f"http://127.0.0.1:{port}"
             client = OpenAI(base_url=address + "/v1", api_key="none", timeout=300, max_retries=0)
             names = {"__name__": "__main__", "run": SimpleNamespace(client=lambda: client),
                      "server": SimpleNamespace(model="gpt-oss-nano")}  # fmt: skip
             exec(compile(source, "<requests of the notebook>", "exec"), names)
+            asked = time.perf_counter()
             loads = plan(SWEEP["concurrency"], SWEEP["input_tokens"], SWEEP["output_tokens"])
             steady = {"temperature": 0.0, "seed": 5}  # as the notebook's sweep of the test model
             sweep(address, "gpt-oss-nano", checkpoint, interpreter, loads, folder, worker=worker, **steady)
+            swept = time.perf_counter()
         finally:
             end_group(server)
             process.wait()
-    return time.perf_counter() - began
+    parts = {"start": ready - began, "sweep": swept - asked}
+    return parts | {"rest": time.perf_counter() - began - sum(parts.values())}
 
 
-def through_papermill(folder: Path) -> float:
-    """Seconds for the whole CPU notebook, from cold to stopped."""
+def through_papermill(folder: Path) -> dict[str, float]:
+    """Seconds by part for the whole CPU notebook, from cold to stopped."""
     from helpers.runs.execute import run_target
 
     began = time.perf_counter()
     outcome = run_target("cpu", SWEEP | {"port": 0, "run_dir": str(folder)}, progress=False)
+    seconds = time.perf_counter() - began
     if not outcome.passed:
         raise CookbookError("the CPU notebook failed", why=outcome.error)
-    return time.perf_counter() - began
+    cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
+    parts = {
+        part: next(c["metadata"]["papermill"]["duration"] for c in cells if call in "".join(c["source"]))
+        for part, call in PARTS.items()
+    }
+    return parts | {"rest": seconds - sum(parts.values())}
 
 
 def overhead() -> Value:
@@ -138,8 +151,12 @@ def overhead() -> Value:
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
             by_hand.append(bare(interpreter, checkpoint, Path(one)))
             notebook.append(through_papermill(Path(other)))
-    detail = ", ".join(f"{ours:.1f} s to {theirs:.1f} s" for ours, theirs in zip(notebook, by_hand, strict=True))
-    percent = 100 * (sum(notebook) / sum(by_hand) - 1)
+    total = lambda runs: sum(sum(parts.values()) for parts in runs)  # noqa: E731
+    detail = "; ".join(
+        f"{part} " + ", ".join(f"{n[part]:.1f} to {b[part]:.1f} s" for n, b in zip(notebook, by_hand, strict=True))
+        for part in (*PARTS, "rest")
+    )
+    percent = 100 * (total(notebook) / total(by_hand) - 1)
     return Value(name="overhead_percent", value=percent, unit="%", bar=BARS["overhead_percent"], detail=detail)
 
 

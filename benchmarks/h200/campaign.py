@@ -134,7 +134,8 @@ class Campaign:
                 )  # fmt: skip
                 if job.weights == "dummy":  # never a record: these speeds are not the model's
                     rows = [point.model_dump(mode="json") for point in points]
-                    value = {"state": "passed", "weights": "dummy", "note": job.note, "throughput": rows}
+                    value = {"state": "passed", "weights": "dummy", "note": job.note, "argv": serve[3:],
+                             "versions": self.facts["versions"], "taken": f"{started:%Y-%m-%d}", "throughput": rows}  # fmt: skip
                     (folder / "record.json").write_text(json.dumps(value, indent=1) + "\n")
                 else:
                     self.record(job, folder, serve, env, server, points, started, "passed")
@@ -218,7 +219,7 @@ class Campaign:
         finally:
             value = {"model": step.model, "weights": "synthetic", "vllm": self.facts["versions"]["vllm"],
                      "gpu": self.facts["machine"].gpus[0], "argv": serve[3:],
-                     "profiles": [profile.model_dump() for profile in found]}  # fmt: skip
+                     "startup_s": server.startup_s, "profiles": [profile.model_dump() for profile in found]}  # fmt: skip
             name = "steps.json" if len(found) == len(step.batches) else "steps-part.json"
             (folder / name).write_text(json.dumps(value, indent=1) + "\n")
             self.say(step.name, server.stop())
@@ -257,6 +258,7 @@ def run_campaign(campaign: Campaign, stages: Plan) -> None:
         for step in steps:
             campaign.run(step)
 
+    campaign.say("campaign", "begins, its clock at 0")
     for lanes in stages:
         threads = [threading.Thread(target=take, args=(steps,)) for steps in lanes]
         for thread in threads:

@@ -39,7 +39,7 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
             said.append(
                 f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}"
             )
-        for profile in step.glob("steps*.json"):
+        for profile in step.glob("steps.json"):  # steps-part.json is of a run that was cut off
             said.append(copy(profile, evidence / f"{model}-steps.json"))
         for routing in step.glob("routing-*.json"):
             said.append(copy(routing, evidence / f"{model}-{routing.name}"))

@@ -125,6 +125,8 @@ def tuned() -> Plan:
         Tuning("20b-latency", "gpt-oss-20b", (1,), "latency", [1, 4, 16], 3),
         Steps("20b-steps", "gpt-oss-20b", (1,), [1, 64, 256], latest_s=1150),
         replace(two_gpus()[2][1][0], loads=short([1, 16, 64]), latest_s=1300),
+        Job("20b-async-off", "gpt-oss-20b", (1,), short([1, 4, 16]), recipe=False, arguments=["--no-async-scheduling"],
+            note="", variant="bare vllm serve, async scheduling off", latest_s=1450),
     ]  # fmt: skip
     return [[both], [throughput, latency]]
 

@@ -3,8 +3,8 @@
     argv += profiler_arguments(folder)          # of the server that is to be looked at
     profiles = [profile_step(server.base_url, model, batch, folder) for batch in (1, 64, 256)]
 
-A profiled step is slower than an undisturbed one, on the host above all: so the kernels' times come from the trace, the
-length of the step from requests that ran without the profiler, and what no kernel covers is the difference.
+Everything is read off the trace: kernels by group, and what no kernel covers. `step_ms`, timed without the profiler over
+a longer stretch (so at a longer context), stands beside it to show that the profiler did not change the step.
 """
 
 import gzip
@@ -29,6 +29,7 @@ SHORT, LONG = 64, 320  # output tokens of the two timed requests
 GPU_EVENTS = ("kernel", "gpu_memcpy", "gpu_memset")
 # First match wins. Names as vLLM 0.25.1 with torch 2.11 gives them on Hopper.
 GROUPS = {
+    "copies": r"^memcpy|^memset",
     "all-reduce": r"nccl|cross_device_reduce|all_?reduce|allreduce|multimem|one_shot|two_shot|symm_mem",
     "MoE": r"matmul_ogs|marlin|moe|_topk_forward|bitmatrix|routing|ragged|swiglu|_reduce_grouped|mxfp4|scatter_indx",
     "attention": r"flash|attn|attention|reshape_and_cache|prepare_varlen|rotary|rope",
@@ -48,7 +49,7 @@ class Kernel(Part):
 
 
 class StepProfile(Part):
-    """A decode step of `batch` sequences. `step_ms` was measured without the profiler, the kernels with it."""
+    """A decode step of `batch` sequences: its kernels, and how long it is with the profiler and without."""
 
     batch: Annotated[int, Field(gt=0)]
     context: Annotated[int, Field(gt=0)]  # tokens of a sequence when the profile began, about
@@ -59,14 +60,16 @@ class StepProfile(Part):
     kernels: list[Kernel]
 
     def groups(self) -> dict[str, float]:
-        """Milliseconds of one step by group of kernels; `host and gaps` is the step less the kernels."""
+        """Milliseconds of one profiled step by group of kernels; `host and gaps` is when none ran.
+
+        Kernels that run at once share their time, so that the groups add up to the step.
+        """
         found = dict.fromkeys([*GROUPS, REST], 0.0)
         for kernel in self.kernels:
             found[group_of(kernel.name)] += kernel.total_us / 1e3 / self.steps
-        covered = sum(found.values())
-        return {name: value for name, value in found.items() if value} | {
-            GAPS: max(0.0, self.step_ms - covered)
-        }
+        share = self.busy_ms / sum(found.values())
+        parts = {name: value * share for name, value in found.items() if value}
+        return parts | {GAPS: self.profiled_step_ms - self.busy_ms}
 
 
 def group_of(name: str) -> str:

@@ -6,7 +6,7 @@ from helpers.bench.record import Point, RunRecord
 from helpers.bench.records import curves, speed_records
 from helpers.tune.study import studies
 
-OFF = "async scheduling off"
+OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 LENGTHS = (1024, 1024)
 
 
@@ -74,19 +74,28 @@ def pairs(single: list[Point], label: str, points: list[Point]) -> list[str]:
 
 
 def asynchronous(target: str, records: list[RunRecord], model: str) -> str:
-    """TPOT without async scheduling against bare `vllm serve` of the newest study, which has it on."""
-    off = [r for r in records if r.model == model and OFF in str(r.parameters.get("variant", ""))]
-    on = [study for study in studies(target, model) if study.baseline]
-    if not off or not on:
+    """TPOT without async scheduling against bare `vllm serve` of studies on the same stack, which have it on."""
+    off = next((r for r in reversed(records) if r.model == model and r.parameters.get("variant") == OFF), None)
+    if off is None:
         return ""
-    bare = {p.concurrency: p.tpot_ms.p50 for study in on for p in study.baseline.points}
-    shared = [(p.concurrency, p.tpot_ms.p50) for p in sorted(off[-1].throughput, key=lambda p: p.concurrency)
-              if p.concurrency in bare]  # fmt: skip
-    words = ", ".join(f"{slow / bare[users]:.2f}x at concurrency {users} ({slow:.2f} against {bare[users]:.2f} ms)"
-                      for users, slow in shared)  # fmt: skip
+    kind = lambda one, size: (one.weights, one.versions["vllm"], one.machine.gpus[:1], size)  # noqa: E731
+    wanted = kind(off, off.parameters["tensor_parallel_size"])
+    bare = {
+        (p.concurrency, p.input_tokens, p.output_tokens): p.tpot_ms.p50
+        for study in studies(target, model)
+        if study.baseline and kind(study, study.tensor_parallel_size) == wanted
+        for p in study.baseline.points
+    }
+    points = {(p.concurrency, p.input_tokens, p.output_tokens): p.tpot_ms.p50 for p in off.throughput}
+    if not (shared := sorted(points.keys() & bare.keys())):
+        return ""
+    words = ", ".join(
+        f"{points[load] / bare[load]:.2f}x at concurrency {load[0]} ({points[load]:.2f} against {bare[load]:.2f} ms)"
+        for load in shared
+    )
     return (
         f"**What does async scheduling give?** It is on unless `--no-async-scheduling` turns it off. Off, bare `vllm serve` "
-        f"of {model} took a TPOT of {words}."
+        f"of {model} has a TPOT of {words}."
     )
 
 
@@ -111,7 +120,8 @@ def memory(records: list[RunRecord]) -> str:
     head = [
         "**What fits?** With vLLM's default share of the memory (`--gpu-memory-utilization`), GiB per GPU, tokens per server:",
         "",
-        "| model | | weights | batched tokens | left for the KV cache | requests of 2,048 tokens in it |",
+        "| model | | weights | batched tokens | left for the KV cache | requests of 2,048 tokens it holds* |",
         "|---|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *rows])
+    foot = "\\* As memory goes; how many run at once is bounded by `--max-num-seqs` too (1,024 by default on such GPUs)."
+    return "\n".join([*head, *rows, "", foot])

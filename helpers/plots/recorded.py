@@ -24,7 +24,7 @@ from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
 from helpers.tune.plan import changed
-from helpers.tune.study import studies
+from helpers.tune.study import Study, studies
 from helpers.tune.table import plain
 
 
@@ -115,7 +115,7 @@ def routing(target: str, model: str) -> Recorded:
 def dummy(target: str, model: str) -> Recorded:
     """How much faster a server looks with `--load-format dummy` than with balanced weights, at equal concurrency."""
     false = {row["concurrency"]: row for row in evidence(target, model, "dummy")["throughput"]}
-    true = {p.concurrency: p for p in curves(load_records(target), model, 1024, 1024)["TP1"]}
+    true = {p.concurrency: p for p in curves(load_records(target), model, 1024, 1024).get("TP1", [])}
     both = sorted(false.keys() & true.keys())
     rate = [false[c]["output_tok_s"] / true[c].output_tok_s for c in both]
     tpot = [false[c]["tpot_ms"]["p50"] / true[c].tpot_ms.p50 for c in both]
@@ -130,10 +130,8 @@ def steps(target: str, model: str) -> Recorded:
     """A decode step by part beside the roofline of each part."""
     found = evidence(target, model, "steps")
     profiles = [StepProfile(**profile) for profile in found["profiles"]]
-    # The two timed requests decode from the prompt's end on, so their mean context lies about half of them further.
-    limits = [
-        step_limits(load_model(model), load_target(target).device, p.batch, p.context + 160) for p in profiles
-    ]
+    device = load_target(target).device
+    limits = [step_limits(load_model(model), device, p.batch, p.context + p.steps / 2) or {} for p in profiles]
     title = (
         f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step"
     )
@@ -146,28 +144,37 @@ def steps(target: str, model: str) -> Recorded:
 
 
 def starts(target: str, model: str) -> Recorded:
-    """Starts by phase: of the notebook's run, of the newest studies' configurations, of bare with its caches kept."""
-    ran = [r for r in load_records(target) if r.model == model and r.contracts and r.startup_s]
-    bars = [("throughput profile, cold host", ran[-1].startup_s)] if ran else []
-    for study in (studies(target, model, objective)[-1] for objective in ("throughput", "latency")):
-        for trial in (study.baseline, *study.trials):
+    """Starts by phase: of the notebook's run, of every study's configurations, of the profiled server."""
+    bars = [
+        (f"notebook's run, {r.parameters['profile']} profile", r.startup_s)
+        for r in load_records(target)
+        if r.model == model and r.contracts and r.startup_s
+    ][-1:]
+    for study in studies(target, model):
+        for trial in filter(None, [study.baseline, *study.trials]):
             if trial.startup_s:
-                name = changed(trial.values) if trial.values else "bare vllm serve"
-                bars.append((name, trial.startup_s))
-    if evidence_file(target, model, "steps").exists() and "startup_s" in (
-        kept := evidence(target, model, "steps")
-    ):
-        bars.append(("bare vllm serve, its caches kept", kept["startup_s"]))
+                what = changed(trial.values) if trial.values else "bare vllm serve"
+                bars.append((f"{study.objective} study, {what}", trial.startup_s))
+    if evidence_file(target, model, "steps").exists() and (last := evidence(target, model, "steps").get("startup_s")):
+        bars.append(("bare vllm serve again, profiled", last))
     lines = ["start, seconds until ready, by phase"]
-    lines += [f"  {name}: {found['total']:.0f} s ({', '.join(f'{n} {s:.0f}' for n, s in found.items() if n != 'total')})"
-              for name, found in bars]  # fmt: skip
-    drawn = [
-        (name, Start("record", {n: s for n, s in found.items() if n != "total"})) for name, found in bars
+    lines += [
+        f"  {name}: {found['total']:.0f} s ({', '.join(f'{n} {s:.0f}' for n, s in found.items() if n != 'total')})"
+        for name, found in bars
     ]
+    drawn = [(name, Start("record", {n: s for n, s in found.items() if n != "total"})) for name, found in bars]
     return Recorded(lines, lambda: startup_figure(drawn, "ready"))
+
+
+def newest_study(target: str, model: str, objective: str) -> Study:
+    """The newest committed study that compares with bare; `CookbookError` where there is none."""
+    found = [study for study in studies(target, model, objective) if study.baseline]
+    if not found:
+        raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
+    return found[-1]
 
 
 def tuning(target: str, model: str, objective: str) -> Recorded:
     """The newest committed study of an objective: each configuration's ratio to bare `vllm serve`."""
-    study = studies(target, model, objective)[-1]
+    study = newest_study(target, model, objective)
     return Recorded(plain(study).splitlines(), lambda: ratio_figure(study))

@@ -6,9 +6,9 @@ from helpers.bench.steps import GAPS, GROUPS, REST, StepProfile
 from helpers.errors import CookbookError
 from helpers.plots.style import figure
 
-ORDER = ["MoE", "attention", "dense GEMM", "all-reduce", "sampling", REST, GAPS]
-GREYS = dict(zip(ORDER, ("0.25", "0.45", "0.62", "0.75", "0.85", "0.92", "1.0"), strict=True))
-HATCHES = dict(zip(ORDER, ("", "//", "..", "xx", "++", "--", ""), strict=True))
+ORDER = ["MoE", "attention", "dense GEMM", "all-reduce", "sampling", "copies", REST, GAPS]
+GREYS = dict(zip(ORDER, ("0.25", "0.45", "0.62", "0.75", "0.85", "0.55", "0.92", "1.0"), strict=True))
+HATCHES = dict(zip(ORDER, ("", "//", "..", "xx", "++", "**", "--", ""), strict=True))
 
 
 def steps_figure(profiles: list[StepProfile], limits: list[dict[str, float]], title: str = "") -> Figure:

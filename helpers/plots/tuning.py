@@ -63,12 +63,13 @@ def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first 
     for index, name in enumerate(names):
         values = [start.phases.get(name, 0.0) for _, start in starts]
         grey = str(0.35 + 0.55 * index / max(len(names) - 1, 1))
-        axis.barh(labels, values, left=left, color=grey, edgecolor="black", linewidth=0.6,
+        axis.barh(range(len(starts)), values, left=left, color=grey, edgecolor="black", linewidth=0.6,
                   hatch=HATCHES[index % len(HATCHES)], label=name)  # fmt: skip
         left = [before + value for before, value in zip(left, values, strict=True)]
     for place, total in enumerate(left):
         axis.text(total, place, f" {total:.0f} s", va="center")
     axis.set_xlim(0, 1.12 * max(left))
+    axis.set_yticks(range(len(starts)), labels)
     axis.invert_yaxis()
     axis.set_xlabel(f"seconds from the launch to {until}")
     made.legend(frameon=False, fontsize="small", ncols=5, loc="outside lower center")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from helpers.tune.study import Study, Trial
 
 WORST = 0.98  # of bare, at any point of the sweep; below it a configuration is not chosen
+BETTER = 1.02  # of bare; less is what a repetition gives, too
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,6 @@ def judge(study: Study, trial: Trial) -> Verdict:
     if gain is None:
         who = "bare" if goal.best(bare) is None else "it"
         return Verdict(trial, ratios, None, "over the limit", f"{who} keeps {goal.tpot_ms:g} ms at no point")
-    if gain <= 1:
-        return Verdict(trial, ratios, gain, "not better", "bare does as well")
+    if gain < BETTER:
+        return Verdict(trial, ratios, gain, "not better", f"{gain:.2f}x, less than {BETTER}x is noise")
     return Verdict(trial, ratios, gain, "slower", "another is faster")

@@ -23,7 +23,8 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 
 def _figures(study: Study) -> str:
-    values = [f"{study.goal.value(point):.4g}" for point in study.baseline.points]
+    form = "{:.2f}" if study.objective == "latency" else "{:,.0f}"
+    values = [form.format(study.goal.value(point)) for point in study.baseline.points]
     return f"{', '.join(values)} {study.goal.unit}"
 
 
