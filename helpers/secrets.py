@@ -35,6 +35,7 @@ SHAPES = [  # tokens that are recognised wherever they stand
     re.compile(r"\bgh[pousr]_[A-Za-z0-9]{16,}\b|\bgithub_pat_\w{16,}\b|\bglpat-[\w-]{16,}"),
     re.compile(r"\bnvapi-[\w-]{16,}|\bxox[abprs]-[\w-]{10,}"),
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"),
+    re.compile(r"\bhvs\.[\w-]{8,}"),
     re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"),  # a signed web token
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
 ]
@@ -45,10 +46,11 @@ HEADER = re.compile(
     re.IGNORECASE,
 )
 USERINFO = re.compile(
-    r"\b([a-z][a-z0-9+.-]*://)[^/\s:@]*:[^/\s@]+@|\b([a-z][a-z0-9+.-]*://)[^/\s:@]{16,}@", re.I
+    r"\b([a-z][a-z0-9+.-]*://)[^/\s:@]*:[^/\s]+@|\b([a-z][a-z0-9+.-]*://)[^/\s:@]{16,}@", re.I
 )
+SAID = re.compile(r"(?i)\b(passwords?|passphrase|cookie)(\s+(?:is\s+)?)(\"[^\"\n]+\"|'[^'\n]+'|[\w.-]+=[^\s;,]+)")
 QUERY = re.compile(
-    r"([?&](?:[\w.-]*(?:key|token|secret|sig|signature|password|auth))=)[^&\s\"']+", re.IGNORECASE
+    r"((?:[?&]|\b(?=X-Amz-Signature[=]))(?:[\w.-]*(?:key|token|secret|sig|signature|password|auth))=)[^&\s\"']+", re.IGNORECASE
 )
 ASSIGNED = re.compile(
     r"(?i)(?<![\w.-])(['\"]?(?P<name>" + _NAMED + r")['\"]?\s*[:=]\s*)(?P<value>\[[^\]]*\]|" + _VALUE + r")"
@@ -90,6 +92,7 @@ def text(value: str, known: Iterable[str] | None = None) -> str:
     value = BEARER.sub(rf"\1\2{MASK}", value)
     value = HEADER.sub(rf"\1{MASK}", value)
     value = USERINFO.sub(lambda m: f"{m[1] or m[2]}{MASK}@", value)
+    value = SAID.sub(rf"\1\2{MASK}", value)
     value = QUERY.sub(rf"\1{MASK}", value)
     value = FLAG.sub(lambda m: f"{m[1]}{m['gap']}{MASK}" if secret_name(m["name"]) else m[0], value)
     return ASSIGNED.sub(_assigned, value)

@@ -84,9 +84,9 @@ def test_report_says_why_and_what_to_do(name):
 
 # What each recorded launch of vLLM 0.32.0 really said first, and the signature that explains it ("" for none).
 REAL = {
-    "badflag": ("vllm: error: unrecognized arguments: --bogus-flag 3", ""),
+    "badflag": ("vllm: error: unrecognized arguments: --bogus-flag 3", "S15"),
     "fullgraph": ("vllm serve: error: argument --compilation-config/-cc: 1 validation error", "S1"),
-    "nomodel": ("huggingface_hub.errors.HFValidationError: Repo id must be in the form", ""),
+    "nomodel": ("huggingface_hub.errors.HFValidationError: Repo id must be in the form", "S19"),
     "badjson": ("json.decoder.JSONDecodeError: Expecting property name enclosed in double quotes", "S12"),
     "badarch": ("pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig", ""),
     "envfail": ("ValueError: Unknown vLLM environment variable detected: VLLM_USE_TRTLLM_ATTENTION", "S2"),

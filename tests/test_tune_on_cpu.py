@@ -19,11 +19,7 @@ from helpers.tune import Study, chosen, verdicts
 NOTEBOOK = NOTEBOOKS / "topics" / "tuning.ipynb"
 SWEEP = ["--concurrency", "1,2", "--input-tokens", "32", "--output-tokens", "16"]
 BUSY_S = 3000  # six starts of vLLM, on cores that may be busy with something else
-ALL = "COOKBOOK_TUNE"  # a search takes six starts of vLLM, a third of the whole suite's time
-pytestmark = [
-    pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(BUSY_S),
-    pytest.mark.skipif(os.environ.get(ALL) != "all", reason=f"six starts of vLLM: set {ALL}=all"),
-]  # fmt: skip
+pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.timeout(BUSY_S)]
 
 
 def argv(folder: Path) -> list[str]:

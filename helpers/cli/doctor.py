@@ -43,6 +43,10 @@ def register(app: typer.Typer) -> None:
 
             folder = None if log else run_folder(run)
             report = diagnose(log or folder / "server.log", argv=recorded(folder).get("argv"))
+            if not report.size:
+                raise UsageError(f"{report.log} is empty", why="nothing was written to it", do="name the server's log file")
+            if report.garbled:
+                raise UsageError(f"{report.log} is no log", why="it holds no text", do="name the server's log file")
             report.expected = expected_backends(recorded(folder).get("target", ""))
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
         raise typer.Exit(report.exit_code)

@@ -71,13 +71,14 @@ class Budget:
         return (
             f"{self.usable:.1f} GiB usable of {self.device:.1f}: weights {self.weights:.1f}, "
             f"working memory {self.working:.1f}, left for the KV cache {self.kv_cache:.1f}; one request of "
-            f"{self.max_model_len:,} tokens needs {_small(self.start)}, {self.concurrency} at once {_small(self.load)}"
+            f"{self.max_model_len:,} tokens needs {_small(self.start)}, "
+            f"the sweep's {self.concurrency} at once {_small(self.load)}"
         )
 
 
 def _small(gib: float) -> str:
-    """GiB as a number like the others, or MiB where that would read 0.0."""
-    return f"{gib:.1f}" if gib >= 0.1 else f"{gib * 1024:.1f} MiB"
+    """GiB, or MiB where that would read 0.0."""
+    return f"{gib:.1f} GiB" if gib >= 0.1 else f"{gib * 1024:.1f} MiB"
 
 
 def memory_budget(

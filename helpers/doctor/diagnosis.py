@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from helpers import secrets
-from helpers.doctor.failure import Failure, first_cause, one_request
+from helpers.doctor.failure import Failure, ended, first_cause, one_request
 from helpers.doctor.remedy import Remedy, issue_text, launched, remedy
 from helpers.doctor.scan import Match, Scan, open_log, scan
 from helpers.doctor.signatures import Signature, load
@@ -109,9 +109,23 @@ class Diagnosis:
             return f"unknown failure: {self.exception.splitlines()[0]}"
         if self.others:
             return "nothing fatal; " + ", ".join(f"{f.signature.id} {f.kind}" for f in self.others)
-        return "no failure found" + (
-            f"; the server was told to stop at line {self.stopped}" if self.stopped else ""
-        )
+        if self.stopped:
+            return f"no failure found; the server was told to stop at line {self.stopped}"
+        if self.unfinished:
+            return f"no failure found, but the log ends before the server was ready; its last line: {self.tail[-1][:160]}"
+        return "no failure found"
+
+    @property
+    def garbled(self) -> bool:
+        """Nothing was found in something that is not text: its last lines are mostly bytes that no log has."""
+        told = "".join(self.tail)
+        odd = sum(not (c.isprintable() or c in "\t\x1b") or c == "\ufffd" for c in told)
+        return not self.findings and not self.exception and odd > 0.3 * len(told) > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """A server began and never said that it was ready."""
+        return bool({"vllm", "args"} & self.facts.keys()) and not self.started and bool(self.tail)
 
     @property
     def issue(self) -> str:
@@ -148,7 +162,7 @@ class Diagnosis:
                 out += ["  run first", *_indent("\n".join(finding.remedy.run))]
             out += [f"  source    {', '.join(known.source)}"]
         out += [f"\n[silent] {wrong}" for wrong in self.wrong_backends]
-        if self.exception and not self.cause:
+        if self.exception and not self.cause and not any(finding.kind == "fatal" for finding in self.others):
             out += ["", "No signature knows this failure. An issue you can file:", "", *_indent(self.issue)]
         return secrets.text("\n".join(out))
 
@@ -185,9 +199,12 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
     explains = _explains(first, telling) or (_explains(first, live) if first and first.wrapper else None)
     if first is None:
         explains = next((match for match in telling or live if match.kind == "fatal"), None)
-    deadly = explains is not None and explains.kind == "fatal"
-    request = first is not None and not deadly and one_request(first, found.tracker.failures)
-    fatal = (first is not None and not request) or (first is None and explains is not None)
+    if first is None:  # a line that a server logs while it answers others ended one request at most
+        request = explains is not None and found.started and not ended(found.tracker.failures)
+    else:
+        deadly = explains is not None and explains.kind == "fatal"
+        request = not deadly and one_request(first, found.tracker.failures)
+    fatal = not request and (first is not None or explains is not None)
     failure = first or next(
         (f for f in found.tracker.failures if f.chain and not f.after_shutdown and not f.handled), None
     )

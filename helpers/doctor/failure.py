@@ -14,7 +14,8 @@ WRAPPER = re.compile(
     r"Executor failed\.|ChildFailedError|ProcessExitedException|ProcessRaisedException|RayTaskError|"
     r"ActorDiedError|RayActorError|^(?:asyncio\.|concurrent\.)?[\w.]*Cancelled(?:Error)?$|RuntimeError: cancelled$|"
     r"^(?:Base)?ExceptionGroup: |^SystemExit|subprocess\.CalledProcessError: .*vllm|zmq\.error\.ContextTerminated|"
-    r"BrokenPipeError|ConnectionResetError|^EOFError$"
+    r"BrokenPipeError|ConnectionResetError|^EOFError$|"
+    r"remote process exited|Connection (?:closed|reset) by (?:remote )?peer|Socket Timeout|Broken pipe"  # a peer's end
 )
 # Exceptions that Python code uses to steer; the error raised while handling one says more than it does.
 STEERING = re.compile(r"^(?:[\w.]*\.)?(?:KeyError|StopIteration|StopAsyncIteration|Empty|CancelledError)\b")
@@ -89,7 +90,9 @@ def first_cause(failures: Iterable[Failure], harmless: Callable[[str], bool] | N
     `harmless(line)` tells lines that are known to end nothing when they are logged or answered to one request.
     """
     known = harmless or (lambda line: False)
-    alive = [f for f in failures if f.chain and not f.after_shutdown and not f.handled]
+    # Tracebacks of several processes interleave: the exception that was printed first came first.
+    told = sorted((f for f in failures if f.chain), key=lambda f: f.line_number)
+    alive = [f for f in told if not f.after_shutdown and not f.handled]
     real = [f for f in alive if f.fatal or not ((f.kind != "traceback" or f.request) and known(f.line))]
     roots = [f for f in real if not f.wrapper]
     ended = [f for f in real if f.wrapper or f.fatal]
@@ -104,8 +107,12 @@ def first_cause(failures: Iterable[Failure], harmless: Callable[[str], bool] | N
     return None
 
 
+def ended(failures: Iterable[Failure]) -> bool:
+    """Whether a process ended because of any of them, or was reported to have."""
+    return any((f.fatal or f.wrapper) and not f.after_shutdown and not f.handled for f in failures)
+
+
 def one_request(first: Failure, failures: Iterable[Failure]) -> bool:
     """Whether `first` failed one request of a server that had started and went on: nothing ended a process since."""
-    ended = any((f.fatal or f.wrapper) and not f.after_shutdown and not f.handled for f in failures)
     child = CHILD.match(first.stream) is not None
-    return first.started and not ended and (first.request or (first.caught and not child))
+    return first.started and not ended(failures) and (first.request or (first.caught and not child))

@@ -11,6 +11,8 @@ from helpers import secrets
 from helpers.doctor.signatures import Signature
 
 DEFAULT = ["vllm", "serve", "openai/gpt-oss-20b"]
+# A change of these means "at most": a command that sets less already is left as it is.
+LIMITS = ("--max-model-len", "--gpu-memory-utilization", "--max-num-seqs", "--max-num-batched-tokens")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,20 @@ def changed(argv: list[str], args: Mapping[str, object], drop: list[str]) -> lis
     return out
 
 
+def lower_already(argv: list[str], flag: str, value: object) -> bool:
+    """Whether the command sets one of `LIMITS` to no more than a change would.
+
+    >>> lower_already(["vllm", "serve", "M", "--max-model-len", "8192"], "--max-model-len", 32768)
+    True
+    """
+    if flag not in LIMITS or flag not in argv[:-1]:
+        return False
+    try:
+        return float(argv[argv.index(flag) + 1]) <= float(str(value))
+    except ValueError:
+        return False
+
+
 def _flag(name: str) -> str:
     return "--" + name.lstrip("-").replace("_", "-")
 
@@ -96,6 +112,7 @@ def remedy(signature: Signature, groups: Mapping[str, str], argv: list[str]) -> 
         for value in args.values()
     ):
         args = {}  # the log did not tell the value: the text of the fix says how to choose it
+    args = {name: value for name, value in args.items() if not lower_already(argv, _flag(name), value)}
     env = {name: str(filled(value)) for name, value in change.env.items()}
     known = {word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")}
     unseen = [
@@ -119,7 +136,7 @@ def issue_text(
     """A ready-made issue: first exception, versions, flags and the log's last lines, without secrets."""
     versions = [f"- {name}: {facts[name]}" for name in ("vllm", "torch", "driver", "model") if name in facts]
     body = [
-        f"### {exception.splitlines()[0][:120] if exception else 'Failure without an exception'}",
+        f"### {secrets.text(exception.splitlines()[0])[:120] if exception else 'Failure without an exception'}",
         "",
         f"First exception (line {line}{', ' + process if process else ''}):",
         "```",

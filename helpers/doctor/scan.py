@@ -5,6 +5,7 @@ look-up, an INFO line without a word of `TOLD` a glance; of the others, those th
 of an open traceback, are taken apart. A place that writes ever new lines is read in full `MAX_NOVEL` times.
 """
 
+import codecs
 import gzip
 import io
 import re
@@ -90,7 +91,13 @@ def open_log(source: str | Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "it is a directory")
-        return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+        stream = path.open("rb")
+        head = stream.peek(4)
+        if head.startswith(b"\x1f\x8b"):  # whatever its name says
+            return gzip.open(stream)
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as a PowerShell `>` writes it
+            return codecs.EncodedFile(stream, "utf-8", "utf-16")
+        return stream
     except OSError as error:
         why = (
             "there is no such file"
@@ -248,6 +255,8 @@ class Scanner:
                 continue
             for line, after in batch:
                 if pattern.literal not in line.text or (line.level in ("INFO", "DEBUG") and not pattern.info):
+                    continue
+                if pattern.startup and self.started:
                     continue
                 if (after and key in self.matches) or (groups := pattern.find(line.text)) is None:
                     continue

@@ -26,6 +26,7 @@ class Pattern(_Strict):
     kind: Literal["fatal", "degraded", "silent"] | None = Field(None, alias="class")  # where it differs
     info: bool = False  # shown on INFO lines; elsewhere such a line is somebody's text, not a failure
     example: str = ""  # a line that carries it, as a log has it, where no fixture does
+    startup: bool = False  # only before the server is ready: later the same words tell of one request's input
     wrapper: bool = False  # says that something failed, not what: named only when nothing else is found
 
     @field_validator("regex")

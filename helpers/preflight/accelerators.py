@@ -53,8 +53,8 @@ def gpu_model(machine: Machine, need: Need) -> Check:
 def gpu_count(machine: Machine, need: Need) -> Check:
     if not need.gpu:
         return Check("GPU count", None, str(machine.count), "0")
-    return Check("GPU count", machine.count >= need.gpus, str(machine.count), f"{need.gpus}",
-                 "lower tensor_parallel_size or replicas")  # fmt: skip
+    fix = "lower tensor_parallel_size or replicas" if machine.count else "check the driver's own tool, or rehearse=True"
+    return Check("GPU count", machine.count >= need.gpus, str(machine.count), f"{need.gpus}", fix)
 
 
 def gpu_memory(machine: Machine, need: Need) -> Check:

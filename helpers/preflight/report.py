@@ -71,7 +71,7 @@ class Report:
             f"{self.target}: {'ready' if self.ok else f'{len(self.failed)} missing'}  ({self.machine.line()})"
         ]
         for check in self.told:
-            need = "" if check.ok or check.need == NOTHING else f"   (needed: {check.need})"
+            need = "" if check.need in (NOTHING, check.seen) else f"   (needed: {check.need})"
             out.append(f"  {check.mark} {check.name:<{wide}}  {check.seen}{need}")
             if check.ok is False:
                 out.append(f"    {'fix':<{wide}}  {check.fix}")

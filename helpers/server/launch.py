@@ -158,7 +158,10 @@ def _start_error(
 ) -> CookbookError:
     from helpers.doctor import first_exception
 
-    why = first_exception(log, offset) or (Progress(0.0).read(log), "its log names no exception")[1]
+    progress = Progress(0.0, offset=offset)
+    progress.read(log)
+    said = f"its last line is: {progress.last_line}" if progress.last_line else "it is empty; is there room on its disk?"
+    why = first_exception(log, offset) or f"its log names no exception, {said}"
     what = (
         f"vLLM was not ready after {seconds:.0f} s (phase {phase})"
         if state == "timeout"

@@ -57,7 +57,7 @@ def test_doctor_and_an_ill_server(ill, cli, mode: str, said) -> None:
 
 
 @drill("an evaluation against an address where nothing listens, or that answers 500")
-@pytest.mark.parametrize("mode", ["", "e500"])
+@pytest.mark.parametrize("mode", ["", "e500"], ids=["nothing listens", "e500"])
 def test_eval_and_an_ill_server(place: Place, ill, cli, mode: str, said, tmp_path) -> None:
     """refused before the first question, one clear line, exit code 1 or 2"""
     url = ill(mode) if mode else f"http://127.0.0.1:{place.port}"
