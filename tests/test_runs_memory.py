@@ -10,8 +10,8 @@ from helpers.runs import memory
 from helpers.runs.memory import PeakMemory
 
 
-def watchers() -> int:
-    return sum(thread.name.endswith("(_watch)") for thread in threading.enumerate())
+def watchers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.endswith("(_watch)")}
 
 
 def wait(condition, seconds: float = 5) -> bool:
@@ -41,14 +41,15 @@ def test_a_watch_ends_with_stop_and_with_whoever_held_it() -> None:
             self.pids: list[int] = []
             self.watch = PeakMemory(lambda: self.pids)
 
-    before = watchers()
+    before = watchers()  # of other tests' runs: they end when they like
+    own = lambda: len(watchers() - before)  # noqa: E731
     stopped, dropped = PeakMemory(lambda: []), Holder()
-    assert wait(lambda: watchers() == before + 2)
+    assert wait(lambda: own() == 2)
     stopped.stop()
-    assert wait(lambda: watchers() == before + 1)
+    assert wait(lambda: own() == 1)
     del dropped
     gc.collect()
-    assert wait(lambda: watchers() == before)
+    assert wait(lambda: own() == 0)
 
 
 def test_looking_at_large_processes_is_done_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
