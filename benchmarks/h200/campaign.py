@@ -20,7 +20,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.h200.plan import DONE, PLANS, Job, Plan, Routing, Step, Steps, Tuning
+from benchmarks.h200.plan import PLANS, Job, Plan, Routing, Step, Steps, Tuning
 from helpers.bench.record import Point, RunRecord
 from helpers.bench.roofline import roofline
 from helpers.bench.steps import profile_step, profiler_arguments
@@ -32,7 +32,7 @@ from helpers.paths import CACHE, ROOT
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.runs import facts
 from helpers.runs.weights import build_nano, write_synthetic
-from helpers.server import free_port, launch
+from helpers.server import Server, free_port, launch
 from helpers.server.logfacts import backends, memory
 
 
@@ -68,23 +68,30 @@ class Campaign:
             log.write(line + "\n")
         print(line, flush=True)
 
-    def checkpoint(self, model: str, gpu: int | None, step: str) -> Path:
-        """The folder to serve, written unless it is there."""
+    def checkpoint(self, step: Step) -> Path:
+        """The folder to serve, written (on the step's first GPU) unless it is there."""
         with self.guard:
-            lock = self.writing.setdefault(model, threading.Lock())
+            lock = self.writing.setdefault(step.model, threading.Lock())
         with lock:
-            if model == "gpt-oss-nano":
+            if step.model == "gpt-oss-nano":
                 return build_nano(self.interpreter, CACHE / "models")
-            began = self.clock()
-            env = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
-            folder = write_synthetic(load_model(model), self.interpreter, CACHE / "models", env)
-            self.say(step, f"checkpoint of {model} in {self.clock() - began:.1f} s")
+            began, env = self.clock(), visible(step.gpus[:1])
+            folder = write_synthetic(load_model(step.model), self.interpreter, CACHE / "models", env)
+            self.say(step.name, f"checkpoint of {step.model} in {self.clock() - began:.1f} s")
             return folder
+
+    def launch(self, step: Step, serve: list[str], env: dict[str, str], port: int, log: Path) -> Server:
+        """The server of a `vllm serve` command, with this campaign's Python."""
+        argv = [str(self.interpreter), "-m", "vllm.entrypoints.cli.main", *serve[1:]]
+        return launch(
+            argv, env, port=port, log=log, target=self.target.target, model=step.model,
+            report=lambda phase, seconds, line: self.say(step.name, f"{phase} {seconds:.0f} s"),
+        )  # fmt: skip
 
     def run(self, step: Step) -> None:
         """Carry out one step; whatever goes wrong is logged and does not stop the others."""
         folder = self.out / step.name
-        done = folder / DONE[type(step)]
+        done = folder / step.done
         whole = lambda: json.loads(done.read_text()).get("state", "passed") == "passed"  # noqa: E731
         if done.exists() and not isinstance(step, Tuning) and whole():  # a tuning knows itself what is left
             return self.say(step.name, "done before")
@@ -107,14 +114,9 @@ class Campaign:
         with LoadWorker(
             self.interpreter, folder / "bench" / "load.log"
         ) as worker:  # imports beside the server
-            weights = self.checkpoint(job.model, job.gpus[0] if job.gpus else None, job.name)
-            port = free_port()
+            weights, port = self.checkpoint(job), free_port()
             serve, env = self.command(job, str(weights), port)
-            argv = [str(self.interpreter), "-m", "vllm.entrypoints.cli.main", *serve[1:]]
-            server = launch(
-                argv, env, port=port, log=folder / "server.log", target=self.target.target, model=job.model,
-                report=lambda phase, seconds, line: self.say(job.name, f"{phase} {seconds:.0f} s"),
-            )  # fmt: skip
+            server = self.launch(job, serve, env, port, folder / "server.log")
             points: list[Point] = []
 
             def progress(event: dict) -> None:
@@ -126,10 +128,10 @@ class Campaign:
 
             tag = " ".join([job.weights, *serve[3:], *env.values()]).replace(str(port), "PORT")
             try:
-                limit = roofline(model, self.target.device, max(len(job.gpus), 1))
+                limit = roofline(model, self.target.device, job.size)
                 sweep(
                     server.base_url, job.model, weights, self.interpreter, job.loads, folder,
-                    gpus=max(len(job.gpus), 1), tag=tag,
+                    gpus=job.size, tag=tag,
                     roofline=None if job.weights == "dummy" else limit, worker=worker, progress=progress,
                 )  # fmt: skip
                 if job.weights == "dummy":  # never a record: these speeds are not the model's
@@ -150,21 +152,16 @@ class Campaign:
             "port": port,
         }
         given |= {
-            "tensor_parallel_size": max(len(job.gpus), 1),
+            "tensor_parallel_size": job.size,
             "profile": "throughput",
             "install": "existing",
         }
         full = serve_command(
             self.target, load_model(job.model), check_parameters(self.target, given), weights, port
         )
-        argv, env = (
-            (list(full.argv), dict(full.env))
-            if job.recipe
-            else (
-                bare_argv(weights, job.model, port, max(len(job.gpus), 1)),
-                {},
-            )
-        )
+        argv, env = list(full.argv), dict(full.env)
+        if not job.recipe:
+            argv, env = bare_argv(weights, job.model, port, job.size), {}
         argv += job.arguments
         if job.weights == "dummy":
             argv += ["--load-format", "dummy"]
@@ -175,7 +172,7 @@ class Campaign:
         log = folder / "server.log"
         RunRecord(
             target=self.target.target, model=job.model, weights=job.weights,
-            parameters={"tensor_parallel_size": max(len(job.gpus), 1), "profile": "throughput",
+            parameters={"tensor_parallel_size": job.size, "profile": "throughput",
                         "install": "existing", "variant": job.variant},
             argv=["<checkpoint>" if word == serve[2] else word for word in serve], env=env,
             **self.facts,
@@ -187,7 +184,7 @@ class Campaign:
 
     def tuning(self, step: Tuning, folder: Path) -> None:
         """`cookbook tune` in a process of its own, since what it starts has to see its GPU only."""
-        self.checkpoint(step.model, step.gpus[0] if step.gpus else None, step.name)
+        self.checkpoint(step)
         users = ",".join(map(str, step.concurrency))
         argv = [sys.executable, "-m", "helpers.cli", "tune", self.target.target, "--model", step.model, "--objective",
                 step.objective, "--concurrency", users, "--trials", str(step.trials), "--start-minutes", "6",
@@ -203,13 +200,11 @@ class Campaign:
 
     def steps(self, step: Steps, folder: Path) -> None:
         """Bare `vllm serve` with its profiler, one profile per batch size; the traces stay where there is room."""
-        weights, port = self.checkpoint(step.model, step.gpus[0], step.name), free_port()
+        weights, port = self.checkpoint(step), free_port()
         traces = CACHE / "traces" / step.name
         serve = bare_argv(str(weights), step.model, port) + profiler_arguments(traces)
-        argv = [str(self.interpreter), "-m", "vllm.entrypoints.cli.main", *serve[1:]]
         folder.mkdir(parents=True, exist_ok=True)
-        server = launch(argv, visible(step.gpus), port=port, log=folder / "server.log", target=self.target.target,
-                        model=step.model, report=lambda phase, s, _: self.say(step.name, f"{phase} {s:.0f} s"))  # fmt: skip
+        server = self.launch(step, serve, visible(step.gpus), port, folder / "server.log")
         found = []
         try:
             for batch in step.batches:
@@ -227,8 +222,7 @@ class Campaign:
     def routing(self, step: Routing, folder: Path) -> None:
         """Routing balance of the checkpoint and of dummy weights, side by side."""
         folder.mkdir(parents=True, exist_ok=True)
-        weights = self.checkpoint(step.model, step.gpus[0] if step.gpus else None, step.name)
-        env = environment() | visible(step.gpus)
+        weights, env = self.checkpoint(step), environment() | visible(step.gpus)
         env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         running = []
         for kind in ("auto", "dummy"):

@@ -10,7 +10,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers.bench.record import RunRecord
+from helpers.bench.record import Document, RunRecord
 from helpers.bench.sweep import line_of
 from helpers.paths import RECORDS, shown
 from helpers.tune import Study
@@ -26,16 +26,12 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
         if record.exists() and json.loads(record.read_text()).get("weights") == "dummy":
             said.append(copy(record, evidence / f"{model}-dummy.json"))
         elif record.exists():
-            read = RunRecord.read(record)
-            if commit and read.commit == "unknown":
-                read = read.model_copy(update={"commit": commit})
+            read = named(RunRecord.read(record), commit)
             day = f"{read.finished:%Y%m%d}"
             said.append(f"{shown(read.write(records / f'{day}-{step.name}.json'))}: {read.state}")
             said += [f"    {line_of(point)}  {point.roofline_fraction or 0:.0%}" for point in read.throughput]
         if (step / "study.json").exists():
-            study = Study.read(step / "study.json")
-            if commit and study.commit == "unknown":
-                study = study.model_copy(update={"commit": commit})
+            study = named(Study.read(step / "study.json"), commit)
             said.append(
                 f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}"
             )
@@ -49,6 +45,11 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
         day = datetime.fromtimestamp(events.stat().st_mtime, UTC)
         (evidence / f"{day:%Y%m%d}-campaign.log").write_text(events.read_text())
     return said
+
+
+def named(document: Document, commit: str | None) -> Document:
+    """The document with the commit that ran, where its host had no git to tell it."""
+    return document.model_copy(update={"commit": commit}) if commit and document.commit == "unknown" else document
 
 
 def copy(source: Path, target: Path) -> str:

@@ -1,6 +1,7 @@
 """What the H200 campaign measures: servers, loads and the order they take the GPUs in."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from helpers.bench.sweep import Load, plan
 
@@ -18,57 +19,63 @@ CHUNKS = "stream interval 20: itl_ms is the time between chunks of 20 tokens"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One server and the sweeps against it. `latest_s`: not worth starting after this campaign second."""
+class Step:
+    """One thing to measure on some GPUs. `latest_s`: not worth starting after this campaign second."""
+
+    done: ClassVar[str]  # the file in the step's folder that says that it is through
 
     name: str
     model: str
     gpus: tuple[int, ...]
+    latest_s: float = field(default=float("inf"), kw_only=True)
+
+
+@dataclass(frozen=True)
+class Job(Step):
+    """One server and the sweeps against it."""
+
+    done = "record.json"
+
     loads: list[Load]
     weights: str = "synthetic"
     recipe: bool = True  # the target's throughput profile with `arguments` added; else only `arguments`
     arguments: list[str] = field(default_factory=lambda: list(EXTRA))
-    latest_s: float = float("inf")
     note: str = CHUNKS
     variant: str = ""  # what sets it apart from the recipe: such a record is no curve of its own
 
+    @property
+    def size(self) -> int:
+        """The tensor-parallel size."""
+        return max(len(self.gpus), 1)
+
 
 @dataclass(frozen=True)
-class Routing:
+class Routing(Step):
     """Routing balance of a checkpoint and of dummy weights, both at once on one GPU."""
 
-    name: str
-    model: str
-    gpus: tuple[int, ...]
-    latest_s: float = float("inf")
+    done = "routing-dummy.json"
 
 
 @dataclass(frozen=True)
-class Tuning:
+class Tuning(Step):
     """`cookbook tune` with one objective: bare `vllm serve` and the first `trials` configurations of the space."""
 
-    name: str
-    model: str
-    gpus: tuple[int, ...]
+    done = "study.json"
+
     objective: str
     concurrency: list[int]
     trials: int
-    latest_s: float = float("inf")
 
 
 @dataclass(frozen=True)
-class Steps:
+class Steps(Step):
     """A decode step of bare `vllm serve` taken apart at some batch sizes."""
 
-    name: str
-    model: str
-    gpus: tuple[int, ...]
+    done = "steps.json"
+
     batches: list[int]
-    latest_s: float = float("inf")
 
 
-Step = Job | Routing | Tuning | Steps
-DONE = {Job: "record.json", Routing: "routing-dummy.json", Tuning: "study.json", Steps: "steps.json"}
 Plan = list[list[list[Step]]]  # stages, one after the other, of lanes that run side by side
 
 

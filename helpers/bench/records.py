@@ -22,6 +22,11 @@ def speed_records(target: str) -> list[RunRecord]:
     ]
 
 
+def evidence_file(target: str, model: str, what: str) -> Path:
+    """Where a measurement that is no run record lies: `routing-synthetic`, `routing-dummy`, `dummy`, `steps`."""
+    return RECORDS / target / "evidence" / f"{model}-{what}.json"
+
+
 def label_of(record: RunRecord) -> str:
     """How a record's configuration is named in a figure: parallelism, replicas, variant."""
     size = record.parameters.get("tensor_parallel_size", 1)

@@ -76,14 +76,24 @@ def step_bytes(
 
 def layer_flops(geometry: Geometry) -> float:
     """FLOPs of one token's matrix products without attention scores and unembedding."""
-    active = geometry.experts_per_token * expert_weights(geometry)
-    return 2 * geometry.layers * (attention_parameters(geometry) + router_parameters(geometry) + active)
+    dense = 2 * geometry.layers * (attention_parameters(geometry) + router_parameters(geometry))
+    return dense + expert_flops(geometry)
+
+
+def expert_flops(geometry: Geometry) -> float:
+    """FLOPs of one token's experts, over all layers."""
+    return 2 * geometry.layers * geometry.experts_per_token * expert_weights(geometry)
+
+
+def score_flops(geometry: Geometry, context: float) -> float:
+    """FLOPs of one token's attention scores and their sums, over all layers."""
+    return 4 * geometry.attention_heads * geometry.head_dim * attended(geometry, context)
 
 
 def decode_flops(geometry: Geometry, context: float) -> float:
     """FLOPs of one generated token."""
-    scores = 4 * geometry.attention_heads * geometry.head_dim * attended(geometry, context)
-    return layer_flops(geometry) + 2 * geometry.vocab_size * geometry.hidden_size + scores
+    unembedding = 2 * geometry.vocab_size * geometry.hidden_size
+    return layer_flops(geometry) + unembedding + score_flops(geometry, context)
 
 
 def step_limits(model: Model, device: Device, batch: int, context: float) -> dict[str, float] | None:
@@ -96,8 +106,7 @@ def step_limits(model: Model, device: Device, batch: int, context: float) -> dic
         return None
     geometry, precision = model.geometry, model.weights.precision
     experts = experts_hit(geometry.experts, geometry.experts_per_token, batch)
-    moe = 2 * geometry.layers * geometry.experts_per_token * expert_weights(geometry)
-    scores = 4 * geometry.attention_heads * geometry.head_dim * attended(geometry, context)
+    moe, scores = expert_flops(geometry), score_flops(geometry, context)
     dense = decode_flops(geometry, context) - moe - scores
     parts = {
         "MoE": (geometry.layers * experts * expert_bytes(geometry, precision), moe),

@@ -11,6 +11,7 @@ import gzip
 import json
 import random
 import re
+import threading
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -113,13 +114,9 @@ def profile_step(base_url: str, model: str, batch: int, folder: Path, seed: int 
 
 def profiled(client: httpx.Client, request: dict, prefill_s: float, step_ms: float) -> None:
     """Let the profiler run for `WINDOW_S` while every sequence of the request decodes."""
-    import threading
-
     tokens = LONG + round((2 * WINDOW_S + prefill_s) / step_ms * 1e3)
     body = request | {"max_tokens": tokens}
-    user = threading.Thread(
-        target=lambda: httpx.post(f"{client.base_url}/v1/completions", json=body, timeout=600)
-    )
+    user = threading.Thread(target=lambda: client.post("/v1/completions", json=body))
     user.start()
     time.sleep(prefill_s + 20 * step_ms / 1e3)
     begun = client.post("/start_profile")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from helpers import secrets
-from helpers.doctor.failure import Failure, ended, first_cause, one_request
+from helpers.doctor.failure import Failure, any_ended, first_cause, one_request
 from helpers.doctor.remedy import Remedy, issue_text, launched, remedy
 from helpers.doctor.scan import Match, Scan, open_log, scan
 from helpers.doctor.signatures import Signature, load
@@ -200,7 +200,7 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
     if first is None:
         explains = next((match for match in telling or live if match.kind == "fatal"), None)
     if first is None:  # a line that a server logs while it answers others ended one request at most
-        request = explains is not None and found.started and not ended(found.tracker.failures)
+        request = explains is not None and found.started and not any_ended(found.tracker.failures)
     else:
         deadly = explains is not None and explains.kind == "fatal"
         request = not deadly and one_request(first, found.tracker.failures)

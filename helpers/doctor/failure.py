@@ -107,7 +107,7 @@ def first_cause(failures: Iterable[Failure], harmless: Callable[[str], bool] | N
     return None
 
 
-def ended(failures: Iterable[Failure]) -> bool:
+def any_ended(failures: Iterable[Failure]) -> bool:
     """Whether a process ended because of any of them, or was reported to have."""
     return any((f.fatal or f.wrapper) and not f.after_shutdown and not f.handled for f in failures)
 
@@ -115,4 +115,4 @@ def ended(failures: Iterable[Failure]) -> bool:
 def one_request(first: Failure, failures: Iterable[Failure]) -> bool:
     """Whether `first` failed one request of a server that had started and went on: nothing ended a process since."""
     child = CHILD.match(first.stream) is not None
-    return first.started and not ended(failures) and (first.request or (first.caught and not child))
+    return first.started and not any_ended(failures) and (first.request or (first.caught and not child))

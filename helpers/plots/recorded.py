@@ -5,14 +5,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from helpers import paths
 from helpers.bench.anchors import Anchor, load_anchors, matching
 from helpers.bench.record import Point, RunRecord
-from helpers.bench.records import curves, load_records
+from helpers.bench.records import curves, evidence_file, load_records
 from helpers.bench.roofline import step_limits
 from helpers.bench.startup import Start
 from helpers.bench.steps import StepProfile
@@ -24,7 +22,7 @@ from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
 from helpers.tune.plan import changed
-from helpers.tune.study import Study, studies
+from helpers.tune.study import newest, studies
 from helpers.tune.table import plain
 
 
@@ -87,11 +85,6 @@ def weights_and_versions(records: list[RunRecord]) -> str:
     return ", ".join(
         sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records})
     )
-
-
-def evidence_file(target: str, model: str, what: str) -> Path:
-    """Where a measurement that is no run record lies: `routing-synthetic`, `routing-dummy`, `dummy`, `steps`."""
-    return paths.RECORDS / target / "evidence" / f"{model}-{what}.json"
 
 
 def evidence(target: str, model: str, what: str) -> dict:
@@ -166,15 +159,9 @@ def starts(target: str, model: str) -> Recorded:
     return Recorded(lines, lambda: startup_figure(drawn, "ready"))
 
 
-def newest_study(target: str, model: str, objective: str) -> Study:
-    """The newest committed study that compares with bare; `CookbookError` where there is none."""
-    found = [study for study in studies(target, model, objective) if study.baseline]
-    if not found:
-        raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
-    return found[-1]
-
-
 def tuning(target: str, model: str, objective: str) -> Recorded:
     """The newest committed study of an objective: each configuration's ratio to bare `vllm serve`."""
-    study = newest_study(target, model, objective)
+    study = newest(target, model, objective)
+    if study is None:
+        raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
     return Recorded(plain(study).splitlines(), lambda: ratio_figure(study))

@@ -8,7 +8,7 @@ from helpers.bench.startup import Start
 from helpers.errors import CookbookError
 from helpers.plots.style import figure, series
 from helpers.tune.choice import WORST, verdicts
-from helpers.tune.plan import changed, label
+from helpers.tune.plan import changed
 from helpers.tune.study import Study
 
 BEST = 6  # configurations drawn; more would not stay apart in grey
@@ -30,9 +30,7 @@ def ratio_figure(study: Study) -> Figure:
     measured.sort(key=lambda verdict: -max(verdict.gain or 0, 0))
     made, (axis,) = figure(height=4.6)
     for index, verdict in enumerate(measured[:BEST]):
-        name = (label if study.target == "cpu" else changed)(verdict.trial.values) + (
-            " (chosen)" if verdict.state == "chosen" else ""
-        )
+        name = changed(verdict.trial.values) + (" (chosen)" if verdict.state == "chosen" else "")
         axis.plot(study.concurrency, verdict.ratios, label=name, **series(index))
     axis.axhline(1, color="0.2", linewidth=1)
     axis.axhline(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from helpers.bench.record import RunRecord
-from helpers.bench.records import label_of
+from helpers.bench.records import evidence_file, label_of
 from helpers.paths import RECORDS
 from helpers.recipes import Target
 from helpers.verification.claims import OTHER_FLAGS, same_flags
@@ -41,11 +41,7 @@ def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded
 
 def with_evidence(target: Target, what: str) -> list[str]:
     """The models of a target that have a measurement beside the run records."""
-    return [
-        model
-        for model in target.models
-        if (RECORDS / target.target / "evidence" / f"{model}-{what}.json").exists()
-    ]
+    return [model for model in target.models if evidence_file(target.target, model, what).exists()]
 
 
 def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = None) -> list[str]:

@@ -6,7 +6,7 @@ from helpers.bench.records import speed_records
 from helpers.bench.trades import Answer
 from helpers.tune.choice import WORST, verdicts
 from helpers.tune.plan import changed
-from helpers.tune.study import Study, studies
+from helpers.tune.study import Study, newest, studies
 
 THROUGHPUT, LATENCY = 1.15, 1.10  # x bare: output tok/s at LARGE and above, TPOT at concurrency 1
 LARGE = 256
@@ -89,9 +89,3 @@ def top(target: str, model: str) -> Bar:
     most = max(points, key=lambda point: point.output_tok_s_per_gpu)
     rate = most.output_tok_s_per_gpu
     return Bar(what, f"{TOP[model]:,}", f"{rate:,.0f} at concurrency {most.concurrency}", rate >= TOP[model])
-
-
-def newest(target: str, model: str, objective: str) -> Study | None:
-    """The newest study of an objective that compares with bare, where there is one."""
-    found = [study for study in studies(target, model, objective) if study.baseline]
-    return found[-1] if found else None
