@@ -118,6 +118,7 @@ def pareto_figure(measured: dict[str, list[Point]], anchors: list[Anchor] = (), 
     draw_anchors(axis, list(anchors))
     axis.set_xscale("log")
     axis.set_yscale("log")
+    axis.margins(y=0.12)  # room for the labels below the lowest points
     axis.set_xlabel("speed for one user (output tok/s, 1000 / TPOT p50)")
     axis.set_ylabel("throughput (output tok/s per GPU)")
     plain = FuncFormatter(lambda value, _: f"{value:,.0f}")
