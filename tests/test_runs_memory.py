@@ -52,6 +52,17 @@ def test_a_watch_ends_with_stop_and_with_whoever_held_it() -> None:
     assert wait(lambda: own() == 0)
 
 
+def test_a_watch_that_looks_seldom_ends_at_once_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside large processes it sleeps for a minute between two looks: nobody waits that long for its end."""
+    monkeypatch.setattr(memory, "SHARE", 1e-9)
+    before = watchers()
+    held = [PeakMemory(lambda: [])]
+    assert wait(lambda: held[0].peak_gib > 0), "it has looked, and sleeps now"
+    held.clear()
+    gc.collect()
+    assert wait(lambda: not watchers() - before)
+
+
 def test_looking_at_large_processes_is_done_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM's processes cost a quarter of a second each time: every two seconds that was a tenth of a core, per run."""
     looks = []

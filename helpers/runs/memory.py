@@ -39,8 +39,9 @@ class PeakMemory:
 
     def __init__(self, others: Callable[[], list[int]]):
         self.others, self.peak_gib = others, 0.0
-        self._ended = threading.Event()
-        threading.Thread(target=_watch, args=(weakref.ref(self), self._ended), daemon=True).start()
+        self._ended = ended = threading.Event()
+        reference = weakref.ref(self, lambda _: ended.set())  # wakes the thread, which may sleep for long
+        threading.Thread(target=_watch, args=(reference, ended), daemon=True).start()
 
     def look(self) -> float:
         """Take the sum now; returns the peak so far in GiB."""
