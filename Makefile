@@ -1,6 +1,8 @@
 # The two commands of the README, and what they stand on. Everything is installed into .venv and .stacks.
 PYTHON ?= $(shell command -v python3 || echo python3)
 BIN := .venv/bin
+# Tests run in two lanes, each with at most one vLLM at work (about 5 GiB); 1 on a small machine.
+LANES ?= 2
 TARGET ?= cpu
 # Every start of vLLM reads thousands of modules: where this is set, each one would compile them all again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -22,7 +24,7 @@ test: setup     ## install, then run every test, the CPU notebook included
 	@$(BIN)/cookbook install cpu
 	@$(BIN)/python -m helpers.tools.setup
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(LANES) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 bench: setup    ## measure the cookbook itself: fidelity of the load client, cost of a start, a sweep and a notebook
 	@$(BIN)/cookbook install cpu

@@ -12,6 +12,19 @@ from helpers.paths import CACHE, ROOT
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups for `pytest -n 2 --dist loadgroup`, the longest first: what shares the server, then file by file.
+
+    A start of vLLM keeps one core busy and a waiting test none, so that two lanes need little more than half the time.
+    """
+    groups: dict[pytest.Item, str] = {}
+    for item in items:
+        groups[item] = "server" if "server" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    slow = {groups[item] for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (groups[item] != "server", groups[item] not in slow))
+
+
 @pytest.fixture(scope="session")
 def interpreter() -> Path:
     """The Python of the CPU stack, installed if it is not there."""

@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hub_server import Hub
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.recipes import load_model
+from helpers.runs.weights import build_nano
 from helpers.weights import check_checkpoint
 from helpers.weights.hub import Plan
 
@@ -222,6 +224,17 @@ def test_all_damage_is_reported_at_once(repository: Path):
 
 def test_the_models_own_checkpoint_is_whole(checkpoint: Path):
     assert check_checkpoint(checkpoint, load_model("gpt-oss-nano")).tensors > 20
+
+
+def test_two_runs_at_once_build_the_checkpoint_once(tmp_path: Path):
+    """The second would move the folder aside that the first's server is reading."""
+    slow = tmp_path / "builder"  # in the place of the stack's Python, to be quick about it
+    slow.write_text('#!/bin/sh\necho built >> "$0.log"\nsleep 0.5\nmkdir "$4"\necho {} > "$4/config.json"\n')
+    slow.chmod(0o755)
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda _: build_nano(slow, tmp_path / "models"), range(2))
+    assert first == second and (first / "config.json").exists()
+    assert Path(f"{slow}.log").read_text() == "built\n"
 
 
 def split(source: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The checkpoint that a run serves: built, written or found, according to `weights`."""
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -70,15 +71,26 @@ def synthetic_folders(model: Model, cache: Path) -> list[Path]:
 def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
     """gpt-oss-nano, built by the stack's Python unless the same one is there already; older builds go."""
     folder = nano_folder(cache, form)
-    if not (folder / "config.json").exists():
-        argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder), "--form", form]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-            raise CookbookError(
-                "gpt-oss-nano was not built", why=last, do="free some disk (0.5 GiB) and run again"
-            )
+    built = folder / "config.json"
+    if built.exists():
+        return folder
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once: the second waits, then finds it built
+            why = "" if built.exists() else _build(interpreter, folder, form)
+    except OSError as error:
+        why = str(error)
+    if why:
+        raise CookbookError("gpt-oss-nano was not built", why=why, do="free some disk (0.5 GiB) and run again")
     return folder
+
+
+def _build(interpreter: Path, folder: Path, form: str) -> str:
+    """Run the builder; returns why it failed, empty where it did not."""
+    argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder), "--form", form]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    return (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1] if done.returncode else ""
 
 
 def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str, str] | None = None) -> Path:
