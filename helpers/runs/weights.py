@@ -69,7 +69,7 @@ def synthetic_folders(model: Model, cache: Path) -> list[Path]:
 
 
 def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
-    """gpt-oss-nano, built by the stack's Python unless the same one is there already; older builds go."""
+    """gpt-oss-nano, built by the stack's Python unless the same one is there already."""
     folder = nano_folder(cache, form)
     built = folder / "config.json"
     if built.exists():
