@@ -41,7 +41,7 @@ def main() -> None:
     except CookbookError as error:
         _end(error)
     except OSError as error:
-        _end(_system_error(error))
+        _end(system_error(error))
     except typer.Abort:
         sys.exit(130)
     except Exception as error:
@@ -67,7 +67,8 @@ def _usage_error(error: Any) -> UsageError:
     return UsageError(message[:1].lower() + message[1:], do=f"see `{command} --help`")
 
 
-def _system_error(error: OSError) -> CookbookError:
+def system_error(error: OSError) -> CookbookError:
+    """The one line for a system's refusal: a full disk, a folder that may not be written."""
     path = shown(Path(os.fsdecode(error.filename))) if isinstance(error.filename, str | bytes) else ""
     if error.errno in FULL_OR_CLOSED:
         return CookbookError(

@@ -15,6 +15,7 @@ from helpers.errors import CookbookError
 from helpers.paths import CACHE, shown
 from helpers.recipes import Parameters, check_parameters, load_model, load_target
 from helpers.runs import facts
+from helpers.runs.ahead import import_ahead
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
 from helpers.runs.namespace import parameters_of
@@ -111,6 +112,7 @@ class Run:
     def _serve(self, serving: Serving) -> Server | Replicas:
         checkpoint = self.checkpoints[serving]
         self._start_load_client()
+        import_ahead()
         self.serving = serving
         self.server = start_serving(
             serving, checkpoint, self.interpreter, self.port, self.folder / "server.log",

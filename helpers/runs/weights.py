@@ -1,8 +1,10 @@
 """The checkpoint that a run serves: built, written or found, according to `weights`."""
 
+import contextlib
 import fcntl
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
@@ -76,14 +78,24 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with (cache / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once: the second waits, then finds it built
+        with _alone(cache):  # two runs at once: the second waits, then finds it built
             why = "" if built.exists() else _build(interpreter, folder, form)
     except OSError as error:
         why = str(error)
     if why:
         raise CookbookError("gpt-oss-nano was not built", why=why, do="free some disk (0.5 GiB) and run again")
     return folder
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with this folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _build(interpreter: Path, folder: Path, form: str) -> str:

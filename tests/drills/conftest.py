@@ -89,6 +89,17 @@ def said(request: pytest.FixtureRequest) -> Callable[[object], str]:
 
 
 @pytest.fixture
+def status(cli: Callable, said: Callable[[object], str]) -> Callable[[str], None]:
+    """`status(words)`: what `cookbook status` tells a user now holds these words; kept for the table."""
+
+    def ask(words: str) -> None:
+        done = cli("status")
+        assert done.returncode == 0 and words in said(done.stdout), (done.stdout, done.stderr)
+
+    return ask
+
+
+@pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A drill's own leases, port and token; whatever of it still runs at the end is an orphan and fails the drill."""
     here = Place(tmp_path)

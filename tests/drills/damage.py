@@ -52,7 +52,7 @@ def cleaned(text: str) -> str:
     text = re.sub(r"(?<![\w./])/(?:[^\s/:;,'\")]+/)*([^\s/:;,'\")]+)", r"…/\1", text)
     text = re.sub(r"\bpid \d+", "pid N", text)
     text = re.sub(r"(\bport |127\.0\.0\.1:|--port )\d+", r"\1N", text)
-    return re.sub(r"\d+\.\d+ s\b", "N s", text)
+    return re.sub(r"\b\d+(?:\.\d+)? s\b", "N s", text)
 
 
 def processes_of(token: str) -> dict[int, str]:

@@ -79,10 +79,11 @@ def streamed(url: str) -> list:
 
 
 @drill("a notebook's client and a server that closes in the middle of a stream")
-def test_stream_cut_off(ill) -> None:
+def test_stream_cut_off(ill, said) -> None:
     """the half answer is not taken for a whole one: the client raises, it does not end as after a last chunk"""
-    with pytest.raises((openai.APIError, httpx.HTTPError)):
+    with pytest.raises((openai.APIError, httpx.HTTPError)) as caught:
         streamed(ill("cut"))
+    said(f"{type(caught.value).__name__}: {caught.value}")
 
 
 @drill("a notebook's client and a stream that ends in order, but before its last chunk")

@@ -12,6 +12,7 @@ from damage import Place, complaint, program
 from helpers.batch import run_batch
 from helpers.batch.plan import Planned
 from helpers.bench.record import RunRecord
+from helpers.cli import system_error
 from helpers.errors import CookbookError
 from helpers.paths import RECIPES
 from helpers.recipes import load_model
@@ -126,7 +127,7 @@ def test_disk_full_at_the_log(place: Place, small_disk, said) -> None:
 
 
 @drill("the disk is full when a batch writes its summary")
-def test_disk_full_at_the_summary(small_disk) -> None:
+def test_disk_full_at_the_summary(small_disk, said) -> None:
     """the summary of before is whole, and with room the batch goes on"""
     disk = small_disk(64)
     folder = disk.folder / "batch"
@@ -134,8 +135,9 @@ def test_disk_full_at_the_summary(small_disk) -> None:
     run_batch(plan, folder, None, report=lambda *_: None)
     before = (folder / "summary.json").read_bytes()
     ballast = disk.fill()
-    with pytest.raises(OSError, match=FULL):
+    with pytest.raises(OSError, match=FULL) as caught:
         run_batch(plan, folder, None, report=lambda *_: None)
+    said(system_error(caught.value).line())  # as the command line ends with it
     assert (folder / "summary.json").read_bytes() == before and json.loads(before)
     ballast.unlink()
     assert run_batch(plan, folder, None, report=lambda *_: None)[0].state == "skipped"
@@ -157,13 +159,14 @@ def test_disk_full_at_the_checkpoint(interpreter: Path, small_disk, said) -> Non
 
 
 @drill("a run whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
-def test_clock_jump_and_the_record(tmp_path: Path) -> None:
+def test_clock_jump_and_the_record(tmp_path: Path, said) -> None:
     """the record is still written and read, its end is not before its start"""
     run = small_run(tmp_path / "run")
     run.started = datetime.now(UTC) + timedelta(hours=1)
     run.save()
     record = RunRecord.read(run.folder / "record.json")
     assert record.finished == record.started
+    said("no message: the record's end is its start")
 
 
 @drill("a record cut off in the middle, empty, or of zeros")

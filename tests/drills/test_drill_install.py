@@ -44,7 +44,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
     "moment", [pytest.param(m, marks=[] if at in (4, 8) else pytest.mark.slow) for at, m in enumerate(MOMENTS)],
     ids=[f"moment {at} of 10" for at in range(1, 11)],
 )  # fmt: skip
-def test_install_killed(place: Place, seconds: float, moment: float) -> None:
+def test_install_killed(place: Place, seconds: float, moment: float, said) -> None:
     """the kill hits a running installation, no uv goes on, no stamp on a half, the next run installs every file"""
     delay = moment * seconds
     for attempt in range(ATTEMPTS):  # an installation that was quicker than the measured one is not hit: earlier, then
@@ -60,24 +60,24 @@ def test_install_killed(place: Place, seconds: float, moment: float) -> None:
     assert hit and process.returncode == -signal.SIGKILL, f"no kill hit a running installation in {ATTEMPTS} attempts"
     assert wait(lambda: not processes_of(place.token), 5), processes_of(place.token)
     assert not tiny.stamp.exists() or not tiny.faults(), "a stamp on half a stack"
-    assert tiny.whole()
+    said(tiny.whole())
 
 
 @drill("SIGKILL to the whole process group in the middle of copying")
 @pytest.mark.slow
-def test_install_group_killed_while_copying(place: Place, tiny: Tiny) -> None:
+def test_install_group_killed_while_copying(place: Place, tiny: Tiny, said) -> None:
     """files half copied are not taken for installed packages: the next run has every one of them"""
     process = tiny.start()
     assert wait(lambda: next(tiny.stacks.glob("tiny/lib/python3*/site-packages/drill*"), None), 30)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not tiny.stamp.exists() or not tiny.faults()
-    assert tiny.whole()
+    said(tiny.whole())
 
 
 @drill("a package left half copied with its metadata whole, as an interrupted installation may")
 @pytest.mark.slow
-def test_half_a_package_is_not_taken_for_whole(place: Place) -> None:
+def test_half_a_package_is_not_taken_for_whole(place: Place, said) -> None:
     """the kill comes before the stamp, the next run brings back what is missing"""
     for attempt in range(ATTEMPTS):  # the window is some tens of milliseconds
         tiny = Tiny(fresh(place, attempt))
@@ -91,30 +91,31 @@ def test_half_a_package_is_not_taken_for_whole(place: Place) -> None:
             break
     assert caught, f"the installation was over each of {ATTEMPTS} times"
     assert tiny.cut("drillone") > 50 and tiny.faults(), "there is damage to mend"
-    assert tiny.whole()
+    assert "ready in" in said(tiny.whole())
 
 
 @drill("Ctrl-C during an installation")
 @pytest.mark.slow
-def test_install_interrupted(place: Place, tiny: Tiny) -> None:
+def test_install_interrupted(place: Place, tiny: Tiny, said) -> None:
     """installer and uv end, the next run is whole"""
     process = tiny.start()
     assert wait(lambda: (tiny.stacks / "tiny").exists(), 30)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate()
     assert process.returncode != 0 and not processes_of(place.token)
-    assert tiny.whole()
+    said(tiny.whole())
 
 
 @drill("two installations of one stack at the same moment")
 @pytest.mark.slow
-def test_two_installs_at_once(place: Place, tiny: Tiny) -> None:
+def test_two_installs_at_once(place: Place, tiny: Tiny, said) -> None:
     """both succeed, one installs and the other waits for it"""
     first, second = tiny.start(), tiny.start()
     outs = [process.communicate(timeout=120) for process in (first, second)]
     assert first.returncode == second.returncode == 0, outs
     assert sum("ready in" in out for out, _ in outs) == 1
     assert not tiny.faults()
+    said(tiny.whole())
 
 
 @drill("no network: the index cannot be reached")
@@ -200,24 +201,23 @@ def test_disk_full_before_installing(place: Place, small_disk, said) -> None:
 @drill("an installed stack loses its Python, or its stamp is cut off")
 @pytest.mark.parametrize("lost", ["python", "stamp"])
 @pytest.mark.slow
-def test_stack_damaged_later(place: Place, tiny: Tiny, lost: str) -> None:
+def test_stack_damaged_later(place: Place, tiny: Tiny, lost: str, said) -> None:
     """not taken for ready, the next run mends it"""
     assert tiny.whole()
     if lost == "python":
         (tiny.stacks / "tiny" / "bin" / "python").unlink()
     else:
         tiny.stamp.write_text(tiny.stamp.read_text()[:20])
-    assert "ready in" in tiny.run().stdout
-    assert tiny.whole()
+    assert "ready in" in said(tiny.whole())
 
 
 @drill("the lock changes after the installation")
 @pytest.mark.slow
-def test_lock_changed(place: Place, tiny: Tiny) -> None:
+def test_lock_changed(place: Place, tiny: Tiny, said) -> None:
     """the old stack is not taken for the new one"""
     assert tiny.whole() and "installing" not in tiny.run().stdout
     (tiny.locks / "tiny.txt").write_text("# newer\n" + (tiny.locks / "tiny.txt").read_text())
-    assert "ready in" in tiny.run().stdout
+    assert "ready in" in said(tiny.whole())
 
 
 @drill("the stacks folder is a file")

@@ -89,7 +89,7 @@ def test_invalid_json(server, kind: str, said) -> None:
 
 @pytest.mark.server
 @drill("a body whose length is announced and which never comes to its end")
-def test_half_a_body(server) -> None:
+def test_half_a_body(server, said) -> None:
     """others are answered while it waits, and after it has gone"""
     address = ("127.0.0.1", server.lease.port)
     with socket.create_connection(address, timeout=10) as half:
@@ -97,6 +97,7 @@ def test_half_a_body(server) -> None:
         half.sendall(head.encode() + CUT_OFF)
         assert post(server).status_code == 200
     serves_on(server)
+    said("the others' requests are answered with 200")
 
 
 @pytest.mark.server
@@ -122,7 +123,7 @@ def test_unread_stream(server, said) -> None:
 
 @pytest.mark.server
 @drill("a client that goes away in the middle of its answer")
-def test_client_goes_away(server) -> None:
+def test_client_goes_away(server, said) -> None:
     """the engine ends its request"""
     body = {"model": server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]} | LONG
     before = metric(server, "generation_tokens_total")
@@ -132,6 +133,7 @@ def test_client_goes_away(server) -> None:
         assert wait(lambda: metric(server, "num_requests_running") == 1), "the request runs"
     serves_on(server)
     assert metric(server, "generation_tokens_total") - before < LONG["max_tokens"], "it went on to its own end"
+    said("the next request is answered, the abandoned one was ended before its last token")
 
 
 @pytest.mark.server
@@ -192,7 +194,9 @@ def test_real_server_loses_a_process(place: Place, own_server, name: str, cli, s
     assert "error" in "".join(lines[-4:]), lines[-4:]
     assert wait(lambda: not own_server.members(), 90), "the rest of the server goes on"
     assert wait(lambda: not own_server.running() and port_free(place.port), 30)
-    if name != "the API server":  # which has no time for a last word
+    if name == "the API server":  # which has no time for a last word
+        said("the client's " + next(line for line in lines[-4:] if "error" in line))
+    else:
         done = cli("doctor", str(own_server.log), timeout=120)
         assert done.returncode == 1 and "Traceback" not in done.stderr, (done.returncode, done.stdout, done.stderr)
         said(next(line for line in done.stdout.splitlines() if "Error" in line or "died" in line))

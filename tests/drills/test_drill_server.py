@@ -61,18 +61,20 @@ def execute(client, code: str) -> str:
 
 
 @drill("SIGKILL to a Jupyter kernel that owns a server")
-def test_kernel_killed(place: Place, kernel) -> None:
+def test_kernel_killed(place: Place, kernel, status) -> None:
     """server and supervisor end, port and lease are free, the next launch works"""
     manager, client = kernel
     assert "ready" in execute(client, place.owner_code(then=""))
     manager.provisioner.process.kill()
     manager.provisioner.process.wait()
+    place.assert_nothing_left()
+    status("no server of the cookbook is running")
     place.works()
 
 
 @drill("interrupt (SIGINT) of a kernel while its cell launches a server, and again while it serves")
 @pytest.mark.slow
-def test_kernel_interrupted(place: Place, kernel) -> None:
+def test_kernel_interrupted(place: Place, kernel, said) -> None:
     """the server goes on starting, the same cell run again attaches, one server in all"""
     manager, client = kernel
     code = place.owner_code("slow", then="")
@@ -84,12 +86,12 @@ def test_kernel_interrupted(place: Place, kernel) -> None:
     threading.Timer(0.5, manager.interrupt_kernel).start()
     assert "KeyboardInterrupt" in execute(client, "time.sleep(60)")
     assert place.lease().running() and place.lease().server == server
-    assert "no process is left" in execute(client, "print(server.stop())")
+    assert "no process is left" in said(execute(client, "print(server.stop())"))
 
 
 @drill("restart of a kernel that owns a server")
 @pytest.mark.slow
-def test_kernel_restarted(place: Place, kernel) -> None:
+def test_kernel_restarted(place: Place, kernel, said) -> None:
     """the old server ends with the old kernel, the new kernel launches its own"""
     manager, client = kernel
     assert "ready" in execute(client, place.owner_code(then=""))
@@ -98,7 +100,7 @@ def test_kernel_restarted(place: Place, kernel) -> None:
     client.wait_for_ready(timeout=60)
     assert wait(lambda: not old.path.exists() and port_free(old.port))
     assert re.search(r"ready \w+ False", execute(client, place.owner_code(then="")))
-    assert "no process is left" in execute(client, "print(server.stop())")
+    assert "no process is left" in said(execute(client, "print(server.stop())"))
 
 
 @drill("papermill killed in the middle of a notebook that serves")
@@ -108,7 +110,7 @@ def test_kernel_restarted(place: Place, kernel) -> None:
     ids=lambda number: number.name,
 )
 @pytest.mark.slow
-def test_papermill_killed(place: Place, number: signal.Signals) -> None:
+def test_papermill_killed(place: Place, number: signal.Signals, status) -> None:
     """the kernel notices, kernel and server end, what is there of the executed notebook can be read"""
     cell = nbformat.v4.new_code_cell(place.owner_code())
     book = nbformat.v4.new_notebook(
@@ -125,6 +127,8 @@ def test_papermill_killed(place: Place, number: signal.Signals) -> None:
     os.kill(papermill.pid, number)
     papermill.wait(20)
     assert papermill.returncode
+    place.assert_nothing_left()
+    status("no server of the cookbook is running")
     place.works()
     assert nbformat.read(out, as_version=4).cells
 
@@ -145,66 +149,74 @@ def test_supervisor_killed(place: Place, cli, said) -> None:
 
 @drill("SIGKILL to the API server; its children ignore SIGTERM")
 @pytest.mark.slow
-def test_api_server_killed(place: Place) -> None:
+def test_api_server_killed(place: Place, status) -> None:
     """the supervisor ends the children too, lease and port go, the next launch works"""
     server = place.launch("stubborn")
     os.kill(server.lease.server.pid, signal.SIGKILL)
     assert wait(lambda: not server.members())
     assert not server.running()
+    place.assert_nothing_left()
+    status("no server of the cookbook is running")
     place.works()
 
 
 @drill("SIGKILL to the engine below the API server")
-def test_engine_killed(place: Place) -> None:
+def test_engine_killed(place: Place, status) -> None:
     """the server ends with its engine, nothing is left, the next launch works"""
     server = place.launch("family", script=ILL)
     (engine,) = children_of(server.lease.server.pid)
     os.kill(engine, signal.SIGKILL)
     assert wait(lambda: not server.running())
+    place.assert_nothing_left()
+    status("no server of the cookbook is running")
     place.works()
 
 
 @drill("SIGSTOP to the whole server group")
 @pytest.mark.slow
-def test_server_stopped_by_a_signal(place: Place, cli) -> None:
+def test_server_stopped_by_a_signal(place: Place, cli, said) -> None:
     """`cookbook status` still lists it, `cookbook stop` ends it"""
     server = place.launch("stubborn")
     os.killpg(server.lease.server.pid, signal.SIGSTOP)
     assert str(place.port) in cli("status").stdout
     done = cli("stop")
-    assert done.returncode == 0 and "no process is left" in done.stdout, (done.stdout, done.stderr)
+    assert done.returncode == 0 and "no process is left" in said(done.stdout), (done.stdout, done.stderr)
     place.works()
 
 
 @drill("SIGSTOP to the supervisor")
 @pytest.mark.slow
-def test_supervisor_stopped_by_a_signal(place: Place, cli) -> None:
+def test_supervisor_stopped_by_a_signal(place: Place, cli, said) -> None:
     """`cookbook stop` ends server and supervisor all the same"""
     server = place.launch()
     os.kill(server.lease.supervisor.pid, signal.SIGSTOP)
-    assert "no process is left" in cli("stop").stdout
+    assert "no process is left" in said(cli("stop").stdout)
     place.works()
 
 
 @drill("the terminal is closed: SIGHUP to the owner's group")
 @pytest.mark.slow
-def test_terminal_closed(place: Place) -> None:
+def test_terminal_closed(place: Place, status) -> None:
     """the server ends with its owner"""
     owner = place.owner()
     ready(owner)
     os.killpg(owner.pid, signal.SIGHUP)
     owner.wait(10)
+    place.assert_nothing_left()
+    status("no server of the cookbook is running")
     place.works()
 
 
 @drill("SIGKILL to the owner before its server is ready")
 @pytest.mark.slow
-def test_owner_killed_during_the_start(place: Place) -> None:
+def test_owner_killed_during_the_start(place: Place, status) -> None:
     """the half-started server ends, the next launch starts its own"""
     owner = place.owner("slow")
     assert wait(leases)
     owner.kill()
     owner.wait()
+    place.assert_nothing_left()
+    status("no server of the cookbook is running")
     place.works()
 
 
@@ -264,7 +276,7 @@ def test_port_taken(place: Place, said) -> None:
 
 @drill("two runs launch the same server at the same moment, then one is killed")
 @pytest.mark.slow
-def test_two_runs_at_once(place: Place) -> None:
+def test_two_runs_at_once(place: Place, status) -> None:
     """one server for both, it goes on for the second and ends with it"""
     first, second = place.owner("slow"), place.owner("slow")
     assert ready(first) == ready(second), "the same lease"
@@ -273,6 +285,8 @@ def test_two_runs_at_once(place: Place) -> None:
     time.sleep(0.6)  # three looks of the supervisor
     assert place.lease().running()
     second.kill(), second.wait()
+    place.assert_nothing_left()
+    status("no server of the cookbook is running")
     place.works()
 
 
@@ -325,7 +339,7 @@ def other_user():
 
 @drill("a lease whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
 @pytest.mark.slow
-def test_clock_jump_and_the_lease(place: Place, cli) -> None:
+def test_clock_jump_and_the_lease(place: Place, cli, said) -> None:
     """the server is still recognised (start times are ticks since boot), its age is not negative, it stops"""
     server = place.launch()
     data = json.loads(server.lease.path.read_text())
@@ -333,7 +347,7 @@ def test_clock_jump_and_the_lease(place: Place, cli) -> None:
     server.lease.path.write_text(json.dumps(data))
     shown = cli("status").stdout
     assert "running" in shown and "0 min 00 s" in shown and "-" not in shown.splitlines()[1].split("running")[1]
-    assert "no process is left" in server.stop()
+    assert "no process is left" in said(server.stop())
     place.works()
 
 
@@ -409,7 +423,7 @@ def test_program_missing(place: Place, said, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @drill("a lease cut off in the middle, and the temporary file of one")
-def test_lease_half_written(place: Place, cli) -> None:
+def test_lease_half_written(place: Place, cli, status) -> None:
     """not taken for a server, the others are listed, the server still ends with its owner"""
     server = place.launch()
     text = server.lease.path.read_text()
@@ -423,11 +437,12 @@ def test_lease_half_written(place: Place, cli) -> None:
     os.kill(server.lease.supervisor.pid, signal.SIGTERM)
     assert wait(lambda: not server.members() and port_free(place.port))
     (lease_module.FOLDER / "half.json").unlink()
+    status("no server of the cookbook is running")
     place.works()
 
 
 @drill("a lease left by a crash of the machine: its numbers belong to strangers now")
-def test_stale_lease(place: Place) -> None:
+def test_stale_lease(place: Place, status) -> None:
     """the strangers are not signalled, the lease goes, the next launch works"""
     server = place.launch()
     data = json.loads(server.lease.path.read_text())
@@ -439,6 +454,7 @@ def test_stale_lease(place: Place) -> None:
             data[name] = {"pid": now.pid, "start": now.start - 100}
         server.lease.path.write_text(json.dumps(data))
         assert reap() == [] and not leases() and stranger.poll() is None
+        status("no server of the cookbook is running")
     finally:
         stranger.kill(), stranger.wait()
     place.works()
@@ -446,12 +462,14 @@ def test_stale_lease(place: Place) -> None:
 
 @drill("the folder of leases is deleted while a server runs")
 @pytest.mark.slow
-def test_leases_deleted(place: Place) -> None:
+def test_leases_deleted(place: Place, status) -> None:
     """the server still ends with its owner"""
     owner = place.owner()
     ready(owner)
     shutil.rmtree(lease_module.FOLDER)
     owner.kill(), owner.wait()
+    place.assert_nothing_left()
+    status("no server of the cookbook is running")
     place.works()
 
 
@@ -497,13 +515,13 @@ def test_stop_one_of_two(place: Place, cli, said) -> None:
 
 @drill("a kept server whose owner is killed")
 @pytest.mark.slow
-def test_kept_server(place: Place, cli) -> None:
+def test_kept_server(place: Place, cli, said) -> None:
     """it goes on, `cookbook status` says kept, `cookbook stop` ends it"""
     owner = place.owner(kept=True)
     ready(owner)
     owner.kill(), owner.wait()
     time.sleep(0.6)
     assert place.lease().running() and "kept" in cli("status").stdout
-    assert "no process is left" in cli("stop").stdout
+    assert "no process is left" in said(cli("stop").stdout)
     assert not processes_of(place.token)
     place.works()
