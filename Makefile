@@ -24,7 +24,7 @@ test: setup     ## install, then run every test, the CPU notebook included
 	@$(BIN)/cookbook install cpu
 	@$(BIN)/python -m helpers.tools.setup
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest -n $(LANES) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(LANES) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 bench: setup    ## measure the cookbook itself: fidelity of the load client, cost of a start, a sweep and a notebook
 	@$(BIN)/cookbook install cpu

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import lanes
 import pytest
 
 from helpers.paths import CACHE, ROOT
@@ -12,18 +13,15 @@ from helpers.paths import CACHE, ROOT
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for `pytest -n 2 --dist loadgroup`, the longest first: what shares the server, then file by file.
+    """The longest first, and what shares the server together."""
+    items[:] = lanes.in_order(items)
 
-    A start of vLLM keeps one core busy and a waiting test none, so that two lanes need little more than half the time.
-    """
-    groups: dict[pytest.Item, str] = {}
-    for item in items:
-        groups[item] = "server" if "server" in getattr(item, "fixturenames", ()) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-    slow = {groups[item] for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (groups[item] != "server", groups[item] not in slow))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """One lane of `pytest -n 2` for the tests that share the server."""
+    return lanes.scheduler(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from timing import least_seconds
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT
@@ -98,6 +97,9 @@ def test_launch_serves_and_stop_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_attach_is_the_same_server_within_a_second(tmp_path: Path) -> None:
+    # Not at the top: an owner process imports this module by its package's name.
+    from timing import least_seconds
+
     port = free_port()
     first = begin(tmp_path / "server.log", port=port)
     attached = []
@@ -208,17 +210,12 @@ def test_a_taken_port_names_its_holder(tmp_path: Path) -> None:
 
 
 def test_a_crash_at_start_shows_its_cause_and_leaves_nothing(tmp_path: Path) -> None:
-    before = set(os.listdir("/proc"))
+    port = free_port()
     with pytest.raises(CookbookError, match="made of chalk") as caught:
-        begin(tmp_path / "server.log", "crash")
+        begin(tmp_path / "server.log", "crash", port=port)
     assert "exit code 1" in caught.value.what
-    assert wait(
-        lambda: (
-            not any(
-                "health_server" in _cmdline(pid) for pid in set(os.listdir("/proc")) - before if pid.isdigit()
-            )
-        )
-    )
+    ours = lambda: [pid for pid in os.listdir("/proc") if pid.isdigit() and f"--port\0{port}" in _cmdline(pid)]  # noqa: E731
+    assert wait(lambda: not ours()), ours()
     assert not [lease for lease in leases() if lease.target == "test"]
 
 

@@ -1,6 +1,7 @@
 """The tool servers as vLLM meets them: names, lists, one text to every call, state by conversation, orderly ends."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -202,7 +203,8 @@ def test_keys_are_nowhere_to_be_found(pair):
 
     for folder in (pair.folder, CACHE / "leases"):
         for path in folder.rglob("*"):
-            assert not path.is_file() or CANARY not in path.read_text(errors="replace"), path
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # another lane's lease may go meanwhile
+                assert CANARY not in path.read_text(errors="replace"), path
     assert CANARY not in "".join(pair.lines) + pair.argument + repr(pair)
 
 
