@@ -14,7 +14,7 @@ from helpers.bench.records import speed_records
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import load_target, target_names
 from helpers.render import claims, measured, notebook, readme, sections, start
-from helpers.render.matrix import state
+from helpers.render.matrix import matrix_table, state
 from helpers.render.notebook import from_source, keep_outputs, path_of, text_of
 from helpers.render.pages import fill
 from helpers.verification import Claim, Row
@@ -266,3 +266,10 @@ def test_a_run_prints_its_container_also_in_a_rehearsal(name: str, tmp_path: Pat
     own.checkpoints[own.measured] = str(ROOT / "recipes")  # any folder of the checkout stands for a checkpoint
     assert '--volume "$PWD"/recipes:/weights:ro' in own.docker() and "serve /weights" in own.docker()
     assert str(ROOT) not in own.docker()
+
+
+def test_no_two_rows_of_the_matrix_look_alike() -> None:
+    """Two profiles of one target, model and size are two rows: each says which one it is."""
+    rows = matrix_table().splitlines()[2:]
+    named = [row.rpartition(" | ")[0] for row in rows]
+    assert len(set(named)) == len(named) > 10

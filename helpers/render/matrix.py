@@ -1,5 +1,7 @@
 """The matrix target x model x state as Markdown, for the README and start_here: all of it from the records."""
 
+from collections import Counter
+
 from helpers.paths import NOTEBOOKS
 from helpers.verification.claims import GROUP_THROUGHPUT, OTHER_FLAGS, load_claims
 from helpers.verification.matrix import NEVER, Row, brief, matrix
@@ -11,10 +13,13 @@ def matrix_table(prefix: str = "notebooks/") -> str:
     `prefix` leads to the notebooks.
     """
     rows = brief(matrix(load_claims()))
+    alike = Counter((row.target, row.model, row.tensor_parallel_size) for row in rows)
     lines = ["| target | model | TP | verified here |", "|---|---|---|---|"]
     for row in rows:
+        several = alike[row.target, row.model, row.tensor_parallel_size] > 1  # its profiles: which one is it?
+        size = f"{row.tensor_parallel_size}, {row.profile}" if several else row.tensor_parallel_size
         link = f"[{row.title}]({prefix}targets/{row.target}.ipynb)" if has_notebook(row.target) else row.title
-        lines.append(f"| {link} | {row.model} | {row.tensor_parallel_size} | {state(row)} |")
+        lines.append(f"| {link} | {row.model} | {size} | {state(row)} |")
     return "\n".join(lines)
 
 
