@@ -1,4 +1,5 @@
-# The two commands of the README, and what they stand on. Everything is installed into .venv and .stacks.
+# The two commands of the README, and what they stand on. Everything is installed into .venv and .stacks, but for bubblewrap
+# (the sandbox of the python tool), which `make test` asks apt-get for where it may.
 PYTHON ?= $(shell command -v python3 || echo python3)
 BIN := .venv/bin
 # Tests run in two lanes, each with at most one vLLM at work (about 5 GiB); 1 on a small machine.

@@ -33,6 +33,18 @@ def test_a_wrong_parameter(cli, name: str, value: str, said: str) -> None:
     assert said in one_line(cli("run", "cpu", "-p", name, value))
 
 
+def test_the_help_of_run_names_every_parameter() -> None:
+    from helpers.cli.runs import NAMES
+    from helpers.recipes import Parameters
+
+    assert NAMES.split(", ") == list(Parameters.model_fields)
+
+
+def test_publish_looks_where_runs_are_kept(cli, tmp_path: Path) -> None:
+    """And not below the folder that it is called from."""
+    assert "is not a run's folder" in one_line(cli("publish", env={"COOKBOOK_RUNS": str(tmp_path)}))
+
+
 def test_words_that_are_no_parameters(cli) -> None:
     assert "-p NAME VALUE" in one_line(cli("run", "cpu", "--port", "8000"))
 

@@ -500,6 +500,7 @@ def test_a_log_that_ends_before_the_server_is_ready_says_so():
     found = diagnose(io.BytesIO((START + loading).encode()))
     assert found.exit_code == 0 and "ends before the server was ready; its last line: Loading safetensors" in found.verdict
     assert diagnose(io.BytesIO(READY.encode())).verdict == "no failure found"
+    assert "nothing in it reads like a server's log" in diagnose(ROOT / "README.md").verdict
 
 
 def test_a_limit_that_is_lower_already_is_not_raised():

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.paths import NOTEBOOKS
+from helpers.paths import NOTEBOOKS, ROOT
 
 ALL = sorted(NOTEBOOKS.rglob("*.ipynb"))
 EXECUTED = [
@@ -49,6 +49,14 @@ def test_holds_no_path_of_a_machine_and_no_secret(path: Path) -> None:
     text = path.read_text()
     assert not ABSOLUTE.findall(json.loads(json.dumps(text))), ABSOLUTE.findall(text)
     assert not SECRET.findall(text)
+
+
+def test_no_record_holds_a_path_of_a_machine_or_a_secret() -> None:
+    records = [*ROOT.glob("recipes/records/**/*.*"), *ROOT.glob("benchmarks/records/*.json")]
+    assert len(records) > 20
+    for path in records:
+        text = path.read_text()
+        assert not ABSOLUTE.findall(text) and not SECRET.findall(text), path
 
 
 @pytest.mark.parametrize("path", ALL, ids=name)

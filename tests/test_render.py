@@ -219,9 +219,9 @@ def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
     assert not any("async" in line or "dummy" in line or "share of experts" in line for line in open_)
 
 
-def flow(folder: Path, **values: float) -> Path:
+def flow(folder: Path, cpu: str = "", **values: float) -> Path:
     entries = [{"name": name, "value": value, "unit": "s", "bar": 150.0, "detail": ""} for name, value in values.items()]
-    (folder / "flow.json").write_text(json.dumps({"benchmark": "flow", "values": entries}))
+    (folder / "flow.json").write_text(json.dumps({"benchmark": "flow", "machine": {"cpu": cpu}, "values": entries}))
     return folder
 
 
@@ -229,7 +229,10 @@ def test_the_readmes_numbers_say_what_was_measured_and_what_was_not(tmp_path: Pa
     path, record = claims.newest_passed("cpu")
     bare = readme.numbers(record, path.name, tmp_path)
     assert bare.count("not measured") == 1 + len(readme.FLOW)
-    table = readme.numbers(record, path.name, flow(tmp_path, make_run_warm_s=120.4, make_test_s=1000.0))
+    assert "(on another)" in readme.numbers(record, path.name, flow(tmp_path, "another", make_test_s=1.0))
+    same = flow(tmp_path, record.machine.cpu, make_run_warm_s=120.4, make_test_s=1000.0)
+    table = readme.numbers(record, path.name, same)
+    assert " (on " not in table
     assert "| `make run`, everything installed | 120 s (bar 150 s) |" in table
     assert "1,000 s (bar 150 s, **missed**)" in table and table.count("not measured") == 3
 

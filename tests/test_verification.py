@@ -93,6 +93,13 @@ def test_a_rehearsal_claims_nothing():
     assert claims_of(rehearsed, "x.json") == []
 
 
+def test_a_variant_of_the_campaign_claims_nothing():
+    """Bare `vllm serve` with one flag more is no recipe, and must not hide the recipe's own run."""
+    own = record()
+    other = record(parameters=own.parameters | {"variant": "bare vllm serve"})
+    assert claims_of(own, "x.json") and claims_of(other, "x.json") == []
+
+
 def test_a_recipe_that_changed_since_is_told():
     assert all(claim.same_flags for claim in claims_of(record(), "x.json"))
     argv = [word for word in record().argv if word not in ("--stream-interval", "20")]

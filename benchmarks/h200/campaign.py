@@ -213,7 +213,7 @@ class Campaign:
                 self.say(step.name, f"B={batch}: {found[-1].step_ms:.2f} ms: {groups}")
         finally:
             value = {"model": step.model, "weights": "synthetic", "vllm": self.facts["versions"]["vllm"],
-                     "gpu": self.facts["machine"].gpus[0], "argv": serve[3:],
+                     "gpu": self.facts["machine"].gpus[0], "argv": [word.replace(f"{ROOT}/", "") for word in serve[3:]],
                      "startup_s": server.startup_s, "profiles": [profile.model_dump() for profile in found]}  # fmt: skip
             name = "steps.json" if len(found) == len(step.batches) else "steps-part.json"
             (folder / name).write_text(json.dumps(value, indent=1) + "\n")

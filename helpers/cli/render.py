@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from helpers.paths import RUNS
+
 
 def register(app: typer.Typer) -> None:
     @app.command()
@@ -39,7 +41,7 @@ def register(app: typer.Typer) -> None:
         typer.echo(f"{'drifted' if check else 'written'}: {', '.join(drifted) or 'none'}")
 
     @app.command()
-    def publish(folder: Annotated[Path, typer.Argument(help="a run folder")] = Path("runs/latest")) -> None:
+    def publish(folder: Annotated[Path, typer.Argument(help="a run folder")] = RUNS / "latest") -> None:
         """Keep a passed run in the repository: the executed notebook and its record."""
         from helpers.errors import UsageError
         from helpers.paths import shown

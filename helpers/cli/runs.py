@@ -7,6 +7,11 @@ import typer
 
 # Typer has no option that takes NAME VALUE several times, so `run` reads its own, spelled as papermill's.
 OWN_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
+# Those of `helpers.recipes.Parameters`, whose import would cost every command a third of a second.
+NAMES = (
+    "model, weights, tensor_parallel_size, replicas, profile, activations, port, install, rehearse, concurrency, "
+    "input_tokens, output_tokens, run_dir, keep_server"
+)
 
 
 def parameters(words: list[str]) -> dict[str, Any]:
@@ -38,7 +43,7 @@ def parameters(words: list[str]) -> dict[str, Any]:
 
 
 def register(app: typer.Typer) -> None:
-    @app.command(context_settings=OWN_OPTIONS, epilog="Parameters: -p NAME VALUE, as often as needed.")
+    @app.command(context_settings=OWN_OPTIONS, epilog=f"Parameters: -p NAME VALUE, as often as needed; NAME is one of {NAMES}.")
     def run(context: typer.Context, target: str) -> None:
         """Run a target's notebook from cold to stopped, with papermill, into a folder of its own."""
         from helpers.paths import shown

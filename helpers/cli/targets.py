@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
     def command(
         target: Annotated[str, typer.Argument(help="a target of recipes/targets")],
         model: Annotated[
-            str, Option(help="gpt-oss-20b or gpt-oss-120b; the recipe's default otherwise")
+            str, Option(help="one that the target offers, e.g. gpt-oss-120b; the recipe's default otherwise")
         ] = "",
         weights: Annotated[
             str,
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
         replicas: Annotated[
             int, Option(help="servers side by side, on ports from --port, and a router behind them")
         ] = 1,
-        profile: Annotated[str, Option(help="latency or throughput; the recipe's default otherwise")] = "",
+        profile: Annotated[str, Option(help="latency, throughput, evals where there is one; else the recipe's default")] = "",
         activations: Annotated[str, Option(help="MoE activations on Blackwell: bf16 or mxfp8")] = "bf16",
         port: Annotated[int, Option(help="port on loopback")] = 8000,
         format: Annotated[str, Option(help="shell, docker, compose, k8s or config")] = "shell",

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     @tools.command(name="list")
     def listing(
         argument: Annotated[
-            str, typer.Argument(help="HOST:PORT,HOST:PORT (default: those that run here)")
+            str, typer.Argument(metavar="ADDRESSES", help="HOST:PORT,HOST:PORT (default: those that run here)")
         ] = "",
     ) -> None:
         """Shake hands with tool servers as vLLM does and list what they offer."""

@@ -62,6 +62,7 @@ class Diagnosis:
     size: int = 0
     chain: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
+    told: bool = True  # something in it reads like a server's log
     expected: dict[str, str] = field(
         default_factory=dict
     )  # backends that the recipe counts on: attention, moe
@@ -113,6 +114,8 @@ class Diagnosis:
             return f"no failure found; the server was told to stop at line {self.stopped}"
         if self.unfinished:
             return f"no failure found, but the log ends before the server was ready; its last line: {self.tail[-1][:160]}"
+        if not self.told:
+            return "no failure found, and nothing in it reads like a server's log"
         return "no failure found"
 
     @property
@@ -225,6 +228,7 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
         process=failure.stream if failure else (cause.stream if cause else ""),
         cause=cause, others=others, fatal=fatal, request=request, facts=found.facts, stopped=found.stopped, started=found.started,
         lines=found.lines, size=found.size, chain=list(failure.chain) if failure else [], tail=found.tail,
+        told=found.told,
     )  # fmt: skip
 
 

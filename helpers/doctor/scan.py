@@ -21,6 +21,7 @@ from helpers.doctor.lines import Line, parse
 from helpers.doctor.signatures import Pattern, Signature
 from helpers.doctor.words import ANCHORS, LATE, STATEFUL, TOLD, VARYING, anchored, any_of, informing, place_of
 from helpers.errors import UsageError
+from helpers.paths import shown
 
 CHUNK = 4 << 20  # bytes; two of them are the most that is held
 LONGEST = 1 << 20  # bytes of one line before it is cut
@@ -81,6 +82,7 @@ class Scan:
     lines: int = 0
     size: int = 0
     tail: list[str] = field(default_factory=list)
+    told: bool = False  # something in it reads like a server's log
 
 
 def open_log(source: str | Path) -> BinaryIO:
@@ -104,7 +106,7 @@ def open_log(source: str | Path) -> BinaryIO:
             if isinstance(error, FileNotFoundError)
             else (error.strerror or str(error))
         )
-        raise UsageError(f"cannot read {path.name}", why=why, do="name the server's log file") from error
+        raise UsageError(f"cannot read {shown(path)}", why=why, do="name the server's log file") from error
 
 
 def pieces(stream: BinaryIO) -> Iterator[bytes]:
@@ -294,5 +296,7 @@ def scan(source: str | Path | BinaryIO, signatures: list[Signature] | None = Non
         if stream is not sys.stdin.buffer:
             stream.close()
     found = scanner.result(size)
-    found.tail = [parse(raw).text for raw in last.splitlines() if raw.strip()][-5:]
+    end = [parse(raw) for raw in last.splitlines() if raw.strip()]
+    found.tail = [line.text for line in end][-5:]
+    found.told = bool(found.facts) or found.started or any(line.level or line.stream for line in end)
     return found

@@ -130,6 +130,8 @@ def _fault(item: Any, values: Mapping[str, Any]) -> str:
         allowed = ", ".join(Parameters.model_fields)
         return f"{name}: unknown parameter (given {secrets.shown(name, item['input'])}); allowed: {allowed}"
     message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "list_type":  # the only list there is
+        message = "allowed: whole numbers, as in [1, 16] or 1,16"
     given = values.get(name)
     return f"{name}: given {given!r} ({type(given).__name__}); {message[:1].lower()}{message[1:]}"
 

@@ -46,8 +46,9 @@ def numbers(record: RunRecord, path: str, benchmarks: Path = BENCHMARKS) -> str:
     ]
     lines = [f"| {what} | {value} |" for what, value in rows]
     caption = f"Measured on {record.finished:%Y-%m-%d} with vLLM {record.versions['vllm']}, from `{path}`"
-    others = [shown(file) for name in ("notebook_cost", "flow") if (file := benchmarks / f"{name}.json").exists()]
-    beside = f"; the rows below the throughput from {' and '.join(f'`{name}`' for name in others)}" if others else ""
+    files = [file for name in ("notebook_cost", "flow") if (file := benchmarks / f"{name}.json").exists()]
+    others = [f"`{shown(file)}`{elsewhere(file, record.machine.cpu)}" for file in files]
+    beside = f"; the rows below the throughput from {' and '.join(others)}" if others else ""
     return "\n".join([f"{caption}{beside}:", "", "| | |", "|---|---|", *lines])
 
 
@@ -57,6 +58,12 @@ def contracts_passed(record: RunRecord) -> str:
     skipped = [contract.name for contract in record.contracts if contract.state == "skipped"]
     held = f"{sum(contract.state == 'passed' for contract in checked)} of {len(checked)}"
     return held + (f" (skipped: {', '.join(skipped)})" if skipped else "")
+
+
+def elsewhere(path: Path, cpu: str) -> str:
+    """The machine of a benchmark's record, where it is not the one of the run above it."""
+    own = json.loads(path.read_text())["machine"]["cpu"]
+    return "" if own == cpu else f" (on {own})"
 
 
 def values_of(path: Path) -> dict[str, dict]:

@@ -147,7 +147,7 @@ class Run:
             if wanted:
                 seen = found.get(kind, "not named")
                 facts.same(kind, wanted if target.expect.named(wanted, seen) else seen, wanted)
-        facts.need("health", self.server.healthy(), "/health gives no answer")
+        facts.need("answers", self.server.healthy(), "/health gives no answer")
         self.check(facts.contract("server.backends", "endpoints"))
 
     def stop(self) -> None:

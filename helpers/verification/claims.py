@@ -56,8 +56,8 @@ def load_claims(folder: Path = paths.RECORDS) -> list[Claim]:
 
 
 def claims_of(record: RunRecord, path: str) -> list[Claim]:
-    """The claims of one record. A rehearsal ran elsewhere and claims nothing for its target."""
-    if record.parameters.get("rehearse"):
+    """The claims of one record. A rehearsal ran elsewhere, a variant is no recipe: they claim nothing for the target."""
+    if record.parameters.get("rehearse") or record.parameters.get("variant"):
         return []
     own_size = int(record.parameters.get("tensor_parallel_size", 1))
     profile = str(record.parameters.get("profile", ""))
