@@ -1,5 +1,6 @@
 """What the tests share: the installed CPU stack, the tiny checkpoint, one vLLM server for the session."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from helpers.paths import CACHE, ROOT
 
+SERVED = pytest.StashKey[contextlib.ExitStack]()  # what ends the shared server
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
 
 
@@ -41,7 +43,9 @@ def checkpoint(interpreter: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(interpreter: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+def server(
+    interpreter: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator:
     """One vLLM server with the CPU recipe's own command: notebooks that run beside it attach to it."""
     from helpers.bench.worker import SHARED, start_shared
     from helpers.runs.run import Run
@@ -55,10 +59,21 @@ def server(interpreter: Path, checkpoint: Path, tmp_path_factory: pytest.TempPat
         patch.setenv(SHARED, str(folder / "load.socket"))
         load = start_shared(run.interpreter, folder / "load.socket", folder / "load.log", wait=False)
         try:
-            yield run.launch()
+            with contextlib.ExitStack() as served:
+                server = run.launch()
+                served.callback(server.stop)
+                pytestconfig.stash[SERVED] = served
+                yield server
         finally:
             load.stdin.close()
-            run.server.stop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the shared server after the last test of its lane: 4 GiB for those that start their own."""
+    done = nextitem is None or lanes.of(item) == lanes.SERVER != lanes.of(nextitem)
+    if done and (served := item.config.stash.get(SERVED, None)):
+        served.close()
 
 
 @pytest.fixture

@@ -25,11 +25,15 @@ def lane_of(file: str) -> str:
     return SERVER if any(asking) else file
 
 
+def of(item: pytest.Item) -> str:
+    """The lane of a test."""
+    return lane_of(item.nodeid.partition("::")[0])
+
+
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
-    """The lanes' longest work first: what shares the server, then files with slow tests, then the others."""
-    file = {item: item.nodeid.partition("::")[0] for item in items}
-    slow = {file[item] for item in items if item.get_closest_marker("slow")}
-    return sorted(items, key=lambda item: (lane_of(file[item]) != SERVER, file[item] not in slow))
+    """The longest work first: what shares the server, then files with slow tests, then the others."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    return sorted(items, key=lambda item: (of(item) != SERVER, item.path not in slow))
 
 
 def scheduler(config: pytest.Config, log):

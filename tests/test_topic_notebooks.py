@@ -40,22 +40,3 @@ def test_the_committed_table_of_support_is_what_the_server_does(session) -> None
     from helpers.topics.surface import Surface
 
     assert differences(Surface(session.server.base_url, session.server.model).table()) == []
-
-
-def test_a_batch_runs_and_resumes(server, tmp_path: Path) -> None:
-    """Two rehearsals from one plan, twice: on the server that the tests share."""
-    notebook = prepared(
-        NOTEBOOKS / "topics" / "batch_runs.ipynb", tmp_path / "batch_runs.ipynb", run_dir=str(tmp_path / "run")
-    )
-    done = nbval(notebook)
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert server.running()
-
-
-def test_replicas_share_the_work(checkpoint: Path, tmp_path: Path) -> None:
-    """Two real servers behind the real router."""
-    small = {"concurrency": [1, 2], "input_tokens": 32, "output_tokens": 16, "run_dir": str(tmp_path / "run")}
-    notebook = prepared(NOTEBOOKS / "topics" / "scale_out.ipynb", tmp_path / "scale_out.ipynb", **small)
-    done = nbval(notebook)
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert {path.name for path in (tmp_path / "run").glob("server*.log")} >= {"server.log", "server-1.log", "server-router.log"}

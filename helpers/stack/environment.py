@@ -266,6 +266,11 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG (linux/prctl.h)
 
 
+def _shortened(text: str, most: int) -> str:
+    """A long line without its middle: paths stand there, what went wrong at the end."""
+    return text if len(text) <= most else f"{text[: most // 3]} ... {text[-2 * most // 3 :]}"
+
+
 def _run(argv: list[str], what: str, env: dict[str, str]) -> None:
     done = subprocess.run(
         argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
@@ -280,6 +285,6 @@ def _run(argv: list[str], what: str, env: dict[str, str]) -> None:
         deepest = [line.partition(": ")[2] for line in lines if line.startswith(("cause: ", "Caused by: "))][-1:]
         raise CookbookError(
             f"{what} failed",
-            why=": ".join([cause[:200], *deepest])[:400],
+            why=": ".join([_shortened(cause, 200), *(_shortened(line, 200) for line in deepest)]),
             do="check the package index, then run the same command again: it goes on where it stopped",
         )
