@@ -8,7 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from helpers import secrets
 from helpers.errors import CookbookError
@@ -26,7 +34,15 @@ FASTEST_USER = (
     10_000  # tok/s; the fastest hosted gpt-oss is near 2,000: above this, tokens arrived in one burst
 )
 
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None or moment.utcoffset().total_seconds() != 0:
+        raise ValueError("times are UTC, written with +00:00 or Z")
+    return moment
+
+
 Positive = Annotated[float, Field(gt=0)]
+Utc = Annotated[datetime, AfterValidator(_in_utc)]
 Model = Literal["gpt-oss-20b", "gpt-oss-120b", "gpt-oss-nano"]
 Weights = Literal["hub", "synthetic", "nano", "path"]
 
@@ -206,8 +222,8 @@ class RunRecord(Document):
     contracts: list[Contract] = []
     state: Literal["passed", "failed", "skipped"]
     why: str = ""
-    started: datetime
-    finished: datetime
+    started: Utc
+    finished: Utc
     throughput: list[Point] = []
     notes: list[str] = []
 
@@ -234,13 +250,6 @@ class RunRecord(Document):
             )
             hide_next = bool(flag) and "=" not in word
         return [word if HIDDEN in word else secrets.text(word) for word in clean]
-
-    @field_validator("started", "finished")
-    @classmethod
-    def in_utc(cls, moment: datetime) -> datetime:
-        if moment.tzinfo is None or moment.utcoffset().total_seconds() != 0:
-            raise ValueError("times are UTC, written with +00:00 or Z")
-        return moment
 
     @model_validator(mode="after")
     def coherent(self) -> "RunRecord":

@@ -4,13 +4,12 @@
 
 import json
 import os
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from helpers.bench.record import Machine, Model, Part, Weights, first_problem
+from helpers.bench.record import Machine, Model, Part, Utc, Weights, first_problem
 from helpers.errors import CookbookError
 from helpers.evals.result import Result
 from helpers.paths import RECORDS
@@ -30,16 +29,9 @@ class EvalRecord(Part):
     machine: Machine
     commit: str
     argv: list[str] = []
-    started: datetime
-    finished: datetime
+    started: Utc
+    finished: Utc
     results: list[Result]
-
-    @field_validator("started", "finished")
-    @classmethod
-    def in_utc(cls, moment: datetime) -> datetime:
-        if moment.tzinfo is None or moment.utcoffset().total_seconds() != 0:
-            raise ValueError("times are UTC, written with +00:00 or Z")
-        return moment
 
     @model_validator(mode="after")
     def coherent(self) -> "EvalRecord":
