@@ -12,6 +12,8 @@ import pytest
 from helpers.paths import CACHE, ROOT
 
 SERVED = pytest.StashKey[contextlib.ExitStack]()  # what ends the shared server
+if "PYTEST_XDIST_WORKER" in os.environ:  # vLLM binds its thread to the first core: all lanes' servers to the same one
+    os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
 
 

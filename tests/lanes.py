@@ -15,7 +15,7 @@ SERVER = "the shared server"
 
 @cache
 def lane_of(file: str) -> str:
-    """The group of a test file, relative to the checkout: one for all whose tests or fixtures ask for `server`."""
+    """The group of a test file, absolute or relative to the checkout: one for all whose tests or fixtures ask for `server`."""
     functions = [n for n in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(n, ast.FunctionDef)]
     asking = (
         function.name.startswith("test_") or any("fixture" in ast.unparse(d) for d in function.decorator_list)
@@ -27,7 +27,7 @@ def lane_of(file: str) -> str:
 
 def of(item: pytest.Item) -> str:
     """The lane of a test."""
-    return lane_of(item.nodeid.partition("::")[0])
+    return lane_of(str(item.path))  # whatever its id is relative to
 
 
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -98,6 +99,20 @@ def test_a_failed_request_is_an_error_and_keeps_earlier_points(worker, interpret
             url, "m", checkpoint, interpreter, [load(1), load(2, 8)], tmp_path, worker=worker, progress=silent
         )
     assert [file.name for file in (tmp_path / "bench").iterdir()] == ["c0001-i32-o24.json"]
+
+
+@pytest.mark.slow
+def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(shared, worker, checkpoint, tmp_path):
+    process, path = shared
+    with latency_server("--ttft-ms", "300", "--itl-ms", "20") as url:
+        request = {"base_url": url, "model": "m", "tokenizer": str(checkpoint), "out": str(tmp_path),
+                   "points": [load(1, 3).model_dump(exclude_none=True)]}  # fmt: skip
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.connect(str(path))
+            gone.sendall((json.dumps(request) + "\n").encode())
+            assert b"ready" in gone.recv(4096)
+        *_, last = worker.events({"commands": []})
+    assert last == {"event": "done", "answers": []} and process.poll() is None
 
 
 @pytest.mark.slow

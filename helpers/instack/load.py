@@ -272,9 +272,9 @@ def serve_socket(client: Client, path: str) -> None:
     while True:
         connection, _ = listener.accept()
         with (
+            contextlib.suppress(ConnectionError),  # outermost: closing the stream of a client that left fails as well
             connection,
             connection.makefile("rw") as stream,
-            contextlib.suppress(BrokenPipeError, ConnectionError),
         ):
 
             def emit(event: dict, stream=stream) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +88,18 @@ def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> 
             | {"run_dir": str(folder)},
             cwd=str(path.parent),
             progress_bar=progress,
-            config=Config({"ConnectionFileMixin": {"transport": "ipc"}}),  # unix sockets, not open TCP ports
+            config=Config({"ConnectionFileMixin": ipc()}),
         )
     except PapermillExecutionError as failure:
         error = error_line(failure)
     record = _settled(folder, error)
     return Outcome(folder, record, error)
+
+
+def ipc() -> dict[str, str]:
+    """Unix sockets in the notebook's folder, not open TCP ports; under a name that no other run has, or two that start
+    at one moment would take each other's (jupyter_client looks which numbers are free, then lets go)."""
+    return {"transport": "ipc", "ip": f"kernel-{os.getpid()}-{secrets.token_hex(3)}"}
 
 
 def error_line(failure: Any) -> str:
