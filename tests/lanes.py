@@ -1,4 +1,4 @@
-"""Two lanes for the suite (`make test` runs `pytest -n 2`): what shares the vLLM server in one, the rest beside it.
+"""Two lanes for the suite (`make test LANES=2` runs `pytest -n 2`): what shares the vLLM server in one, the rest beside it.
 
 A start of vLLM keeps one of two cores busy and a waiting test none, so two lanes need little more than half the time.
 """
