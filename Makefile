@@ -2,7 +2,7 @@
 # (the sandbox of the python tool), which `make test` asks apt-get for where it may.
 PYTHON ?= $(shell command -v python3 || echo python3)
 BIN := .venv/bin
-# LANES=2 runs the tests in two lanes, in 24 minutes instead of 41: for a look at a change. It needs 17 GiB of memory, and on
+# LANES=2 runs the tests in two lanes, for a quicker look at a change: it needs the memory of up to four vLLM servers, and on
 # two cores a measurement of one lane may be spoilt by the other.
 LANES ?= 0
 TARGET ?= cpu
@@ -26,7 +26,7 @@ test: setup     ## install, then run every test, the CPU notebook included
 	@$(BIN)/cookbook install cpu
 	@$(BIN)/python -m helpers.tools.setup
 	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest -n $(LANES) --dist loadscope --no-loadscope-reorder --reruns 1 -rfER $(ARGS)
+	@$(BIN)/python -m pytest -n $(LANES) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 bench: setup    ## measure the cookbook itself: fidelity of the load client, cost of a start, a sweep and a notebook
 	@$(BIN)/cookbook install cpu

@@ -190,17 +190,14 @@ def test_an_interpreter_that_cannot_run_says_so(tmp_path, monkeypatch):
 def test_the_known_server_keeps_its_deadlines():
     import httpx
 
-    def stamps_ms() -> list[float]:
+    with latency_server("--ttft-ms", "200", "--itl-ms", "20") as url, httpx.Client() as client:
+        client.get(url + "/health")
         began, stamps = time.perf_counter(), []
-        body = {"prompt": "a b", "max_tokens": 6, "stream": True}
-        with client.stream("POST", url + "/v1/completions", json=body) as answer:
+        with client.stream(
+            "POST", url + "/v1/completions", json={"prompt": "a b", "max_tokens": 6, "stream": True}
+        ) as answer:
             for line in answer.iter_lines():
                 if line.startswith("data: {"):
                     stamps.append((time.perf_counter() - began) * 1e3)
-        return stamps
-
-    with latency_server("--ttft-ms", "200", "--itl-ms", "20") as url, httpx.Client() as client:
-        client.get(url + "/health")
-        stamps = min((stamps_ms() for _ in range(3)), key=lambda stamps: stamps[5])  # cores may be busy for one
     assert stamps[0] == pytest.approx(200, abs=20)
     assert stamps[5] == pytest.approx(300, abs=20)

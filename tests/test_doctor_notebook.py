@@ -16,5 +16,4 @@ def test_contract_lines_hold(interpreter: Path, tmp_path: Path) -> None:
     before = {lease.id for lease in leases()}
     done = nbval(prepared(NOTEBOOK, tmp_path / "troubleshooting.ipynb", break_a_launch=True))
     assert done.returncode == 0, done.stdout[-4000:]
-    new = [lease for lease in leases() if lease.id not in before]
-    assert all(lease.owned() for lease in new), "the launch that failed leaves nothing; another lane's servers have owners"
+    assert {lease.id for lease in leases()} <= before, "the launch that failed leaves nothing"

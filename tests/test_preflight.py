@@ -3,11 +3,11 @@
 import json
 import os
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from timing import least_seconds
 from typer.testing import CliRunner
 
 from helpers import preflight
@@ -166,10 +166,10 @@ def test_report_raises_one_line_with_every_fault():
 
 
 def test_this_machine_for_the_cpu_target():
+    start = time.perf_counter()
     target = load_target("cpu")
-    reports = []
-    assert least_seconds(lambda: reports.append(preflight.check(target, check_parameters(target, {"port": 0})))) < 3
-    report = reports[0]
+    report = preflight.check(target, check_parameters(target, {"port": 0}))
+    assert time.perf_counter() - start < 3
     seen = {check.name: check for check in report.checks}
     assert seen["Memory"].ok is not None and "GiB" in seen["Memory"].seen
     json.dumps(report.to_dict())
@@ -191,8 +191,9 @@ def test_gpu_targets_ask_for_gpus_and_disk(name):
 
 
 def test_detect_is_quick_and_knows_the_processor():
-    assert least_seconds(preflight.detect) < 2
+    start = time.perf_counter()
     machine = preflight.detect()
+    assert time.perf_counter() - start < 2
     assert machine.cpu and machine.cores == len(os.sched_getaffinity(0)) and machine.memory_gib > 1
     assert machine.vendor in ("cpu", "nvidia", "amd", "intel") and machine.name in machine.line()
 

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import threading
 
-# What the cells after the launch import for the first time, about four seconds of it (measured on two cores).
+# What the cells after the launch import for the first time.
 LATER = (
     "openai",
     "helpers.checks.endpoints",
