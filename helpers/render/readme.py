@@ -30,7 +30,8 @@ def numbers(record: RunRecord, path: str, benchmarks: Path = BENCHMARKS) -> str:
     """
     seconds = (record.finished - record.started).total_seconds()
     top = max(record.throughput, key=lambda point: point.output_tok_s)
-    flow, cost = values_of(benchmarks / "flow.json"), values_of(benchmarks / "notebook_cost.json")
+    found = {name: read(benchmarks / f"{name}.json") for name in ("notebook_cost", "flow")}
+    cost, flow = map(values_of, found.values())
     rows = [
         ("machine", f"{record.machine.cores} cores of {record.machine.cpu}, {record.machine.memory_gib:.0f} GiB"),
         ("the whole notebook, stack installed", f"{seconds:.0f} s"),
@@ -46,8 +47,8 @@ def numbers(record: RunRecord, path: str, benchmarks: Path = BENCHMARKS) -> str:
     ]
     lines = [f"| {what} | {value} |" for what, value in rows]
     caption = f"Measured on {record.finished:%Y-%m-%d} with vLLM {record.versions['vllm']}, from `{path}`"
-    files = [file for name in ("notebook_cost", "flow") if (file := benchmarks / f"{name}.json").exists()]
-    others = [f"`{shown(file)}`{elsewhere(file, record.machine.cpu)}" for file in files]
+    cpu = record.machine.cpu
+    others = [f"`{shown(benchmarks / f'{name}.json')}`{elsewhere(was, cpu)}" for name, was in found.items() if was]
     beside = f"; the rows below the throughput from {' and '.join(others)}" if others else ""
     return "\n".join([f"{caption}{beside}:", "", "| | |", "|---|---|", *lines])
 
@@ -60,17 +61,20 @@ def contracts_passed(record: RunRecord) -> str:
     return held + (f" (skipped: {', '.join(skipped)})" if skipped else "")
 
 
-def elsewhere(path: Path, cpu: str) -> str:
+def read(path: Path) -> dict:
+    """A benchmark's record; empty where it was never taken."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def elsewhere(benchmark: dict, cpu: str) -> str:
     """The machine of a benchmark's record, where it is not the one of the run above it."""
-    own = json.loads(path.read_text())["machine"]["cpu"]
+    own = benchmark["machine"]["cpu"]
     return "" if own == cpu else f" (on {own})"
 
 
-def values_of(path: Path) -> dict[str, dict]:
-    """The values of a benchmark's record by name; none where it was never taken."""
-    if not path.exists():
-        return {}
-    return {value["name"]: value for value in json.loads(path.read_text())["values"]}
+def values_of(benchmark: dict) -> dict[str, dict]:
+    """The values of a benchmark's record by name."""
+    return {value["name"]: value for value in benchmark.get("values", [])}
 
 
 def measured(value: dict | None) -> str:
