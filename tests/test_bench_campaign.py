@@ -8,11 +8,16 @@ import pytest
 from test_bench_record import point, record
 
 from benchmarks.h200 import campaign as driver
+from benchmarks.h200 import probes
 from benchmarks.h200.campaign import Campaign, pack, run_campaign
 from benchmarks.h200.import_results import take
-from benchmarks.h200.plan import PLANS, Job, Routing, Tuning
+from benchmarks.h200.measure import command, missing
+from benchmarks.h200.plan import PLANS, Answers, Job, Routing, Steps, Tuning, short
 from helpers.bench import RunRecord
+from helpers.bench.record import Point
 from helpers.bench.records import curves, load_records
+from helpers.bench.sweep import plan
+from helpers.recipes.tuning import load_space, load_spaces
 
 
 def jobs(name: str) -> list[Job]:
@@ -44,22 +49,25 @@ def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
     tune = tmp_path / "python"
     tune.write_text(f"#!{sys.executable}\n{script}\n")
     tune.chmod(0o755)
-    monkeypatch.setattr(driver.sys, "executable", str(tune))
-    step = Tuning("t", "gpt-oss-20b", (1,), "latency", [1, 4], 3)
+    monkeypatch.setattr(probes.sys, "executable", str(tune))
+    first = [{"moe-backend": "marlin"}]
+    step = Tuning("t", "gpt-oss-20b", (1,), "latency", [1, 4], 3, first)
     run_campaign(made, [[[step]]])
     log = (tmp_path / "out" / "events.log").read_text()
     assert "1 -m helpers.cli tune h200" in log and "--concurrency 1,4 --trials 3" in log
     assert "t              passed" in log
+    space = load_spaces(tmp_path / "out" / "t" / "space.yaml")
+    assert list(space) == ["hopper"] and space["hopper"].first == {"latency": first}
+    assert space["hopper"].knobs == load_space("h200", "gpt-oss-20b")[1].knobs
 
 
 def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
-    def job(self, step, folder):
+    def job(campaign, step, folder):
         if step.name == "bad":
             raise RuntimeError("it broke")
-        folder.mkdir()
         (folder / "record.json").write_text('{"state": "passed"}')
 
-    monkeypatch.setattr(Campaign, "job", job)
+    monkeypatch.setitem(driver.WAYS, Job, job)
     steps = [Job(name, "gpt-oss-nano", (), []) for name in ("bad", "good")]
     late = Job("late", "gpt-oss-nano", (), [], latest_s=-1)
     run_campaign(Campaign(tmp_path / "out", sys.executable, "h200"), [[steps, [late]], [[steps[1]]]])
@@ -72,7 +80,7 @@ def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
 
 def test_a_server_command_is_the_recipes_with_the_named_additions(tmp_path):
     made = Campaign(tmp_path, sys.executable, "h200")
-    by_name = {job.name: made.command(job, "W", 8000) for job in jobs("two")}
+    by_name = {job.name: command(made, job, "W", 8000) for job in jobs("two")}
     argv, env = by_name["120b-tp2"]
     assert argv[:3] == ["vllm", "serve", "W"] and argv[argv.index("--tensor-parallel-size") + 1] == "2"
     assert env["CUDA_VISIBLE_DEVICES"] == "0,1" and "--stream-interval" in argv
@@ -110,6 +118,54 @@ def test_results_become_records_and_curves(tmp_path):
 
 def test_routing_steps_are_part_of_the_campaign(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(driver.Campaign, "routing", lambda self, step, folder: seen.append(step.name))
+    monkeypatch.setitem(driver.WAYS, Routing, lambda campaign, step, folder: seen.append(step.name))
     run_campaign(Campaign(tmp_path, sys.executable, "h200"), [[[Routing("r", "gpt-oss-20b", (0,))]]])
     assert seen == ["r"]
+
+
+def test_every_kind_of_step_of_every_plan_has_a_way():
+    kinds = {type(step) for plan in PLANS.values() for lanes in plan() for lane in lanes for step in lane}
+    assert kinds == driver.WAYS.keys() == {Job, Tuning, Steps, Routing, Answers}
+
+
+def test_copies_share_the_gpus_evenly():
+    (copies,) = [job for job in jobs("four") if job.replicas > 1]
+    (large,) = [job for job in jobs("four") if job.name == "120b-tp4"]
+    assert (copies.size, len(copies.gpus)) == (1, 4) and (large.size, large.replicas) == (4, 1)
+
+
+def test_a_sweep_that_was_cut_off_names_what_it_lacks():
+    load = Job("j", "gpt-oss-20b", (0,), [*short([1, 4]), *plan([1, 16], 8192, 1024)])
+    one = Point.model_validate(point() | {"concurrency": 4})
+    taken = one.model_copy(update={"input_tokens": 1024, "output_tokens": 1024})
+    assert missing(load, [taken]) == "concurrency 1 at 1,024/1,024 tokens; concurrency 1, 16 at 8,192/1,024 tokens"
+    every = [taken.model_copy(update={"concurrency": x.concurrency, "input_tokens": x.input_tokens}) for x in load.loads]
+    assert missing(load, every) == ""
+
+
+def test_a_cut_off_sweep_is_taken_with_what_it_has_and_a_failed_one_is_not(tmp_path):
+    raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"}
+    cut = raw | {"state": "failed", "why": "not taken: concurrency 64 at 1,024/1,024 tokens"}
+    for name, content in (("cut", cut), ("broken", raw | {"state": "failed", "why": "the server died"})):
+        (tmp_path / "campaign" / name).mkdir(parents=True)
+        (tmp_path / "campaign" / name / "record.json").write_text(json.dumps(content))
+    take(tmp_path / "campaign", tmp_path / "records", None)
+    found = {r.state: r for r in load_records("h200", tmp_path / "records")}
+    assert "concurrency 64" in found["passed"].notes[-1] and found["passed"].why == ""
+    assert found["failed"].why == "the server died"
+
+
+def test_records_of_one_command_make_one_curve_and_a_newer_command_replaces_it():
+    first = RunRecord.model_validate(record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"})
+    p = first.throughput[0]
+    more = first.model_copy(update={"throughput": [p.model_copy(update={"concurrency": p.concurrency + 1})]})
+    (both,) = curves([first, more], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
+    assert [x.concurrency for x in both] == sorted({*(x.concurrency for x in first.throughput), p.concurrency + 1})
+    other = more.model_copy(update={"argv": [*more.argv, "--enforce-eager"]})
+    (newest,) = curves([first, other], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
+    assert newest == other.throughput
+    argv = list(more.argv)
+    argv[argv.index("--port") + 1] = "5"
+    ported = more.model_copy(update={"argv": argv})
+    (joined,) = curves([first, ported], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
+    assert len(joined) == len(both)

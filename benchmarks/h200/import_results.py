@@ -13,7 +13,7 @@ from pathlib import Path
 from helpers.bench.record import Document, RunRecord
 from helpers.bench.sweep import line_of
 from helpers.paths import RECORDS, shown
-from helpers.tune import Study
+from helpers.tune import Study, chosen
 from helpers.tune.profile import record_path
 from helpers.tune.table import outcome
 
@@ -26,17 +26,19 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
         if record.exists() and json.loads(record.read_text()).get("weights") == "dummy":
             said.append(copy(record, evidence / f"{model}-dummy.json"))
         elif record.exists():
-            read = named(RunRecord.read(record), commit)
+            read = whole(named(RunRecord.read(record), commit))
             day = f"{read.finished:%Y%m%d}"
             said.append(f"{shown(read.write(records / f'{day}-{step.name}.json'))}: {read.state}")
             said += [f"    {line_of(point)}  {point.roofline_fraction or 0:.0%}" for point in read.throughput]
         if (step / "study.json").exists():
-            study = named(Study.read(step / "study.json"), commit)
+            study = settled(named(Study.read(step / "study.json"), commit))
             said.append(
                 f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}"
             )
         for profile in step.glob("steps.json"):  # steps-part.json is of a run that was cut off
-            said.append(copy(profile, evidence / f"{model}-steps.json"))
+            said.append(copy(profile, evidence / f"gpt-oss-{step.name}.json"))
+        for answers in step.glob("answers.json"):
+            said.append(copy(answers, evidence / f"gpt-oss-{step.name}.json"))
         for routing in step.glob("routing-*.json"):
             said.append(copy(routing, evidence / f"{model}-{routing.name}"))
     events = folder / "events.log"
@@ -49,7 +51,25 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
 
 def named(document: Document, commit: str | None) -> Document:
     """The document with the commit that ran, where its host had no git to tell it."""
-    return document.model_copy(update={"commit": commit}) if commit and document.commit == "unknown" else document
+    return (
+        document.model_copy(update={"commit": commit})
+        if commit and document.commit == "unknown"
+        else document
+    )
+
+
+def whole(record: RunRecord) -> RunRecord:
+    """A sweep that a campaign's end cut off: its points are as good as any, and its notes name what it lacks."""
+    if record.state == "passed" or not record.throughput or not record.why.startswith("not taken"):
+        return record
+    notes = [*record.notes, f"the borrowed host's time was over; {record.why}"]
+    return record.model_copy(update={"state": "passed", "why": "", "notes": notes})
+
+
+def settled(study: Study) -> Study:
+    """A study with its choice, which a tuner that was cut off could not make any more."""
+    won = chosen(study) if study.baseline else None
+    return study.model_copy(update={"chosen": won.trial.name if won else None})
 
 
 def copy(source: Path, target: Path) -> str:

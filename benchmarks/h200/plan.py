@@ -18,6 +18,11 @@ BARE = ["--no-enable-prefix-caching"]  # `vllm serve MODEL` as it comes
 CHUNKS = "stream interval 20: itl_ms is the time between chunks of 20 tokens"
 
 
+def visible(gpus: tuple[int, ...]) -> dict[str, str]:
+    """The variable that shows a process these GPUs only; none where it uses none."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing to measure on some GPUs. `latest_s`: not worth starting after this campaign second."""
@@ -42,11 +47,12 @@ class Job(Step):
     arguments: list[str] = field(default_factory=lambda: list(EXTRA))
     note: str = CHUNKS
     variant: str = ""  # what sets it apart from the recipe: such a record is no curve of its own
+    replicas: int = 1  # servers behind one address, each on its share of `gpus`
 
     @property
     def size(self) -> int:
         """The tensor-parallel size."""
-        return max(len(self.gpus), 1)
+        return max(len(self.gpus) // self.replicas, 1)
 
 
 @dataclass(frozen=True)
@@ -65,15 +71,28 @@ class Tuning(Step):
     objective: str
     concurrency: list[int]
     trials: int
+    first: list[dict] = field(
+        default_factory=list
+    )  # configurations to begin with, else those of recipes/tuning.yaml
 
 
 @dataclass(frozen=True)
 class Steps(Step):
-    """A decode step of bare `vllm serve` taken apart at some batch sizes."""
+    """A decode step of bare `vllm serve` (and `arguments`) taken apart at some batch sizes."""
 
     done = "steps.json"
 
     batches: list[int]
+    arguments: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Answers(Step):
+    """gpt-oss-nano under bare `vllm serve` and `arguments`, asked what it knows: a wrong kernel answers noise."""
+
+    done = "answers.json"
+
+    arguments: list[str]
 
 
 Plan = list[list[list[Step]]]  # stages, one after the other, of lanes that run side by side
@@ -138,6 +157,29 @@ def tuned() -> Plan:
     return [[both], [throughput, latency]]
 
 
+def four_gpus() -> Plan:
+    """What half an hour on four GPUs gives: four copies of 20b, 120b on all four, then four lanes side by side."""
+    everywhere = (0, 1, 2, 3)
+    copies = Job("20b-4xtp1", "gpt-oss-20b", everywhere, short([64, 256, 1024, 16]), replicas=4)
+    large = Job("120b-tp4", "gpt-oss-120b", everywhere, short([1, 16, 64, 256]) + long() + short([512]))
+    fp8 = {"stream-interval": 20, "moe-backend": "humming", "kv-cache-dtype": "fp8"}
+    marlin = ["--moe-backend", "marlin"]
+    lanes: list[list[Step]] = [
+        [Tuning("120b-throughput", "gpt-oss-120b", (0,), "throughput", [1, 256], 2,
+                [{"stream-interval": 20, "moe-backend": name} for name in ("marlin", "humming")])],
+        [Job("120b-tp1", "gpt-oss-120b", (1,), short([512]) + long()),
+         Answers("nano-answers-marlin", "gpt-oss-nano", (1,), marlin),
+         Answers("nano-answers-humming", "gpt-oss-nano", (1,), ["--moe-backend", "humming"])],
+        [Tuning("20b-throughput", "gpt-oss-20b", (2,), "throughput", [256, 512], 2,
+                [fp8, fp8 | {"max-num-batched-tokens": 16384}])],
+        [Steps("120b-steps", "gpt-oss-120b", (3,), [1, 64, 256]),
+         Job("20b-tp1", "gpt-oss-20b", (3,), long()),
+         Steps("120b-steps-marlin", "gpt-oss-120b", (3,), [1, 64, 256], marlin),
+         Routing("120b-routing", "gpt-oss-120b", (3,))],
+    ]  # fmt: skip
+    return [[[copies]], [[large]], lanes]
+
+
 def rehearsal() -> Plan:
     """Every kind of step with gpt-oss-nano on the CPU stack."""
     tiny = plan([1, 2], 64, 16)
@@ -145,8 +187,11 @@ def rehearsal() -> Plan:
     nano = Job("nano", "gpt-oss-nano", (), tiny + plan([1], 128, 16), weights="nano", arguments=cpu, note="")
     late = replace(nano, name="late", latest_s=0)
     dummy = replace(nano, name="nano-dummy", weights="dummy", loads=tiny)
-    tuning = Tuning("nano-latency", "gpt-oss-nano", (), "latency", [1, 2], 1)
-    return [[[nano, late]], [[dummy, Routing("nano-routing", "gpt-oss-nano", ()), tuning]]]
+    tuning = Tuning("nano-latency", "gpt-oss-nano", (), "latency", [1, 2], 1, [{"max-num-seqs": 2}])
+    answers = Answers("nano-answers", "gpt-oss-nano", (), ["--enforce-eager"])
+    copies = replace(nano, name="nano-copies", replicas=2, loads=tiny)
+    probes: list[Step] = [dummy, Routing("nano-routing", "gpt-oss-nano", ()), tuning, answers]
+    return [[[nano, late]], [[copies]], [probes]]
 
 
-PLANS = {"two": two_gpus, "one": one_gpu, "tuned": tuned, "rehearsal": rehearsal}
+PLANS = {"four": four_gpus, "two": two_gpus, "one": one_gpu, "tuned": tuned, "rehearsal": rehearsal}

@@ -37,19 +37,34 @@ def label_of(record: RunRecord) -> str:
 def curves(
     records: list[RunRecord], model: str, input_tokens: int, output_tokens: int, variants: bool = False
 ) -> dict[str, list[Point]]:
-    """Points of one model at one pair of lengths by configuration, the newest record of each.
+    """Points of one model at one pair of lengths by configuration: the newest record's, and what older ones of the same
+    command add.
 
     Variants (bare flags, a feature turned off) are left out unless asked for.
     """
-    found: dict[str, list[Point]] = {}
-    for record in records:
-        if record.model != model or record.state != "passed":
-            continue
-        if record.parameters.get("variant") and not variants:
-            continue
-        points = [
-            p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)
-        ]
-        if points:
-            found[label_of(record)] = sorted(points, key=lambda point: point.concurrency)
-    return dict(sorted(found.items()))
+    chosen: dict[str, list[RunRecord]] = {}
+    for record in reversed(records):
+        kept = record.model == model and record.state == "passed"
+        if kept and (variants or not record.parameters.get("variant")) and of(record, input_tokens, output_tokens):
+            same = chosen.setdefault(label_of(record), [record])
+            if same[0] is not record and setting(record) == setting(same[0]):
+                same.append(record)
+    found = {}
+    for label, same in sorted(chosen.items()):
+        points = {p.concurrency: p for record in reversed(same) for p in of(record, input_tokens, output_tokens)}
+        found[label] = [points[concurrency] for concurrency in sorted(points)]
+    return found
+
+
+def of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:
+    """The points of a record at one pair of lengths."""
+    return [p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)]
+
+
+def setting(record: RunRecord) -> tuple:
+    """What two records have to have in common for their points to make one curve."""
+    argv = list(record.argv)
+    if "--port" in argv:
+        del argv[argv.index("--port") : argv.index("--port") + 2]
+    stack = record.versions.get("vllm"), record.versions.get("torch")
+    return argv, record.weights, record.machine.gpus[:1], record.replicas, stack
