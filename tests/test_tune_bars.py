@@ -27,7 +27,7 @@ def faster(study: Study, factor: float) -> Study:
 
 @pytest.mark.parametrize(("factor", "reached"), [(1.16, True), (1.14, False), (0.9, False)])
 def test_the_throughput_bar_is_at_115(study: Study, monkeypatch, factor: float, reached: bool) -> None:
-    monkeypatch.setattr(bars, "newest", lambda *_: faster(study, factor))
+    monkeypatch.setattr(bars, "studies", lambda *_: [faster(study, factor)])
     bar = bars.throughput("h200", "gpt-oss-20b")
     assert bar.reached is reached and ("**missed**" in bar.row()) is not reached
     assert f"{factor:.2f}x at 256" in bar.measured
@@ -35,12 +35,14 @@ def test_the_throughput_bar_is_at_115(study: Study, monkeypatch, factor: float, 
 
 def test_the_worst_point_decides(study: Study) -> None:
     """512 alone would pass: the bar is about 256 and above."""
-    bar = bars.best("x", 1.15, study, [0, 1])
-    assert not bar.reached and bars.best("x", 1.15, study, [1]).reached
-    assert bars.best("x", 1.15, study, []).reached is None, "a sweep without such a point shows nothing"
+    best = lambda found, least: bars.best("x", 1.15, found, lambda users: users >= least)  # noqa: E731
+    assert not best([study], 256).reached and best([study], 512).reached
+    assert best([study], 1024).reached is None, "a sweep without such a point shows nothing"
     slow = study.model_copy(update={"trials": [t.model_copy(update={"state": "failed", "cause": "x", "points": []})
                                                for t in study.trials]})  # fmt: skip
-    assert bars.best("x", 1.15, slow, [0]).reached is None, "no configuration started"
+    assert best([slow], 256).reached is None, "no configuration started"
+    both = best([slow, study], 512)
+    assert both.reached and "at 512" in both.measured, "any study that compares with bare may reach it"
 
 
 def test_what_never_ran_is_no_miss(monkeypatch, tmp_path) -> None:

@@ -34,20 +34,16 @@ def answers(target: str) -> Answer:
 
 
 def sizes(records: list[RunRecord], model: str) -> str:
-    """Tensor-parallel sizes of a model at equal load per GPU, where two of them have such points."""
-    found = {
-        label: points for label, points in curves(records, model, *LENGTHS).items() if label.startswith("TP")
-    }
-    rows = [
-        row
-        for label, points in found.items()
-        if label != "TP1"
-        for row in pairs(found.get("TP1", []), label, points)
-    ]
+    """Tensor-parallel sizes and replicas of a model at equal load per GPU, where two of them have such points."""
+    found = curves(records, model, *LENGTHS)
+    single = found.get("TP1", [])
+    rows = [row for label, points in found.items() if label != "TP1" for row in pairs(single, label, points)]
     if not rows:
         return ""
     head = [
-        f"**Is a larger tensor-parallel size the better trade for {model}?** At equal load per GPU:",
+        f"**Is a larger tensor-parallel size the better trade for {model}, or are copies?** At equal load per GPU:"
+        if any(" x " in label for label in found)
+        else f"**Is a larger tensor-parallel size the better trade for {model}?** At equal load per GPU:",
         "",
         "| requests per GPU | | output tok/s per GPU | tok/s per user | against TP1 |",
         "|---|---|---|---|---|",
@@ -55,12 +51,22 @@ def sizes(records: list[RunRecord], model: str) -> str:
     return "\n".join([*head, *rows])
 
 
+def gpus_of(label: str) -> int:
+    """How many GPUs a configuration of `curves` takes.
+
+    >>> gpus_of("TP2"), gpus_of("4 x TP1")
+    (2, 4)
+    """
+    *copies, size = label.split(" x ")
+    return int(size.removeprefix("TP")) * (int(copies[0]) if copies else 1)
+
+
 def pairs(single: list[Point], label: str, points: list[Point]) -> list[str]:
-    """Table rows of the points of a size that TP1 has at the same number of requests per GPU."""
-    size, rows = int(label[2:]), []
+    """Table rows of the points of a configuration that TP1 has at the same number of requests per GPU."""
+    gpus, rows = gpus_of(label), []
     by_load = {point.concurrency: point for point in single}
     for point in points:
-        base = by_load.get(point.concurrency / size)
+        base = by_load.get(point.concurrency / gpus)
         if base is None:
             continue
         gpu, user = (

@@ -1,12 +1,13 @@
 """What the tuned profiles of a target are to reach against bare `vllm serve`, beside what its records show."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from helpers.bench.records import speed_records
 from helpers.bench.trades import Answer
 from helpers.tune.choice import WORST, verdicts
 from helpers.tune.plan import changed
-from helpers.tune.study import Study, newest, studies
+from helpers.tune.study import Study, studies
 
 THROUGHPUT, LATENCY = 1.15, 1.10  # x bare: output tok/s at LARGE and above, TPOT at concurrency 1
 LARGE = 256
@@ -44,36 +45,33 @@ def bars(target: str = "h200") -> Answer:
 def throughput(target: str, model: str) -> Bar:
     """The worst point at `LARGE` and above of the configuration that is best there."""
     what = f"{model}, throughput at concurrency {LARGE} and above, against bare"
-    found = newest(target, model, "throughput")
-    if found is None:
-        return Bar(what, f"{THROUGHPUT:.2f}x", NEVER, None)
-    large = [index for index, users in enumerate(found.concurrency) if users >= LARGE]
-    return best(what, THROUGHPUT, found, large)
+    return best(what, THROUGHPUT, compared(target, model, "throughput"), lambda users: users >= LARGE)
 
 
 def latency(target: str, model: str) -> Bar:
     """TPOT at concurrency 1 of the best configuration."""
     what = f"{model}, TPOT at concurrency 1, against bare"
-    found = newest(target, model, "latency")
-    return (
-        Bar(what, f"{LATENCY:.2f}x", NEVER, None)
-        if found is None
-        else best(what, LATENCY, found, [found.concurrency.index(1)])
-    )
+    return best(what, LATENCY, compared(target, model, "latency"), lambda users: users == 1)
 
 
-def best(what: str, bar: float, study: Study, places: list[int]) -> Bar:
-    """Every configuration at these points of the sweep; the bar is reached by one that is nowhere below 0.98x."""
-    found = [verdict for verdict in verdicts(study) if verdict.ratios]
-    if not found or not places:
-        return Bar(what, f"{bar:.2f}x", NEVER, None)
-    said = "; ".join(
-        f"{changed(verdict.trial.values)}: "
-        + ", ".join(f"{verdict.ratios[place]:.2f}x at {study.concurrency[place]}" for place in places)
-        for verdict in found
-    )
-    able = [verdict for verdict in found if min(verdict.ratios) >= WORST]
-    return Bar(what, f"{bar:.2f}x", said, any(min(v.ratios[place] for place in places) >= bar for v in able))
+def compared(target: str, model: str, objective: str) -> list[Study]:
+    """The studies of an objective that have bare to compare with, oldest first: each ratio is to its own bare."""
+    return [study for study in studies(target, model, objective) if study.baseline]
+
+
+def best(what: str, bar: float, found: list[Study], counts: Callable[[int], bool]) -> Bar:
+    """Every configuration at the concurrencies that count; the bar is reached by one that is nowhere below 0.98x."""
+    said, reached = [], False
+    for study in found:
+        places = [index for index, users in enumerate(study.concurrency) if counts(users)]
+        for verdict in verdicts(study) if places else []:
+            if not verdict.ratios:
+                continue
+            ratios = [verdict.ratios[place] for place in places]
+            words = (f"{ratio:.2f}x at {study.concurrency[place]}" for ratio, place in zip(ratios, places, strict=True))
+            said.append(f"{changed(verdict.trial.values)}: {', '.join(words)}")
+            reached = reached or (min(verdict.ratios) >= WORST and min(ratios) >= bar)
+    return Bar(what, f"{bar:.2f}x", "; ".join(said), reached) if said else Bar(what, f"{bar:.2f}x", NEVER, None)
 
 
 def top(target: str, model: str) -> Bar:
