@@ -1,12 +1,13 @@
 """What records answer: sizes at equal load per GPU, async scheduling, memory; and the figures of evidence."""
 
+import itertools
 import json
 
 import pytest
 
 from helpers import paths
 from helpers.bench.record import RunRecord
-from helpers.bench.records import speed_records
+from helpers.bench.records import curves, speed_records
 from helpers.bench.trades import answers, pairs, sizes
 from helpers.errors import CookbookError
 from helpers.plots import recorded
@@ -15,11 +16,15 @@ from helpers.recipes import load_target
 
 def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
     records = speed_records("h200")
-    points = {r.parameters["tensor_parallel_size"]: r.throughput for r in records if r.model == "gpt-oss-120b"}
-    rows = pairs(points[1], "TP2", points[2])
+    points = curves(records, "gpt-oss-120b", 1024, 1024)
+    rows = pairs(points["TP1"], "TP2", points["TP2"])
     assert len(rows) == 2 and rows[0].startswith("| 128 | TP1 |") and rows[1].startswith("| 128 | TP2 |"), "256 on two"
-    assert pairs(points[1], "TP4", points[2])[1].startswith("| 4 | TP4 |"), "16 on four"
-    assert sizes(records, "gpt-oss-20b") == "", "one size answers nothing"
+    assert pairs(points["TP1"], "TP4", points["TP2"])[1].startswith("| 4 | TP4 |"), "16 on four"
+    copies = sizes(records, "gpt-oss-20b")
+    assert "| 256 | 4 x TP1 |" in copies and "one router" in copies, "copies are compared too, with what may hold them"
+    single = [r for r in records if r.replicas == 1]
+    assert sizes(single, "gpt-oss-20b") == "", "one size answers nothing"
+    assert "one router" not in sizes(single, "gpt-oss-120b")
 
 
 def test_a_machine_without_records_answers_nothing(tmp_path, monkeypatch) -> None:
@@ -35,14 +40,17 @@ def test_the_figures_of_the_evidence_say_what_they_draw() -> None:
     assert "256 MoE                  7.92   2.12" in str(recorded.steps("h200", "gpt-oss-20b"))
     for one in (recorded.routing, recorded.dummy, recorded.steps):
         assert one("h200", "gpt-oss-20b")._repr_png_().startswith(b"\x89PNG")
-    with pytest.raises(CookbookError, match="gpt-oss-120b has no steps measurement on h200"):
-        recorded.steps("h200", "gpt-oss-120b")
+    marlin = str(recorded.steps("h200", "gpt-oss-120b", "steps-marlin"))
+    assert "experts through MARLIN" in marlin and "experts through TRITON" in str(recorded.steps("h200", "gpt-oss-120b"))
+    with pytest.raises(CookbookError, match="gpt-oss-20b has no steps-marlin measurement on h200"):
+        recorded.steps("h200", "gpt-oss-20b", "steps-marlin")
 
 
 def test_synthetic_routing_is_within_a_few_percent_of_uniform() -> None:
     """The bar of honest weights, from the committed measurement; dummy weights miss it by far."""
-    for weights, within in (("synthetic", True), ("dummy", False)):
-        rows = recorded.evidence("h200", "gpt-oss-20b", f"routing-{weights}")["batches"]
+    for model, weights in itertools.product(("gpt-oss-20b", "gpt-oss-120b"), ("synthetic", "dummy")):
+        within = weights == "synthetic"
+        rows = recorded.evidence("h200", model, f"routing-{weights}")["batches"]
         assert [row["batch"] for row in rows] == [1, 16, 64]
         assert all(abs(row["ratio"] - 1) < 0.03 for row in rows) is within
 
@@ -59,9 +67,12 @@ def test_the_step_profile_names_its_server() -> None:
     assert found["weights"] == "synthetic" and "--profiler-config" in found["argv"] and load_target("h200").target == "h200"
 
 
-def test_the_starts_are_those_of_servers_that_were_started() -> None:
-    lines = str(recorded.starts("h200", "gpt-oss-20b")).splitlines()
+@pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-oss-120b"])
+def test_the_starts_are_those_of_servers_that_were_started(model: str) -> None:
+    lines = str(recorded.starts("h200", model)).splitlines()
     totals = {line.split(":")[0].strip(): int(line.split(":")[1].split()[0]) for line in lines[1:]}
     assert len(totals) == len(lines) - 1, "every bar has a name of its own"
-    assert totals["notebook's run, throughput profile"] > 2 * totals["bare vllm serve again, profiled"]
+    bare = totals["26 November, throughput study, bare vllm serve"]
+    few = totals["26 November, TP1, throughput profile, 10 graph sizes"]
+    assert few < (0.5 if model == "gpt-oss-20b" else 0.7) * bare, "few graphs and kept caches against bare, on one host"
     assert not any(total == 0 for total in totals.values()), "a server that was attached to has no start of its own"

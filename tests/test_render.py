@@ -191,17 +191,20 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
         if "from-records" in cell.metadata.get("tags", [])
         for output in cell.outputs
     ]
-    assert len(shown) == 5  # two figures of throughput, the answers, routing, dummy weights
+    assert len(shown) == 8  # four figures of throughput (two lengths), the answers, two of routing, dummy weights
     assert any("1.20x per GPU, 1.28x per user" in text for text in shown), "TP2 against TP1 at equal load"
+    assert any("1.57x per GPU, 1.48x per user" in text for text in shown), "TP4 too"
     for record in records:
         if record.parameters.get("variant"):
             continue  # no curve of its own: it stands in the answers
         top = max(point.output_tok_s_per_gpu for point in record.throughput)
         assert any(record.model in text and f"{top:,.0f}" in text for text in shown)
     open_ = "; ".join(measured.not_taken(load_target("h200"), records))
-    for missing in ("gpt-oss-120b at TP4", "8,192/1,024 tokens", "concurrency 512", "replicas"):
+    two = "gpt-oss-120b TP2 at"
+    for missing in ("gpt-oss-20b at TP2, TP4", f"{two} 1,024/1,024 tokens and concurrency 4, 128, 512", f"{two} 8,192/1,024",
+                    "gpt-oss-120b TP4 at 1,024/1,024 tokens and concurrency 4, 128"):  # fmt: skip
         assert missing in open_ and open_ in markdown("h200"), missing
-    assert not any(taken in open_ for taken in ("gpt-oss-120b at TP2", "async", "dummy", "share of experts"))
+    assert not any(taken in open_ for taken in ("TP1 at", "TP4 at 8", "replicas", "async", "dummy", "share of experts"))
 
 
 def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
@@ -214,8 +217,11 @@ def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
     for name in ("20b-dummy", "20b-routing-synthetic"):
         (tmp_path / f"{name}.json").write_text("{}")
     open_ = measured.not_taken(load_target("h200"), records, tmp_path)
-    assert "gpt-oss-120b at TP4" in open_ and "gpt-oss-20b at TP2, TP4" in open_
-    assert "gpt-oss-120b at 8,192/1,024 tokens" not in open_
+    assert "gpt-oss-20b at TP2, TP4" in open_ and "gpt-oss-120b TP2 at 8,192/1,024 tokens and concurrency 64" in open_
+    first = [r for r in speed_records("h200") if f"{r.finished:%d}" == "22" and r.model == "gpt-oss-120b"]
+    few = measured.not_taken(load_target("h200"), first, tmp_path)
+    assert "gpt-oss-120b at TP2, TP4" in few and "gpt-oss-120b TP1 at 8,192/1,024 tokens" in few
+    assert any("replicas" in line for line in few) and any("async" in line for line in few)
     assert not any("async" in line or "dummy" in line or "share of experts" in line for line in open_)
 
 

@@ -5,6 +5,7 @@ import pytest
 from helpers import paths
 from helpers.recipes import load_target
 from helpers.tune import bars
+from helpers.tune.objective import Objective
 from helpers.tune.study import Study, studies
 
 
@@ -35,7 +36,9 @@ def test_the_throughput_bar_is_at_115(study: Study, monkeypatch, factor: float, 
 
 def test_the_worst_point_decides(study: Study) -> None:
     """512 alone would pass: the bar is about 256 and above."""
-    best = lambda found, least: bars.best("x", 1.15, found, lambda users: users >= least)  # noqa: E731
+    best = lambda found, least: bars.best(  # noqa: E731
+        "x", 1.15, found, Objective("throughput"), lambda users: users >= least
+    )
     assert not best([study], 256).reached and best([study], 512).reached
     assert best([study], 1024).reached is None, "a sweep without such a point shows nothing"
     slow = study.model_copy(update={"trials": [t.model_copy(update={"state": "failed", "cause": "x", "points": []})

@@ -1,6 +1,7 @@
 """The matrix: claims come from records alone, each for what ran and nothing else."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,37 @@ def test_a_recipe_that_changed_since_is_told():
     assert not any(claim.same_flags for claim in other) and "with other flags than today's" in other[0].line()
     env = {**record().env, "VLLM_USE_FLASHINFER_SAMPLER": "0"}
     assert not any(claim.same_flags for claim in claims_of(record(env=env), "x.json"))
+
+
+def throughput(*records: RunRecord) -> list[tuple[str, str, bool]]:
+    row = cells(*records)["gpt-oss-120b", 2, "throughput"]
+    return [(c.group, c.checks, c.same_flags) for c in row.claims if c.group.startswith("throughput")]
+
+
+def later(one: RunRecord, **changes) -> RunRecord:
+    return one.model_copy(update={"finished": one.finished + timedelta(days=1), **changes})
+
+
+def test_a_newer_run_with_other_flags_does_not_hide_todays():
+    own = record()
+    other = later(own, argv=[*own.argv, "--no-enable-prefix-caching"], throughput=own.throughput[:1])
+    assert throughput(own, other) == throughput(own) and throughput(other)[0][2] is False
+
+
+def test_sweeps_of_one_command_add_up_and_those_of_another_do_not():
+    first = record()
+    more = [point.model_copy(update={"input_tokens": 8192}) for point in first.throughput]
+    again = later(first, throughput=[*more, first.throughput[0]])
+    count = len(first.throughput)
+    assert throughput(first, again) == [("throughput", f"{2 * count} points", True)]
+    elsewhere = later(again, versions={"vllm": "0.33.0"})
+    assert throughput(first, elsewhere) == [("throughput", f"{count + 1} points", True)]
+
+
+def test_replicas_speak_for_themselves():
+    one = record()
+    copies = later(one, replicas=4, parameters=one.parameters | {"replicas": 4})
+    assert [group for group, *_ in throughput(one, copies)] == ["throughput", "throughput of 4 replicas"]
 
 
 def test_a_record_in_the_wrong_folder_is_refused(tmp_path: Path):

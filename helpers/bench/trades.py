@@ -48,7 +48,10 @@ def sizes(records: list[RunRecord], model: str) -> str:
         "| requests per GPU | | output tok/s per GPU | tok/s per user | against TP1 |",
         "|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *rows])
+    copies = any(" x " in label for label in found)
+    foot = ["", "Copies stand behind one router and are asked by one load client: which of the two, or the host's CPUs, "
+                "takes what is lost against TP1 was not measured."] if copies else []  # fmt: skip
+    return "\n".join([*head, *rows, *foot])
 
 
 def gpus_of(label: str) -> int:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from helpers.bench.anchors import Anchor, load_anchors, matching
 from helpers.bench.record import Point, RunRecord
-from helpers.bench.records import curves, evidence_file, load_records
+from helpers.bench.records import curves, evidence_file, label_of, load_records
 from helpers.bench.roofline import step_limits
 from helpers.bench.startup import Start
 from helpers.bench.steps import StepProfile
@@ -22,7 +22,7 @@ from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
 from helpers.tune.plan import changed
-from helpers.tune.study import newest, studies
+from helpers.tune.study import studies
 from helpers.tune.table import plain
 
 
@@ -119,15 +119,15 @@ def dummy(target: str, model: str) -> Recorded:
     return Recorded(lines, lambda: ratio_bars(both, ratios, "dummy / synthetic weights", title))
 
 
-def steps(target: str, model: str) -> Recorded:
-    """A decode step by part beside the roofline of each part."""
-    found = evidence(target, model, "steps")
+def steps(target: str, model: str, what: str = "steps") -> Recorded:
+    """A decode step by part beside the roofline of each part; `what` names another measurement than bare's."""
+    found = evidence(target, model, what)
     profiles = [StepProfile(**profile) for profile in found["profiles"]]
     device = load_target(target).device
     limits = [step_limits(load_model(model), device, p.batch, p.context + p.steps / 2) or {} for p in profiles]
     title = (
         f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step"
-    )
+    ) + (f", experts through {experts}" if (experts := found.get("backends", {}).get("moe")) else "")
     lines = [title, "batch, part, ms measured, ms at the roofline"]
     for profile, limit in zip(profiles, limits, strict=True):
         for name, value in profile.groups().items():
@@ -137,19 +137,18 @@ def steps(target: str, model: str) -> Recorded:
 
 
 def starts(target: str, model: str) -> Recorded:
-    """Starts by phase: of the notebook's run, of every study's configurations, of the profiled server."""
+    """Starts by phase: of the recipe's runs, of every study's configurations, of the profiled server."""
+    own = [r for r in load_records(target) if r.model == model and r.startup_s and not r.parameters.get("variant")]
     bars = [
-        (f"notebook's run, {r.parameters['profile']} profile", r.startup_s)
-        for r in load_records(target)
-        if r.model == model and r.contracts and r.startup_s
-    ][-1:]
+        (f"{r.finished:%d %B}, {label_of(r)}, {r.parameters['profile']} profile{graphs(r)}", r.startup_s) for r in own
+    ]
     for study in studies(target, model):
         for trial in filter(None, [study.baseline, *study.trials]):
             if trial.startup_s:
                 what = changed(trial.values) if trial.values else "bare vllm serve"
-                bars.append((f"{study.objective} study, {what}", trial.startup_s))
+                bars.append((f"{trial.started:%d %B}, {study.objective} study, {what}", trial.startup_s))
     if evidence_file(target, model, "steps").exists() and (last := evidence(target, model, "steps").get("startup_s")):
-        bars.append(("bare vllm serve again, profiled", last))
+        bars.append(("bare vllm serve with its profiler", last))
     lines = ["start, seconds until ready, by phase"]
     lines += [
         f"  {name}: {found['total']:.0f} s ({', '.join(f'{n} {s:.0f}' for n, s in found.items() if n != 'total')})"
@@ -159,9 +158,21 @@ def starts(target: str, model: str) -> Recorded:
     return Recorded(lines, lambda: startup_figure(drawn, "ready"))
 
 
-def tuning(target: str, model: str, objective: str) -> Recorded:
-    """The newest committed study of an objective: each configuration's ratio to bare `vllm serve`."""
-    study = newest(target, model, objective)
-    if study is None:
+def graphs(record: RunRecord) -> str:
+    """How many graph sizes a record's server captured, where its command says so."""
+    words = record.argv
+    if "--cudagraph-capture-sizes" not in words:
+        return ""
+    after = words[words.index("--cudagraph-capture-sizes") + 1 :]
+    count = next((place for place, word in enumerate(after) if not word.isdigit()), len(after))
+    return f", {count} graph sizes"
+
+
+def tuning(target: str, model: str, objective: str, place: int = -1) -> Recorded:
+    """A committed study of an objective, the newest unless `place` names another in the order of time: each
+    configuration's ratio to bare `vllm serve`."""
+    found = [study for study in studies(target, model, objective) if study.baseline]
+    if not found:
         raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
+    study = found[place]
     return Recorded(plain(study).splitlines(), lambda: ratio_figure(study))

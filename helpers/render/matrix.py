@@ -32,7 +32,7 @@ def state(row: Row) -> str:
     shown: dict[tuple[str, str, str, str, bool], list[str]] = {}
     for claim in row.claims:
         key = (claim.state, claim.weights, claim.vllm, claim.day.isoformat(), claim.same_flags)
-        named = f"{claim.group} ({claim.checks})" if claim.group == GROUP_THROUGHPUT else claim.group
+        named = f"{claim.group} ({claim.checks})" if claim.group.startswith(GROUP_THROUGHPUT) else claim.group
         shown.setdefault(key, []).append(named)
     parts = [
         f"{state} {day}: {', '.join(groups)} with {weights} weights, vLLM {vllm}" + ("" if same else f", {OTHER_FLAGS}")

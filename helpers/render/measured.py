@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from helpers.bench.record import RunRecord
-from helpers.bench.records import evidence_file, label_of
+from helpers.bench.records import curves, evidence_file, label_of
 from helpers.paths import RECORDS
 from helpers.recipes import Target
 from helpers.verification.claims import OTHER_FLAGS, same_flags
@@ -39,6 +39,16 @@ def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded
     return form.format(record.memory[name]) if name in record.memory else absent
 
 
+def drawn(target: Target, records: list[RunRecord]) -> list[tuple[str, int, int]]:
+    """(model, input tokens, output tokens) of each figure: where some configuration has two points or more."""
+    return [
+        (model, *lengths)
+        for model in target.models
+        for lengths in LENGTHS
+        if any(len(points) > 1 for points in curves(records, model, *lengths).values())
+    ]
+
+
 def with_evidence(target: Target, what: str) -> list[str]:
     """The models of a target that have a measurement beside the run records."""
     return [model for model in target.models if evidence_file(target.target, model, what).exists()]
@@ -67,17 +77,21 @@ def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = 
 
 
 def missing_points(model: str, own: list[RunRecord], records: list[RunRecord]) -> list[str]:
-    """The lengths that a model has no point of, and the concurrencies that another model's sweep of them has."""
-    if not own:
-        return []
+    """The lengths that a size of a model has no point of, and the concurrencies that another sweep of them has."""
+    single = [record for record in records if record.replicas == 1 and not record.parameters.get("variant")]
+    sizes: dict[int, list[RunRecord]] = {}
+    for record in own:
+        if record.replicas == 1:
+            sizes.setdefault(record.parameters.get("tensor_parallel_size", 1), []).append(record)
     open_ = []
-    for lengths in LENGTHS:
-        taken, others = concurrencies(own, lengths), concurrencies(records, lengths)
-        words = f"{lengths[0]:,}/{lengths[1]:,} tokens"
-        if not taken:
-            open_.append(f"{model} at {words}")
-        elif missing := sorted(others - taken):
-            open_.append(f"{model} at {words} and concurrency {', '.join(map(str, missing))}")
+    for size, taken in sorted(sizes.items()):
+        for lengths in LENGTHS:
+            found, others = concurrencies(taken, lengths), concurrencies(single, lengths)
+            words = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
+            if not found:
+                open_.append(words)
+            elif missing := sorted(others - found):
+                open_.append(f"{words} and concurrency {', '.join(map(str, missing))}")
     return open_
 
 

@@ -44,7 +44,7 @@ def target_source(name: str) -> str:
         activations=sections.activations(target), lock=shown(lock) if lock.exists() else "",
         shell=sections.command(target, parameters, "shell"), docker=sections.command(target, parameters, "docker"),
         measured=measured.summary(records) if records else "",
-        measured_models=sorted({record.model for record in records}, key=list(target.models).index),
+        drawn=measured.drawn(target, records),
         answers=answers(name).markdown,
         routed_models=measured.with_evidence(target, "routing-synthetic"),
         dummy_models=measured.with_evidence(target, "dummy"), tuned=bool(studies(name)),

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from helpers.bench.records import speed_records
 from helpers.bench.trades import Answer
-from helpers.tune.choice import WORST, verdicts
+from helpers.tune.choice import WORST
+from helpers.tune.objective import Objective
 from helpers.tune.plan import changed
 from helpers.tune.study import Study, studies
 
@@ -45,32 +46,31 @@ def bars(target: str = "h200") -> Answer:
 def throughput(target: str, model: str) -> Bar:
     """The worst point at `LARGE` and above of the configuration that is best there."""
     what = f"{model}, throughput at concurrency {LARGE} and above, against bare"
-    return best(what, THROUGHPUT, compared(target, model, "throughput"), lambda users: users >= LARGE)
+    found = [study for study in studies(target, model, "throughput") if study.baseline]
+    return best(what, THROUGHPUT, found, Objective("throughput"), lambda users: users >= LARGE)
 
 
 def latency(target: str, model: str) -> Bar:
-    """TPOT at concurrency 1 of the best configuration."""
+    """TPOT at concurrency 1 of the best configuration, whatever its study was for."""
     what = f"{model}, TPOT at concurrency 1, against bare"
-    return best(what, LATENCY, compared(target, model, "latency"), lambda users: users == 1)
+    found = [study for study in studies(target, model) if study.baseline]
+    return best(what, LATENCY, found, Objective("latency"), lambda users: users == 1)
 
 
-def compared(target: str, model: str, objective: str) -> list[Study]:
-    """The studies of an objective that have bare to compare with, oldest first: each ratio is to its own bare."""
-    return [study for study in studies(target, model, objective) if study.baseline]
-
-
-def best(what: str, bar: float, found: list[Study], counts: Callable[[int], bool]) -> Bar:
-    """Every configuration at the concurrencies that count; the bar is reached by one that is nowhere below 0.98x."""
+def best(what: str, bar: float, found: list[Study], goal: Objective, counts: Callable[[int], bool]) -> Bar:
+    """Every configuration at the concurrencies that count, each against its own study's bare; the bar is reached by
+    one that is nowhere below 0.98x."""
     said, reached = [], False
     for study in found:
         places = [index for index, users in enumerate(study.concurrency) if counts(users)]
-        for verdict in verdicts(study) if places else []:
-            if not verdict.ratios:
+        for trial in study.trials if places else []:
+            if trial.state == "failed":
                 continue
-            ratios = [verdict.ratios[place] for place in places]
-            words = (f"{ratio:.2f}x at {study.concurrency[place]}" for ratio, place in zip(ratios, places, strict=True))
-            said.append(f"{changed(verdict.trial.values)}: {', '.join(words)}")
-            reached = reached or (min(verdict.ratios) >= WORST and min(ratios) >= bar)
+            ratios = goal.ratios(study.baseline.points, trial.points)
+            those = [ratios[place] for place in places]
+            words = (f"{ratio:.2f}x at {study.concurrency[place]}" for ratio, place in zip(those, places, strict=True))
+            said.append(f"{changed(trial.values)}: {', '.join(words)}")
+            reached = reached or (min(ratios) >= WORST and min(those) >= bar)
     return Bar(what, f"{bar:.2f}x", "; ".join(said), reached) if said else Bar(what, f"{bar:.2f}x", NEVER, None)
 
 

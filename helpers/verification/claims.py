@@ -1,11 +1,12 @@
 """Claims: target x model x tensor-parallel size x profile x contract group, each drawn from one run record."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from helpers import paths
 from helpers.bench.record import RunRecord
+from helpers.bench.records import setting
 from helpers.command import serve_command
 from helpers.errors import CookbookError
 from helpers.recipes import check_parameters, load_model, load_target
@@ -31,6 +32,13 @@ class Claim:
     day: date
     record: str  # the file, relative to the checkout
     same_flags: bool  # whether the recipe still renders the flags that ran
+    points: frozenset[tuple[int, int, int]] = frozenset()  # of a sweep: concurrency, input and output tokens
+    setting: str = ""  # equal for records of one command, weights, stack and kind of GPU
+
+    def joined(self, older: "Claim") -> "Claim":
+        """This claim with the points that an older one of the same command adds."""
+        points = self.points | older.points
+        return replace(self, points=points, checks=f"{len(points)} points")
 
     def line(self) -> str:
         """The claim in words."""
@@ -81,8 +89,10 @@ def claims_of(record: RunRecord, path: str) -> list[Claim]:
         what = {"model": model, "weights": weights, "group": group, "state": state, "checks": checks}
         claims.append(Claim(tensor_parallel_size=size, **what, **common))
     if record.throughput:
-        what = {"model": record.model, "weights": record.weights, "group": GROUP_THROUGHPUT}
-        what |= {"state": record.state, "checks": f"{len(record.throughput)} points"}
+        group = GROUP_THROUGHPUT if record.replicas == 1 else f"{GROUP_THROUGHPUT} of {record.replicas} replicas"
+        points = frozenset((p.concurrency, p.input_tokens, p.output_tokens) for p in record.throughput)
+        what = {"model": record.model, "weights": record.weights, "group": group, "state": record.state,
+                "checks": f"{len(points)} points", "points": points, "setting": repr(setting(record))}  # fmt: skip
         claims.append(Claim(tensor_parallel_size=own_size, **what, **common))
     return claims
 

@@ -36,10 +36,16 @@ class Row:
 
 
 def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Row]:
-    """A row for every combination of every target, each with the newest claim per contract group and weights."""
+    """A row for every combination of every target, each with one claim per contract group and weights.
+
+    A run with today's flags speaks before any other, the newest before older ones; sweeps of one command add up.
+    """
     newest: dict[tuple, Claim] = {}
-    for claim in sorted(claims, key=lambda claim: claim.day):
-        newest[_place(claim), claim.group, claim.weights] = claim
+    for claim in sorted(claims, key=lambda claim: (claim.same_flags, claim.day)):
+        key = (_place(claim), claim.group, claim.weights)
+        before = newest.get(key)
+        alike = before and claim.setting and (before.setting, before.state) == (claim.setting, claim.state)
+        newest[key] = claim.joined(before) if alike else claim
     rows = []
     for name in targets or target_names():
         target = load_target(name)
