@@ -3,11 +3,14 @@
 import json
 import sys
 import tarfile
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from test_bench_record import point, record
 
 from benchmarks.h200 import campaign as driver
+from benchmarks.h200 import measure as measuring
 from benchmarks.h200 import probes
 from benchmarks.h200.campaign import Campaign, pack, run_campaign
 from benchmarks.h200.import_results import take
@@ -155,15 +158,46 @@ def test_a_cut_off_sweep_is_taken_with_what_it_has_and_a_failed_one_is_not(tmp_p
     assert found["failed"].why == "the server died"
 
 
+def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
+    """Its points stay on record as those of a failed run; only the end of the borrowed time lets a short sweep pass."""
+    made = Campaign(tmp_path, sys.executable, "h200")
+    made.facts["versions"] = {"vllm": "0.25.1"}
+    server = SimpleNamespace(base_url="", startup_s={}, stop=lambda: "stopped")
+    taken = Point.model_validate(point())
+
+    def sweep(*_, progress, **__):
+        progress({"event": "point", "measured": taken})
+        raise RuntimeError("the server died")
+
+    for name, own in (("start", lambda *_: server), ("sweep", sweep), ("LoadWorker", lambda *_: nullcontext()),
+                      ("memory", lambda log: {}), ("backends", lambda log: {})):  # fmt: skip
+        monkeypatch.setattr(measuring, name, own)
+    monkeypatch.setattr(Campaign, "checkpoint", lambda *_: tmp_path)
+    job = Job("20b-x", "gpt-oss-20b", (0,), plan([taken.concurrency, 9], taken.input_tokens, taken.output_tokens))
+    run_campaign(made, [[[job]]])
+    take(tmp_path, tmp_path / "records", None)
+    (found,) = load_records("h200", tmp_path / "records")
+    assert (found.state, found.why) == ("failed", "failed: the server died") and len(found.throughput) == 1
+
+
 def test_records_of_one_command_make_one_curve_and_a_newer_command_replaces_it():
     first = RunRecord.model_validate(record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"})
     p = first.throughput[0]
     more = first.model_copy(update={"throughput": [p.model_copy(update={"concurrency": p.concurrency + 1})]})
     (both,) = curves([first, more], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
     assert [x.concurrency for x in both] == sorted({*(x.concurrency for x in first.throughput), p.concurrency + 1})
-    other = more.model_copy(update={"argv": [*more.argv, "--enforce-eager"]})
-    (newest,) = curves([first, other], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
-    assert newest == other.throughput
+    pair = [p, *more.throughput]
+    other = more.model_copy(update={"argv": [*more.argv, "--enforce-eager"], "throughput": pair})
+    alone = other.model_copy(update={"throughput": pair[:1]})
+    lengths = ("gpt-oss-20b", p.input_tokens, p.output_tokens)
+    assert list(curves([first, other], *lengths).values()) == [pair]
+    assert list(curves([first, alone], *lengths).values()) == [first.throughput], "one point replaces no curve"
+    switched = other.model_copy(update={"argv": more.argv, "env": {"VLLM_X": "1"}})
+    assert list(curves([first, switched], *lengths).values()) == [pair], "another switch is another command"
+    again = [curve for curve in curves([first, other, more], *lengths).values()]
+    assert [len(curve) for curve in again] == [len(both)], "a command between two of another does not part them"
+    moved = more.model_copy(update={"argv": [*more.argv[:2], "/elsewhere", *more.argv[3:]]})
+    assert len(curves([first, moved], *lengths)["TP1"]) == len(both), "where the checkpoint lay does not matter"
     argv = list(more.argv)
     argv[argv.index("--port") + 1] = "5"
     ported = more.model_copy(update={"argv": argv})

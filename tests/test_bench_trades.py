@@ -8,7 +8,7 @@ import pytest
 from helpers import paths
 from helpers.bench.record import RunRecord
 from helpers.bench.records import curves, speed_records
-from helpers.bench.trades import answers, pairs, sizes
+from helpers.bench.trades import answers, pairs, published, sizes
 from helpers.errors import CookbookError
 from helpers.plots import recorded
 from helpers.recipes import load_target
@@ -18,13 +18,23 @@ def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
     records = speed_records("h200")
     points = curves(records, "gpt-oss-120b", 1024, 1024)
     rows = pairs(points["TP1"], "TP2", points["TP2"])
-    assert len(rows) == 2 and rows[0].startswith("| 128 | TP1 |") and rows[1].startswith("| 128 | TP2 |"), "256 on two"
-    assert pairs(points["TP1"], "TP4", points["TP2"])[1].startswith("| 4 | TP4 |"), "16 on four"
+    assert len(rows) == 2 and rows[0].startswith("| 1,024/1,024 | 128 | TP1 |") and "| 128 | TP2 |" in rows[1], "256 on two"
+    assert pairs(points["TP1"], "TP4", points["TP2"])[1].startswith("| 1,024/1,024 | 4 | TP4 |"), "16 on four"
     copies = sizes(records, "gpt-oss-20b")
     assert "| 256 | 4 x TP1 |" in copies and "one router" in copies, "copies are compared too, with what may hold them"
     single = [r for r in records if r.replicas == 1]
     assert sizes(single, "gpt-oss-20b") == "", "one size answers nothing"
-    assert "one router" not in sizes(single, "gpt-oss-120b")
+    large = sizes(single, "gpt-oss-120b")
+    assert "one router" not in large and "| 8,192/1,024 | 16 | TP4 |" in large, "the longer prompts are compared too"
+    assert "2026-11-22, 2026-11-25, 2026-11-26 on hosts of 2 GPUs with 32 CPU cores and 4 GPUs" in large
+
+
+def test_synthetic_weights_are_held_against_published_ones() -> None:
+    text = published("h200", speed_records("h200"), "gpt-oss-120b")
+    rows = [line for line in text.splitlines() if "(vLLM 0.13.0)" in line]
+    assert len(rows) == 9 and "| 8,192/1,024 | TP1 | 16 | 957 | 934 (vLLM 0.13.0) | 1.02x per GPU" in text
+    assert text.splitlines()[-1].startswith("From 0.72 to 1.03 times")
+    assert published("h200", speed_records("h200"), "gpt-oss-20b") == "", "nobody published vLLM's figures for it"
 
 
 def test_a_machine_without_records_answers_nothing(tmp_path, monkeypatch) -> None:

@@ -201,7 +201,9 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
         assert any(record.model in text and f"{top:,.0f}" in text for text in shown)
     open_ = "; ".join(measured.not_taken(load_target("h200"), records))
     two = "gpt-oss-120b TP2 at"
-    for missing in ("gpt-oss-20b at TP2, TP4", f"{two} 1,024/1,024 tokens and concurrency 4, 128, 512", f"{two} 8,192/1,024",
+    for missing in ("gpt-oss-20b at TP2, TP4, TP8", "any contract with gpt-oss-20b or gpt-oss-120b itself",
+                    "the latency profile", "vLLM 0.32.0, which the recipe installs",
+                    f"{two} 1,024/1,024 tokens and concurrency 4, 128, 512", f"{two} 8,192/1,024",
                     "gpt-oss-120b TP4 at 1,024/1,024 tokens and concurrency 4, 128"):  # fmt: skip
         assert missing in open_ and open_ in markdown("h200"), missing
     assert not any(taken in open_ for taken in ("TP1 at", "TP4 at 8", "replicas", "async", "dummy", "share of experts"))
@@ -217,10 +219,10 @@ def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
     for name in ("20b-dummy", "20b-routing-synthetic"):
         (tmp_path / f"{name}.json").write_text("{}")
     open_ = measured.not_taken(load_target("h200"), records, tmp_path)
-    assert "gpt-oss-20b at TP2, TP4" in open_ and "gpt-oss-120b TP2 at 8,192/1,024 tokens and concurrency 64" in open_
+    assert "gpt-oss-20b at TP2, TP4, TP8" in open_ and "gpt-oss-120b TP2 at 8,192/1,024 tokens and concurrency 64" in open_
     first = [r for r in speed_records("h200") if f"{r.finished:%d}" == "22" and r.model == "gpt-oss-120b"]
     few = measured.not_taken(load_target("h200"), first, tmp_path)
-    assert "gpt-oss-120b at TP2, TP4" in few and "gpt-oss-120b TP1 at 8,192/1,024 tokens" in few
+    assert "gpt-oss-120b at TP2, TP4, TP8" in few and "gpt-oss-120b TP1 at 8,192/1,024 tokens" in few
     assert any("replicas" in line for line in few) and any("async" in line for line in few)
     assert not any("async" in line or "dummy" in line or "share of experts" in line for line in open_)
 

@@ -46,7 +46,9 @@ def test_without_records_nothing_is_verified():
 def test_a_pass_with_nano_never_turns_120b_green():
     contracts = [{**one, "model": "gpt-oss-nano", "weights": "nano"} for one in CPU["contracts"]]
     found = cells(record(contracts=contracts, throughput=[]))
-    assert {row.state for row in found.values()} == {NEVER}  # nano is not among the models of h200
+    stood_in = found.pop(("gpt-oss-nano", 1, "throughput"))  # nano is not among the models of h200: a row of its own
+    assert stood_in.state == "passed" and not stood_in.recommended
+    assert {row.state for row in found.values()} == {NEVER}
     with_speed = cells(record(contracts=contracts))
     row = with_speed["gpt-oss-120b", 2, "throughput"]
     assert [claim.group for claim in row.claims] == ["throughput"]
@@ -131,6 +133,13 @@ def test_sweeps_of_one_command_add_up_and_those_of_another_do_not():
     again = later(first, throughput=[*more, first.throughput[0]])
     count = len(first.throughput)
     assert throughput(first, again) == [("throughput", f"{2 * count} points", True)]
+    row = cells(first, again)["gpt-oss-120b", 2, "throughput"]
+    days = [claim.days for claim in row.claims if claim.group == "throughput"]
+    assert days == [f"{first.finished:%Y-%m-%d} to {again.finished:%Y-%m-%d}"] and days[0] in row.line()
+    subset = later(first, throughput=first.throughput[:1])
+    assert throughput(first, subset) == [("throughput", f"{count} points", True)]
+    parted = later(first, versions={"vllm": "0.33.0"}), later(later(again))
+    assert throughput(first, *parted) == [("throughput", f"{2 * count} points", True)], "another command stands between"
     elsewhere = later(again, versions={"vllm": "0.33.0"})
     assert throughput(first, elsewhere) == [("throughput", f"{count + 1} points", True)]
 

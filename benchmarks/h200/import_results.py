@@ -23,8 +23,11 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
     said, evidence = [], records / "evidence"
     for step in sorted(path for path in folder.iterdir() if path.is_dir()):
         record, model = step / "record.json", "gpt-oss-" + step.name.split("-")[0]
-        if record.exists() and json.loads(record.read_text()).get("weights") == "dummy":
-            said.append(copy(record, evidence / f"{model}-dummy.json"))
+        if record.exists() and (dummy := json.loads(record.read_text())).get("weights") == "dummy":
+            if dummy.get("state", "passed") == "passed":
+                said.append(copy(record, evidence / f"{model}-dummy.json"))
+            else:
+                said.append(f"{step.name}: left out, its sweep did not end")
         elif record.exists():
             read = whole(named(RunRecord.read(record), commit))
             day = f"{read.finished:%Y%m%d}"

@@ -45,6 +45,11 @@ def measure(campaign, job: Job, folder: Path) -> None:
                 gpus=job.size * job.replicas, tag=tag, roofline=None if job.weights == "dummy" else limit,
                 worker=worker, progress=progress,
             )  # fmt: skip
+        except Exception as error:  # not the end of the borrowed time: what follows in the plan still runs
+            if job.weights != "dummy":
+                why = f"failed: {' '.join(str(error).split())}"
+                record(campaign, job, folder, serve, env, server, points, started, why)
+            raise
         finally:
             campaign.say(job.name, " ".join(server.stop().split("\n")))
 
@@ -98,17 +103,18 @@ def missing(job: Job, points: list[Point]) -> str:
 
 def record(
     campaign, job: Job, folder: Path, serve: list[str], env: dict[str, str], server, points: list[Point],
-    started: datetime,
+    started: datetime, failure: str = "",
 ) -> None:  # fmt: skip
-    """Write what is known so far: `passed` once the whole sweep is there, until then with what it lacks."""
+    """Write what is known so far: `passed` once the whole sweep is there, else why not, or what it lacks yet."""
     log, left = folder / "server.log", missing(job, points)
+    why = failure or (f"not taken: {left}" if left else "")
     RunRecord(
         target=campaign.target.target, model=job.model, weights=job.weights,
         parameters={"tensor_parallel_size": job.size, "replicas": job.replicas, "profile": "throughput",
                     "install": "existing", "variant": job.variant},
         argv=["<checkpoint>" if word == serve[2] else word for word in serve], env=env, **campaign.facts,
         startup_s=server.startup_s, memory=memory(log), backends=backends(log), replicas=job.replicas, contracts=[],
-        state="failed" if left else "passed", why=f"not taken: {left}" if left else "", started=started,
+        state="failed" if why else "passed", why=why, started=started,
         finished=datetime.now(UTC), throughput=points,
         notes=["throughput only: contracts are checked by the target notebook", *filter(None, [job.note])],
     ).write(folder / "record.json")  # fmt: skip

@@ -126,6 +126,7 @@ def two_gpus() -> Plan:
         recipe=False,
         arguments=BARE,
         note="",
+        variant="bare vllm serve",
         latest_s=1500,
     )
     dummy = Job(

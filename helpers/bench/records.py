@@ -37,23 +37,29 @@ def label_of(record: RunRecord) -> str:
 def curves(
     records: list[RunRecord], model: str, input_tokens: int, output_tokens: int, variants: bool = False
 ) -> dict[str, list[Point]]:
-    """Points of one model at one pair of lengths by configuration: the newest record's, and what older ones of the same
-    command add.
+    """Points of one model at one pair of lengths by configuration, single servers before replicas.
 
-    Variants (bare flags, a feature turned off) are left out unless asked for.
+    Records of one command make one curve, the newer of two equal points counts. Of several commands the newest that has
+    a curve (two points) is drawn, else the newest. Variants (bare flags, a feature turned off) are left out unless asked for.
     """
-    chosen: dict[str, list[RunRecord]] = {}
-    for record in reversed(records):
-        kept = record.model == model and record.state == "passed"
-        if kept and (variants or not record.parameters.get("variant")) and of(record, input_tokens, output_tokens):
-            same = chosen.setdefault(label_of(record), [record])
-            if same[0] is not record and setting(record) == setting(same[0]):
-                same.append(record)
-    found = {}
-    for label, same in sorted(chosen.items()):
-        points = {p.concurrency: p for record in reversed(same) for p in of(record, input_tokens, output_tokens)}
-        found[label] = [points[concurrency] for concurrency in sorted(points)]
-    return found
+    found: dict[str, dict[tuple, dict[int, Point]]] = {}
+    places: dict[str, tuple] = {}
+    for record in records:
+        points = {point.concurrency: point for point in of(record, input_tokens, output_tokens)}
+        wanted = variants or not record.parameters.get("variant")
+        if record.model == model and record.state == "passed" and points and wanted:
+            label, size = label_of(record), record.parameters.get("tensor_parallel_size", 1)
+            places[label] = (record.replicas, size, label)
+            commands = found.setdefault(label, {})
+            before = commands.pop(setting(record), {})
+            commands[setting(record)] = before | points  # at the end: commands stand in the order of their newest record
+    return {label: _sorted(found[label]) for label in sorted(found, key=places.get)}
+
+
+def _sorted(commands: dict[tuple, dict[int, Point]]) -> list[Point]:
+    newest_first = list(reversed(commands.values()))
+    chosen = next((points for points in newest_first if len(points) > 1), newest_first[0])
+    return [chosen[concurrency] for concurrency in sorted(chosen)]
 
 
 def of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:
@@ -63,8 +69,10 @@ def of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:
 
 def setting(record: RunRecord) -> tuple:
     """What two records have to have in common for their points to make one curve."""
-    argv = list(record.argv)
+    argv, model = list(record.argv), record.argv[2:3]
     if "--port" in argv:
         del argv[argv.index("--port") : argv.index("--port") + 2]
+    words = tuple(word for word in argv if [word] != model)  # where the checkpoint lay does not matter
+    env = tuple(sorted((name, value) for name, value in record.env.items() if name.startswith("VLLM_")))
     stack = record.versions.get("vllm"), record.versions.get("torch")
-    return argv, record.weights, record.machine.gpus[:1], record.replicas, stack
+    return words, env, record.weights, tuple(record.machine.gpus[:1]), record.replicas, stack

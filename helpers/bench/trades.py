@@ -1,13 +1,20 @@
 """What the records of a target answer: one tensor-parallel size against another, async scheduling on and off, memory."""
 
 from dataclasses import dataclass
+from statistics import median
 
+from helpers.bench.anchors import load_anchors, matching
 from helpers.bench.record import Point, RunRecord
 from helpers.bench.records import curves, speed_records
 from helpers.tune.study import studies
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 LENGTHS = (1024, 1024)
+MEASURED = [LENGTHS, (8192, 1024)]
+COPIES = (
+    "Copies stand behind one router, which deals requests out in turn, and are asked by one load client. Which of these, or the "
+    "host's CPUs, or other flags than TP1's takes what is lost was not measured."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,30 +35,46 @@ def answers(target: str) -> Answer:
     records = speed_records(target)
     models = list(dict.fromkeys(record.model for record in records))
     parts = [
-        part for model in models for part in (sizes(records, model), asynchronous(target, records, model))
+        part
+        for model in models
+        for part in (sizes(records, model), published(target, records, model), asynchronous(target, records, model))
     ]
     return Answer("\n\n".join(filter(None, [*parts, memory(records)])))
 
 
 def sizes(records: list[RunRecord], model: str) -> str:
     """Tensor-parallel sizes and replicas of a model at equal load per GPU, where two of them have such points."""
-    found = curves(records, model, *LENGTHS)
-    single = found.get("TP1", [])
-    rows = [row for label, points in found.items() if label != "TP1" for row in pairs(single, label, points)]
+    rows, labels = [], []
+    for lengths in MEASURED:
+        found = curves(records, model, *lengths)
+        for label, points in found.items():
+            if label != "TP1" and (own := pairs(found.get("TP1", []), label, points)):
+                rows += own
+                labels.append(label)
     if not rows:
         return ""
+    copies = [label for label in labels if " x " in label]
+    larger = len(copies) < len(labels)
+    asked = "Is a larger tensor-parallel size" * larger + ", or are copies," * bool(larger and copies)
+    asked = asked or "Are copies behind one address"
     head = [
-        f"**Is a larger tensor-parallel size the better trade for {model}, or are copies?** At equal load per GPU:"
-        if any(" x " in label for label in found)
-        else f"**Is a larger tensor-parallel size the better trade for {model}?** At equal load per GPU:",
+        f"**{asked} the better trade for {model}?** At equal load per GPU ({taken(records, model)}: what differs between hosts "
+        "is inside these ratios):",
         "",
-        "| requests per GPU | | output tok/s per GPU | tok/s per user | against TP1 |",
-        "|---|---|---|---|---|",
+        "| tokens | requests per GPU | | output tok/s per GPU | tok/s per user | against TP1 |",
+        "|---|---|---|---|---|---|",
     ]
-    copies = any(" x " in label for label in found)
-    foot = ["", "Copies stand behind one router and are asked by one load client: which of the two, or the host's CPUs, "
-                "takes what is lost against TP1 was not measured."] if copies else []  # fmt: skip
+    foot = ["", COPIES] if copies else []
     return "\n".join([*head, *rows, *foot])
+
+
+def taken(records: list[RunRecord], model: str) -> str:
+    """On which days and on how many hosts' kinds the runs of a model were taken."""
+    own = [r for r in records if r.model == model and not r.parameters.get("variant")]
+    days = sorted({f"{record.finished:%Y-%m-%d}" for record in own})
+    kinds = sorted({(len(record.machine.gpus), record.machine.cores) for record in own})
+    hosts = " and ".join(f"{gpus} GPUs with {cores} CPU cores" for gpus, cores in kinds)
+    return f"runs of {', '.join(days)} on hosts of {hosts}"
 
 
 def gpus_of(label: str) -> int:
@@ -76,10 +99,42 @@ def pairs(single: list[Point], label: str, points: list[Point]) -> list[str]:
             point.output_tok_s_per_gpu / base.output_tok_s_per_gpu,
             point.tok_s_per_user / base.tok_s_per_user,
         )
-        rows += [f"| {base.concurrency} | TP1 | {base.output_tok_s_per_gpu:,.0f} | {base.tok_s_per_user:.1f} | |",
-                 f"| {base.concurrency} | {label} | {point.output_tok_s_per_gpu:,.0f} | {point.tok_s_per_user:.1f} | "
+        where = f"| {point.input_tokens:,}/{point.output_tokens:,} | {base.concurrency} |"
+        rows += [f"{where} TP1 | {base.output_tok_s_per_gpu:,.0f} | {base.tok_s_per_user:.1f} | |",
+                 f"{where} {label} | {point.output_tok_s_per_gpu:,.0f} | {point.tok_s_per_user:.1f} | "
                  f"{gpu:.2f}x per GPU, {user:.2f}x per user |"]  # fmt: skip
     return rows
+
+
+def published(target: str, records: list[RunRecord], model: str) -> str:
+    """Points that somebody published for vLLM, the same model, size, lengths and load: ours against theirs."""
+    rows, ratios, anchors = [], [], load_anchors()
+    for lengths in MEASURED:
+        found = curves(records, model, *lengths)
+        for anchor in matching(anchors, model, target, *lengths):
+            own = [p for p in found.get(f"TP{anchor.tensor_parallel}", []) if p.concurrency == anchor.concurrency]
+            if anchor.engine != "vLLM" or not own or not anchor.tok_s_per_user or own[0].tpot_ms.mean is None:
+                continue
+            gpu = own[0].output_tok_s_per_gpu / anchor.output_tok_s_per_gpu
+            user = 1e3 / own[0].tpot_ms.mean / anchor.tok_s_per_user  # published: 1 / mean TPOT
+            ratios.append(gpu)
+            rows.append(
+                f"| {lengths[0]:,}/{lengths[1]:,} | TP{anchor.tensor_parallel} | {anchor.concurrency} | "
+                f"{own[0].output_tok_s_per_gpu:,.0f} | {anchor.output_tok_s_per_gpu:,.0f} (vLLM {anchor.version}) | "
+                f"{gpu:.2f}x per GPU, {user:.2f}x per user | {own[0].tpot_ms.p90 / own[0].tpot_ms.p50:.2f} |"
+            )
+    if not rows:
+        return ""
+    head = [
+        f"**How near do synthetic weights come to {model}'s own?** Published runs of vLLM with the true weights, on this GPU, "
+        "at the same size and concurrency (their lengths are drawn from 0.8 to 1.0 times these, another vLLM, another host). "
+        "The last column tells how even the requests of our point were: near 1, all had the same TPOT.",
+        "",
+        "| tokens | | concurrency | output tok/s per GPU here | published | | TPOT p90 / p50 here |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    foot = f"From {min(ratios):.2f} to {max(ratios):.2f} times what was published, per GPU; the median is {median(ratios):.2f}."
+    return "\n".join([*head, *rows, "", foot])
 
 
 def asynchronous(target: str, records: list[RunRecord], model: str) -> str:

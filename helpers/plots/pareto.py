@@ -27,8 +27,13 @@ def front(points: list[Point]) -> list[Point]:
     ]
 
 
-def draw_series(axis: Axes, label: str, points: list[Point], look: dict) -> None:
-    """One configuration's points with the fraction of the roofline at each, and its roofline."""
+def draw_series(axis: Axes, label: str, points: list[Point], look: dict, below: bool = True) -> None:
+    """One configuration's points with the fraction of the roofline at each, and its roofline.
+
+    Their labels stand `below` the curve, where what is published and the roofline do not lie, or above it: there the
+    outermost of several curves has room.
+    """
+    side = {"xytext": (-5, -5), "ha": "right", "va": "top"} if below else {"xytext": (5, 3), "ha": "left", "va": "bottom"}
     points = sorted(points, key=lambda point: point.concurrency)
     axis.plot(
         [point.tok_s_per_user for point in points],
@@ -42,11 +47,9 @@ def draw_series(axis: Axes, label: str, points: list[Point], look: dict) -> None
             f"c{point.concurrency}{fraction}",
             (point.tok_s_per_user, point.output_tok_s_per_gpu),
             textcoords="offset points",
-            xytext=(-5, -5),  # below the curve: what is published, and the roofline, mostly lie above it
-            ha="right",
-            va="top",
             fontsize=6.5,
             color=look["color"],
+            **side,
         )
     limited = [point for point in points if point.roofline_tok_s]
     if len(limited) > 1:
@@ -113,8 +116,13 @@ def pareto_figure(measured: dict[str, list[Point]], anchors: list[Anchor] = (), 
             f"points of several lengths {sorted(lengths)} cannot share this figure", do="draw one each"
         )
     made, (axis,) = figure(width=9, height=6)
+    reach = {
+        label: max(point.output_tok_s_per_gpu * point.tok_s_per_user for point in points)
+        for label, points in measured.items()
+    }
+    outer = max(reach, key=reach.get) if len(measured) > 1 else None
     for index, (label, points) in enumerate(measured.items()):
-        draw_series(axis, label, points, series(index))
+        draw_series(axis, label, points, series(index), below=label != outer)
     draw_anchors(axis, list(anchors))
     axis.set_xscale("log")
     axis.set_yscale("log")

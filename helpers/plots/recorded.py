@@ -133,22 +133,29 @@ def steps(target: str, model: str, what: str = "steps") -> Recorded:
         for name, value in profile.groups().items():
             least = f" {limit[name]:6.2f}" if name in limit else ""
             lines.append(f"  {profile.batch:4} {name:18} {value:6.2f}{least}")
+        lines.append(f"  {profile.batch:4} {'whole step, unprofiled':25} {profile.step_ms:6.2f}")
     return Recorded(lines, lambda: steps_figure(profiles, limits, title))
 
 
 def starts(target: str, model: str) -> Recorded:
-    """Starts by phase: of the recipe's runs, of every study's configurations, of the profiled server."""
-    own = [r for r in load_records(target) if r.model == model and r.startup_s and not r.parameters.get("variant")]
-    bars = [
-        (f"{r.finished:%d %B}, {label_of(r)}, {r.parameters['profile']} profile{graphs(r)}", r.startup_s) for r in own
+    """Starts by phase in the order of their time: of run records, of every study's configurations, then of profiled servers."""
+    profile = lambda r: "" if r.parameters.get("variant") else f", {r.parameters['profile']} profile{graphs(r)}"  # noqa: E731
+    runs = [
+        (r.finished, f"{r.finished:%d %B}, {label_of(r)}{profile(r)}", r.startup_s)
+        for r in load_records(target)
+        if r.model == model and r.startup_s
     ]
-    for study in studies(target, model):
-        for trial in filter(None, [study.baseline, *study.trials]):
-            if trial.startup_s:
-                what = changed(trial.values) if trial.values else "bare vllm serve"
-                bars.append((f"{trial.started:%d %B}, {study.objective} study, {what}", trial.startup_s))
-    if evidence_file(target, model, "steps").exists() and (last := evidence(target, model, "steps").get("startup_s")):
-        bars.append(("bare vllm serve with its profiler", last))
+    tried = [
+        (trial.started, f"{trial.started:%d %B}, {study.objective} study, "
+         + (changed(trial.values) if trial.values else "bare vllm serve"), trial.startup_s)
+        for study in studies(target, model)
+        for trial in filter(None, [study.baseline, *study.trials]) if trial.startup_s
+    ]  # fmt: skip
+    bars = [(name, found) for _, name, found in sorted(runs + tried, key=lambda start: start[0])]
+    for file in sorted(evidence_file(target, model, "steps").parent.glob(f"{model}-steps*.json")):
+        found = json.loads(file.read_text())
+        kernels = found.get("backends", {}).get("moe", "TRITON")
+        bars.append((f"bare vllm serve with its profiler, {kernels}", found["startup_s"]))
     lines = ["start, seconds until ready, by phase"]
     lines += [
         f"  {name}: {found['total']:.0f} s ({', '.join(f'{n} {s:.0f}' for n, s in found.items() if n != 'total')})"

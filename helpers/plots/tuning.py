@@ -1,5 +1,6 @@
 """What a tuning found: ratios to bare `vllm serve` over concurrency; and starts by phase."""
 
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -11,6 +12,7 @@ from helpers.tune.choice import WORST, verdicts
 from helpers.tune.plan import changed
 from helpers.tune.study import Study
 
+LABEL = 42  # characters on a line beside a bar
 BEST = 6  # configurations drawn; more would not stay apart in grey
 HATCHES = ("", "//", "..", "\\\\", "xx", "--", "oo", "++", "**")
 
@@ -54,9 +56,9 @@ def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first 
     """Each start as a bar of its phases, in seconds; two starts or more, since one bar compares nothing."""
     if len(starts) < 2:
         raise CookbookError("one start compares with nothing", do="measure two or more")
-    made, (axis,) = figure(height=1.4 + 0.55 * len(starts))
+    labels = [textwrap.fill(name, LABEL, break_on_hyphens=False) for name, _ in starts]
+    made, (axis,) = figure(height=1.4 + 0.28 * sum(label.count("\n") + 2 for label in labels))
     names = list(dict.fromkeys(name for _, start in starts for name in start.phases))
-    labels = [name for name, _ in starts]
     left = [0.0] * len(starts)
     for index, name in enumerate(names):
         values = [start.phases.get(name, 0.0) for _, start in starts]

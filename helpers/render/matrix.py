@@ -31,7 +31,7 @@ def state(row: Row) -> str:
     """The claims in a table cell: what ran, with which weights, vLLM and flags, or that nothing ever did."""
     shown: dict[tuple[str, str, str, str, bool], list[str]] = {}
     for claim in row.claims:
-        key = (claim.state, claim.weights, claim.vllm, claim.day.isoformat(), claim.same_flags)
+        key = (claim.state, claim.weights, claim.vllm, claim.days, claim.same_flags)
         named = f"{claim.group} ({claim.checks})" if claim.group.startswith(GROUP_THROUGHPUT) else claim.group
         shown.setdefault(key, []).append(named)
     parts = [

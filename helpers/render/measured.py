@@ -9,7 +9,8 @@ from helpers.recipes import Target
 from helpers.verification.claims import OTHER_FLAGS, same_flags
 
 LENGTHS = [(1024, 1024), (8192, 1024)]  # input and output tokens of the two sweeps that a target is to have
-SIZES = (1, 2, 4)  # tensor-parallel sizes whose trade the figure is to show
+WEIGHTLESS = ("lifecycle",)  # contracts that hold whatever is served
+SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 
 
 def summary(records: list[RunRecord]) -> str:
@@ -64,6 +65,13 @@ def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = 
         sizes = [f"TP{size}" for size in SIZES if size in offered.tensor_parallel_size and size not in taken]
         open_ += [f"{model} at {', '.join(sizes)}"] if sizes else []
         open_ += missing_points(model, own, records)
+    spoken = {contract.model for record in records for contract in record.contracts if contract.group not in WEIGHTLESS}
+    silent = [model for model in target.models if model not in spoken]
+    open_ += [f"any contract with {' or '.join(silent)} itself"] if silent else []
+    profiles = {record.parameters.get("profile") for record in records}
+    open_ += [f"the {profile} profile" for profile in target.serve.profiles if profile not in profiles]
+    if target.stack.vllm not in {record.versions["vllm"].split("+")[0] for record in records}:
+        open_.append(f"vLLM {target.stack.vllm}, which the recipe installs")
     if not any(record.replicas > 1 for record in records):
         open_.append("replicas, several servers behind one address")
     variants = " ".join(str(record.parameters.get("variant", "")) for record in records)

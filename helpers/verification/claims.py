@@ -34,18 +34,27 @@ class Claim:
     same_flags: bool  # whether the recipe still renders the flags that ran
     points: frozenset[tuple[int, int, int]] = frozenset()  # of a sweep: concurrency, input and output tokens
     setting: str = ""  # equal for records of one command, weights, stack and kind of GPU
+    since: date | None = None  # the oldest day, where sweeps of several days stand together
 
     def joined(self, older: "Claim") -> "Claim":
         """This claim with the points that an older one of the same command adds."""
         points = self.points | older.points
-        return replace(self, points=points, checks=f"{len(points)} points")
+        if points == self.points:
+            return self
+        return replace(self, points=points, checks=f"{len(points)} points", since=min(older.since or older.day, self.day))
+
+    @property
+    def days(self) -> str:
+        """When it was measured: a day, or the first and the last one."""
+        first = self.since or self.day
+        return self.day.isoformat() if first == self.day else f"{first.isoformat()} to {self.day.isoformat()}"
 
     def line(self) -> str:
         """The claim in words."""
         flags = "" if self.same_flags else f", {OTHER_FLAGS}"
         return (
             f"{self.group} {self.state} ({self.checks}) with {self.weights} weights on vLLM {self.vllm}, "
-            f"{self.day.isoformat()}{flags}"
+            f"{self.days}{flags}"
         )
 
 

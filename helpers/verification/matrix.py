@@ -38,27 +38,43 @@ class Row:
 def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Row]:
     """A row for every combination of every target, each with one claim per contract group and weights.
 
-    A run with today's flags speaks before any other, the newest before older ones; sweeps of one command add up.
+    A run with today's flags speaks before any other, the newest before older ones; sweeps of one command add up. A
+    model that stood in for another (gpt-oss-nano, where weights cannot speak) has rows of its own where it ran.
     """
-    newest: dict[tuple, Claim] = {}
+    told: dict[tuple, list[Claim]] = {}
     for claim in sorted(claims, key=lambda claim: (claim.same_flags, claim.day)):
-        key = (_place(claim), claim.group, claim.weights)
-        before = newest.get(key)
-        alike = before and claim.setting and (before.setting, before.state) == (claim.setting, claim.state)
-        newest[key] = claim.joined(before) if alike else claim
+        told.setdefault((_place(claim), claim.group, claim.weights), []).append(claim)
+    spoken: dict[tuple, list[Claim]] = {}
+    for (place, _, _), found in told.items():
+        spoken.setdefault(place, []).append(_one(found))
     rows = []
     for name in targets or target_names():
         target = load_target(name)
-        for model, sizes in target.models.items():
-            for size in sizes.tensor_parallel_size:
-                for profile in target.serve.profiles:
-                    place = (name, model, size, profile)
-                    found = [claim for key, claim in newest.items() if key[0] == place]
-                    found.sort(key=lambda claim: (claim.group, ACCURACY_FIRST.index(claim.weights)))
-                    recommended = size == sizes.default and profile == target.defaults.profile
-                    row = Row(name, target.title, model, size, profile, recommended, target.checked, found)
-                    rows.append(row)
+        offered = [
+            (name, model, size, profile)
+            for model, sizes in target.models.items()
+            for size in sizes.tensor_parallel_size
+            for profile in target.serve.profiles
+        ]
+        beside = [place for place in sorted(spoken) if place[0] == name and place not in offered]
+        for place in [*offered, *beside]:
+            _, model, size, profile = place
+            found = sorted(
+                spoken.get(place, []), key=lambda claim: (claim.group, ACCURACY_FIRST.index(claim.weights))
+            )
+            default = target.models[model].default if model in target.models else None
+            recommended = size == default and profile == target.defaults.profile
+            rows.append(Row(name, target.title, model, size, profile, recommended, target.checked, found))
     return rows
+
+
+def _one(claims: list[Claim]) -> Claim:
+    """The claim that speaks, the last one, with the points of every sweep of its command."""
+    last = claims[-1]
+    for claim in reversed(claims[:-1]):
+        if last.setting and (claim.setting, claim.state) == (last.setting, last.state):
+            last = last.joined(claim)
+    return last
 
 
 def brief(rows: list[Row]) -> list[Row]:
