@@ -28,7 +28,7 @@ def faster(study: Study, factor: float) -> Study:
 
 @pytest.mark.parametrize(("factor", "reached"), [(1.16, True), (1.14, False), (0.9, False)])
 def test_the_throughput_bar_is_at_115(study: Study, monkeypatch, factor: float, reached: bool) -> None:
-    monkeypatch.setattr(bars, "studies", lambda *_: [faster(study, factor)])
+    monkeypatch.setattr(bars, "compared", lambda *_: [faster(study, factor)])
     bar = bars.throughput("h200", "gpt-oss-20b")
     assert bar.reached is reached and ("**missed**" in bar.row()) is not reached
     assert f"{factor:.2f}x at 256" in bar.measured

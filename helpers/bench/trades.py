@@ -6,7 +6,7 @@ from statistics import median
 from helpers.bench.anchors import load_anchors, matching
 from helpers.bench.record import Point, RunRecord
 from helpers.bench.records import curves, speed_records
-from helpers.tune.study import studies
+from helpers.tune.study import compared
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 LENGTHS = (1024, 1024)
@@ -146,8 +146,8 @@ def asynchronous(target: str, records: list[RunRecord], model: str) -> str:
     wanted = kind(off, off.parameters["tensor_parallel_size"])
     bare = {
         (p.concurrency, p.input_tokens, p.output_tokens): p.tpot_ms.p50
-        for study in studies(target, model)
-        if study.baseline and kind(study, study.tensor_parallel_size) == wanted
+        for study in compared(target, model)
+        if kind(study, study.tensor_parallel_size) == wanted
         for p in study.baseline.points
     }
     points = {(p.concurrency, p.input_tokens, p.output_tokens): p.tpot_ms.p50 for p in off.throughput}

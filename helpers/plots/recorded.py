@@ -22,7 +22,7 @@ from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
 from helpers.tune.plan import changed
-from helpers.tune.study import studies
+from helpers.tune.study import compared, studies
 from helpers.tune.table import plain
 
 
@@ -178,7 +178,7 @@ def graphs(record: RunRecord) -> str:
 def tuning(target: str, model: str, objective: str, place: int = -1) -> Recorded:
     """A committed study of an objective, the newest unless `place` names another in the order of time: each
     configuration's ratio to bare `vllm serve`."""
-    found = [study for study in studies(target, model, objective) if study.baseline]
+    found = compared(target, model, objective)
     if not found:
         raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
     study = found[place]

@@ -8,7 +8,7 @@ from helpers.bench.trades import Answer
 from helpers.tune.choice import WORST
 from helpers.tune.objective import Objective
 from helpers.tune.plan import changed
-from helpers.tune.study import Study, studies
+from helpers.tune.study import Study, compared, studies
 
 THROUGHPUT, LATENCY = 1.15, 1.10  # x bare: output tok/s at LARGE and above, TPOT at concurrency 1
 LARGE = 256
@@ -46,15 +46,13 @@ def bars(target: str = "h200") -> Answer:
 def throughput(target: str, model: str) -> Bar:
     """Every configuration at `LARGE` and above; its worst point there counts."""
     what = f"{model}, throughput at concurrency {LARGE} and above, against bare"
-    found = [study for study in studies(target, model, "throughput") if study.baseline]
-    return best(what, THROUGHPUT, found, Objective("throughput"), lambda users: users >= LARGE)
+    return best(what, THROUGHPUT, compared(target, model, "throughput"), Objective("throughput"), lambda users: users >= LARGE)
 
 
 def latency(target: str, model: str) -> Bar:
     """TPOT at concurrency 1 of every configuration, whatever its study was for."""
     what = f"{model}, TPOT at concurrency 1, against bare"
-    found = [study for study in studies(target, model) if study.baseline]
-    return best(what, LATENCY, found, Objective("latency"), lambda users: users == 1)
+    return best(what, LATENCY, compared(target, model), Objective("latency"), lambda users: users == 1)
 
 
 def best(what: str, bar: float, found: list[Study], goal: Objective, counts: Callable[[int], bool]) -> Bar:

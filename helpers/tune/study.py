@@ -112,10 +112,9 @@ def studies(target: str, model: str = "", objective: str = "") -> list[Study]:
     return [s for s in found if model in ("", s.model) and objective in ("", s.objective)]
 
 
-def newest(target: str, model: str, objective: str) -> Study | None:
-    """The newest study of an objective that compares with bare, where there is one."""
-    found = [study for study in studies(target, model, objective) if study.baseline]
-    return found[-1] if found else None
+def compared(target: str, model: str, objective: str = "") -> list[Study]:
+    """The studies that have bare `vllm serve` to compare with, oldest first."""
+    return [study for study in studies(target, model, objective) if study.baseline]
 
 
 def one_line(cause: str, most: int = 200) -> str:
