@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers.bench.record import Machine
 from helpers.paths import ROOT
+from helpers.render.readme import spelt
 
 RECORDS = ROOT / "benchmarks" / "records"
 TABLE = ROOT / "docs" / "benchmarks.md"
@@ -96,7 +97,7 @@ def table(results: list[Result]) -> str:
             bar = "" if value.bar is None else f"≤ {value.bar:g} {value.unit}"
             reached = {None: "", True: "yes", False: "**no**"}[value.reached]
             name = f"{value.name} ({value.detail})" if value.detail else value.name
-            lines.append(f"| {name} | {value.value:.3g} {value.unit} | {bar} | {reached} |")
+            lines.append(f"| {name} | {spelt(value.value, value.unit)} | {bar} | {reached} |")
         lines.append("")
     taken = {path.stem for path in RECORDS.glob("*.json")}
     lines += [f"Never run here: `{name}`.\n" for name in NAMES if name not in taken]
