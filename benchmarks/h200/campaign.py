@@ -24,6 +24,7 @@ from benchmarks.h200.probes import answer, profile, route, tune
 from helpers.paths import CACHE
 from helpers.recipes import load_model, load_target
 from helpers.runs import facts
+from helpers.runs.serving import nano_form
 from helpers.runs.weights import build_nano, write_synthetic
 from helpers.server import Server, launch
 
@@ -64,8 +65,7 @@ class Campaign:
             lock = self.writing.setdefault(step.model, threading.Lock())
         with lock:
             if step.model == "gpt-oss-nano":
-                form = "bf16" if self.target.match.vendor == "cpu" else "mxfp4"
-                return build_nano(self.interpreter, CACHE / "models", form)
+                return build_nano(self.interpreter, CACHE / "models", nano_form(self.target))
             began, env = self.clock(), visible(step.gpus[:1])
             folder = write_synthetic(load_model(step.model), self.interpreter, CACHE / "models", env)
             self.say(step.name, f"checkpoint of {step.model} in {self.clock() - began:.1f} s")

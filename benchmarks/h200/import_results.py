@@ -54,11 +54,7 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
 
 def named(document: Document, commit: str | None) -> Document:
     """The document with the commit that ran, where its host had no git to tell it."""
-    return (
-        document.model_copy(update={"commit": commit})
-        if commit and document.commit == "unknown"
-        else document
-    )
+    return document.model_copy(update={"commit": commit}) if commit and document.commit == "unknown" else document
 
 
 def whole(record: RunRecord) -> RunRecord:

@@ -9,7 +9,7 @@ from helpers.bench.record import Point, RunRecord
 from helpers.bench.roofline import roofline
 from helpers.bench.sweep import line_of, sweep
 from helpers.bench.worker import LoadWorker
-from helpers.command.replicas import router_words
+from helpers.command.replicas import router_words, with_port
 from helpers.command.serve import bare_argv, serve_command
 from helpers.recipes import check_parameters, load_model
 from helpers.server import Replicas, Server, free_port, launch_replicas
@@ -25,11 +25,11 @@ def measure(campaign, job: Job, folder: Path) -> None:
         serve, env = command(campaign, job, str(weights), port)
         server = start(campaign, job, serve, env, port, folder / "server.log")
 
-        def save() -> None:
+        def save(failure: str = "") -> None:
             if job.weights == "dummy":
                 save_dummy(campaign, job, folder, serve, points, started)
             else:
-                record(campaign, job, folder, serve, env, server, points, started)
+                record(campaign, job, folder, serve, env, server, points, started, failure)
 
         def progress(event: dict) -> None:
             if event["event"] == "point":
@@ -46,9 +46,7 @@ def measure(campaign, job: Job, folder: Path) -> None:
                 worker=worker, progress=progress,
             )  # fmt: skip
         except Exception as error:  # not the end of the borrowed time: what follows in the plan still runs
-            if job.weights != "dummy":
-                why = f"failed: {' '.join(str(error).split())}"
-                record(campaign, job, folder, serve, env, server, points, started, why)
+            save(f"failed: {' '.join(str(error).split())}")
             raise
         finally:
             campaign.say(job.name, " ".join(server.stop().split("\n")))
@@ -62,10 +60,8 @@ def start(
         return campaign.launch(job, serve, env, port, log)
     commands = []
     for number in range(job.replicas):
-        own, argv = free_port(), list(serve)
-        argv[argv.index("--port") + 1] = str(own)
-        gpus = job.gpus[number * job.size : (number + 1) * job.size]
-        commands.append((campaign.argv(argv), env | visible(gpus), own))
+        own, gpus = free_port(), job.gpus[number * job.size : (number + 1) * job.size]
+        commands.append((campaign.argv(with_port(serve, own)), env | visible(gpus), own))
     return launch_replicas(
         commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, log=log, **campaign.about(job)
     )  # fmt: skip

@@ -71,9 +71,7 @@ class Tuning(Step):
     objective: str
     concurrency: list[int]
     trials: int
-    first: list[dict] = field(
-        default_factory=list
-    )  # configurations to begin with, else those of recipes/tuning.yaml
+    first: list[dict] = field(default_factory=list)  # what to begin with, else what recipes/tuning.yaml names
 
 
 @dataclass(frozen=True)

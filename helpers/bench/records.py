@@ -6,6 +6,8 @@ from helpers.bench.record import Point, RunRecord
 from helpers.paths import RECORDS
 from helpers.recipes import NANO
 
+LENGTHS = [(1024, 1024), (8192, 1024)]  # input and output tokens of the two sweeps that a target is to have
+
 
 def load_records(target: str, folder: Path | None = None) -> list[RunRecord]:
     """Every record of a target, oldest first; a damaged one raises `CookbookError` with its name."""
@@ -42,18 +44,16 @@ def curves(
     Records of one command make one curve, the newer of two equal points counts. Of several commands the newest that has
     a curve (two points) is drawn, else the newest. Variants (bare flags, a feature turned off) are left out unless asked for.
     """
-    found: dict[str, dict[tuple, dict[int, Point]]] = {}
-    places: dict[str, tuple] = {}
+    found: dict[tuple[int, int, str], dict[tuple, dict[int, Point]]] = {}
     for record in records:
-        points = {point.concurrency: point for point in of(record, input_tokens, output_tokens)}
+        points = {point.concurrency: point for point in points_of(record, input_tokens, output_tokens)}
         wanted = variants or not record.parameters.get("variant")
         if record.model == model and record.state == "passed" and points and wanted:
-            label, size = label_of(record), record.parameters.get("tensor_parallel_size", 1)
-            places[label] = (record.replicas, size, label)
-            commands = found.setdefault(label, {})
+            size = record.parameters.get("tensor_parallel_size", 1)
+            commands = found.setdefault((record.replicas, size, label_of(record)), {})
             before = commands.pop(setting(record), {})
             commands[setting(record)] = before | points  # at the end: commands stand in the order of their newest record
-    return {label: _sorted(found[label]) for label in sorted(found, key=places.get)}
+    return {place[-1]: _sorted(found[place]) for place in sorted(found)}
 
 
 def _sorted(commands: dict[tuple, dict[int, Point]]) -> list[Point]:
@@ -62,7 +62,7 @@ def _sorted(commands: dict[tuple, dict[int, Point]]) -> list[Point]:
     return [chosen[concurrency] for concurrency in sorted(chosen)]
 
 
-def of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:
+def points_of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:
     """The points of a record at one pair of lengths."""
     return [p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)]
 

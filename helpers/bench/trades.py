@@ -5,12 +5,10 @@ from statistics import median
 
 from helpers.bench.anchors import load_anchors, matching
 from helpers.bench.record import Point, RunRecord
-from helpers.bench.records import curves, speed_records
+from helpers.bench.records import LENGTHS, curves, speed_records
 from helpers.tune.study import compared
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
-LENGTHS = (1024, 1024)
-MEASURED = [LENGTHS, (8192, 1024)]
 COPIES = (
     "Copies stand behind one router, which deals requests out in turn, and are asked by one load client. Which of these, or the "
     "host's CPUs, or other flags than TP1's takes what is lost was not measured."
@@ -45,7 +43,7 @@ def answers(target: str) -> Answer:
 def sizes(records: list[RunRecord], model: str) -> str:
     """Tensor-parallel sizes and replicas of a model at equal load per GPU, where two of them have such points."""
     rows, labels = [], []
-    for lengths in MEASURED:
+    for lengths in LENGTHS:
         found = curves(records, model, *lengths)
         for label, points in found.items():
             if label != "TP1" and (own := pairs(found.get("TP1", []), label, points)):
@@ -55,8 +53,8 @@ def sizes(records: list[RunRecord], model: str) -> str:
         return ""
     copies = [label for label in labels if " x " in label]
     larger = len(copies) < len(labels)
-    asked = "Is a larger tensor-parallel size" * larger + ", or are copies," * bool(larger and copies)
-    asked = asked or "Are copies behind one address"
+    asked = "Is a larger tensor-parallel size" if larger else "Are copies behind one address"
+    asked += ", or are copies," if larger and copies else ""
     head = [
         f"**{asked} the better trade for {model}?** At equal load per GPU ({taken(records, model)}: what differs between hosts "
         "is inside these ratios):",
@@ -109,7 +107,7 @@ def pairs(single: list[Point], label: str, points: list[Point]) -> list[str]:
 def published(target: str, records: list[RunRecord], model: str) -> str:
     """Points that somebody published for vLLM, the same model, size, lengths and load: ours against theirs."""
     rows, ratios, anchors = [], [], load_anchors()
-    for lengths in MEASURED:
+    for lengths in LENGTHS:
         found = curves(records, model, *lengths)
         for anchor in matching(anchors, model, target, *lengths):
             own = [p for p in found.get(f"TP{anchor.tensor_parallel}", []) if p.concurrency == anchor.concurrency]
@@ -176,7 +174,7 @@ def memory(records: list[RunRecord]) -> str:
         flag = "--max-num-batched-tokens"
         chunk = f"{int(words[words.index(flag) + 1]):,}" if flag in words else "vLLM's default"
         held = record.memory
-        sequences = held["kv_cache_tokens"] / sum(LENGTHS)
+        sequences = held["kv_cache_tokens"] / sum(LENGTHS[0])
         rows.append(
             f"| {model} | TP{size} | {held['weights_gib']:.1f} GiB | {chunk} | {held['kv_cache_gib']:.1f} GiB, "
             f"{held['kv_cache_tokens']:,.0f} tokens | {sequences:,.0f} |"

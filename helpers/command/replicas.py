@@ -26,9 +26,14 @@ def visible(target: Target, parameters: Parameters, replica: int) -> dict[str, s
 
 def on_port(command: Command, port: int) -> Command:
     """The same command on another port."""
-    argv = list(command.argv)
-    argv[argv.index("--port") + 1] = str(port)
-    return replace(command, argv=argv, port=port)
+    return replace(command, argv=with_port(command.argv, port), port=port)
+
+
+def with_port(argv: Sequence[str], port: int) -> list[str]:
+    """The same words with another `--port`."""
+    words = list(argv)
+    words[words.index("--port") + 1] = str(port)
+    return words
 
 
 def router_words(ports: Sequence[int], port: int, metrics_port: int) -> list[str]:

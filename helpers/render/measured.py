@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from helpers.bench.record import RunRecord
-from helpers.bench.records import curves, evidence_file, label_of
+from helpers.bench.records import LENGTHS, curves, evidence_file, label_of, points_of
 from helpers.paths import RECORDS
 from helpers.recipes import Target
 from helpers.verification.claims import OTHER_FLAGS, same_flags
 
-LENGTHS = [(1024, 1024), (8192, 1024)]  # input and output tokens of the two sweeps that a target is to have
 WEIGHTLESS = ("lifecycle",)  # contracts that hold whatever is served
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 
@@ -105,5 +104,4 @@ def missing_points(model: str, own: list[RunRecord], records: list[RunRecord]) -
 
 def concurrencies(records: list[RunRecord], lengths: tuple[int, int]) -> set[int]:
     """The concurrencies that records hold at a pair of lengths."""
-    points = [point for record in records for point in record.throughput]
-    return {point.concurrency for point in points if (point.input_tokens, point.output_tokens) == lengths}
+    return {point.concurrency for record in records for point in points_of(record, *lengths)}

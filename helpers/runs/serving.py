@@ -47,7 +47,7 @@ class Serving:
     @property
     def form(self) -> str:
         """The form of gpt-oss-nano that this machine's kernels load: MXFP4 on GPUs, BF16 on any CPU."""
-        return "bf16" if self.target.match.vendor == "cpu" else "mxfp4"
+        return nano_form(self.target)
 
     def command(self, checkpoint: str, port: int) -> Command:
         """The command for a checkpoint (a folder is named relative to the checkout, where the server starts)."""
@@ -59,6 +59,11 @@ class Serving:
             return command
         argv = [self.model.model if word == recipe.model else word for word in command.argv]
         return replace(command, argv=argv, model=self.model.model)
+
+
+def nano_form(target: Target) -> str:
+    """The form of gpt-oss-nano that a target's kernels load."""
+    return "bf16" if target.match.vendor == "cpu" else "mxfp4"
 
 
 def servings(target: Target, model: Model, parameters: Parameters) -> tuple[Serving, Serving]:

@@ -33,7 +33,7 @@ class Claim:
     record: str  # the file, relative to the checkout
     same_flags: bool  # whether the recipe still renders the flags that ran
     points: frozenset[tuple[int, int, int]] = frozenset()  # of a sweep: concurrency, input and output tokens
-    setting: str = ""  # equal for records of one command, weights, stack and kind of GPU
+    setting: tuple = ()  # equal for records of one command, weights, stack and kind of GPU
     since: date | None = None  # the oldest day, where sweeps of several days stand together
 
     def joined(self, older: "Claim") -> "Claim":
@@ -101,7 +101,7 @@ def claims_of(record: RunRecord, path: str) -> list[Claim]:
         group = GROUP_THROUGHPUT if record.replicas == 1 else f"{GROUP_THROUGHPUT} of {record.replicas} replicas"
         points = frozenset((p.concurrency, p.input_tokens, p.output_tokens) for p in record.throughput)
         what = {"model": record.model, "weights": record.weights, "group": group, "state": record.state,
-                "checks": f"{len(points)} points", "points": points, "setting": repr(setting(record))}  # fmt: skip
+                "checks": f"{len(points)} points", "points": points, "setting": setting(record)}  # fmt: skip
         claims.append(Claim(tensor_parallel_size=own_size, **what, **common))
     return claims
 
