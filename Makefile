@@ -2,15 +2,12 @@
 # (the sandbox of the python tool), which `make test` asks apt-get for where it may.
 PYTHON ?= $(shell command -v python3 || echo python3)
 BIN := .venv/bin
-# LANES=2 runs the tests in two lanes, for a quicker look at a change: it needs the memory of up to four vLLM servers, and on
-# two cores a measurement of one lane may be spoilt by the other.
-LANES ?= 0
 TARGET ?= cpu
 # Every start of vLLM reads thousands of modules: where this is set, each one would compile them all again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench check-install drills lint lab lock clean-runs
+.PHONY: help setup run quick test test-all test-rest stacks bench check-install drills lint lab lock clean-runs
 
 help:           ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,18 +19,30 @@ setup:          ## create the workbench (.venv)
 run: setup      ## install, then run notebooks/targets/cpu.ipynb from cold to stopped (TARGET=h200 for another)
 	@$(BIN)/cookbook run $(TARGET) $(ARGS)
 
-test: setup     ## install, then run every test, the CPU notebook included
+quick: setup    ## tests without vLLM: units, recipes, drift of rendered pages, static checks; a minute
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest -m "not real and not full" $(ARGS)
+
+test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; ten minutes
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest -m "not full" $(ARGS)
+
+test-all: stacks  ## every test, every target rehearsed; half an hour
+	@$(BIN)/ruff check .
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-rest: stacks  ## what test-all has beyond test
+	@$(BIN)/python -m pytest -m full $(ARGS)
+
+stacks: setup
 	@$(BIN)/cookbook install cpu
 	@$(BIN)/python -m helpers.tools.setup
-	@$(BIN)/ruff check .
-	@$(BIN)/python -m pytest -n $(LANES) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 bench: setup    ## measure the cookbook itself: fidelity of the load client, cost of a start, a sweep and a notebook
 	@$(BIN)/cookbook install cpu
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
-drills: setup   ## every failure drill, the slow ones too; writes docs/drills.md
-	@$(BIN)/cookbook install cpu
+drills: stacks  ## every failure drill; writes docs/drills.md
 	@COOKBOOK_DRILLS=all $(BIN)/python -m pytest tests/drills $(ARGS)
 
 check-install: setup  ## install the CUDA stack for real (several GB) and ask its parser about every NVIDIA recipe

@@ -1,31 +1,20 @@
 """What the tests share: the installed CPU stack, the tiny checkpoint, one vLLM server for the session."""
 
 import contextlib
+import io
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import lanes
 import pytest
 
 from helpers.paths import CACHE, ROOT
 
-SERVED = pytest.StashKey[contextlib.ExitStack]()  # what ends the shared server
-if "PYTEST_XDIST_WORKER" in os.environ:  # vLLM binds its thread to the first core: all lanes' servers to the same one
-    os.environ |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, and what shares the server together."""
-    items[:] = lanes.in_order(items)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """One lane of `pytest -n 2` for the tests that share the server."""
-    return lanes.scheduler(config, log)
+pytest_plugins = ["tiers"]
+SERVED = pytest.StashKey[contextlib.ExitStack]()  # what ends the shared server
 
 
 @pytest.fixture(scope="session")
@@ -45,15 +34,15 @@ def checkpoint(interpreter: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(
+def session(
     interpreter: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator:
-    """One vLLM server with the CPU recipe's own command: notebooks that run beside it attach to it."""
+    """One vLLM with both tool servers and the CPU recipe's own command: notebooks that run beside it attach to it."""
     from helpers.bench.worker import SHARED, start_shared
-    from helpers.runs.run import Run
+    from helpers.topics import Session
 
     folder = tmp_path_factory.mktemp("session-server")
-    run = Run("cpu", {"run_dir": str(folder), "port": 0})
+    run = Session("cpu", {"run_dir": str(folder), "port": 0})
     run.install()
     run.weights()
     with pytest.MonkeyPatch.context() as patch:
@@ -62,19 +51,25 @@ def server(
         load = start_shared(run.interpreter, folder / "load.socket", folder / "load.log", wait=False)
         try:
             with contextlib.ExitStack() as served:
-                server = run.launch()
-                served.callback(server.stop)
+                served.callback(run.tools().stop)
+                served.callback(run.launch().stop)
                 pytestconfig.stash[SERVED] = served
-                yield server
+                yield run
         finally:
             load.stdin.close()
 
 
+@pytest.fixture(scope="session")
+def server(session):
+    """The vLLM server of the session."""
+    return session.server
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the shared server after the last test of its lane: 4 GiB for those that start their own."""
-    done = nextitem is None or lanes.of(item) == lanes.SERVER != lanes.of(nextitem)
-    if done and (served := item.config.stash.get(SERVED, None)):
+    """End the shared server after the last test that uses it: 4 GiB for those that start their own."""
+    last = "session" in item.fixturenames and (nextitem is None or "session" not in nextitem.fixturenames)
+    if last and (served := item.config.stash.get(SERVED, None)):
         served.close()
 
 
@@ -96,17 +91,30 @@ def _own_leases(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert not left, f"servers left by the tests: {left}"
 
 
-def cookbook(*words: str, env: dict[str, str] | None = None, timeout: float = 60):
-    """Run the command line as a user does; returns the finished process."""
-    import subprocess
-
-    return subprocess.run(
-        [sys.executable, "-m", "helpers.cli", *words], capture_output=True, text=True, cwd=ROOT,
-        env=os.environ | (env or {}), timeout=timeout,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="session")
-def cli():
-    """`cli("run", "cpu")`: the finished process of the command line."""
-    return cookbook
+def cli_process():
+    """`cli_process("run", "cpu", env=..., timeout=...)`: the command line as a user runs it; the finished process."""
+
+    def run(*words: str, env: dict[str, str] | None = None, timeout: float = 60) -> subprocess.CompletedProcess:
+        argv = [sys.executable, "-m", "helpers.cli", *words]
+        environment = os.environ | (env or {})
+        return subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=timeout)
+
+    return run
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch):
+    """`cli("targets")`: the same command line in this process, which spares its imports; the result has the same fields."""
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        from helpers.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["cookbook", *words])
+        monkeypatch.chdir(ROOT)
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
+            main()
+        return subprocess.CompletedProcess(sys.argv, left.value.code or 0, out.getvalue(), err.getvalue())
+
+    return run

@@ -40,9 +40,10 @@ def test_the_help_of_run_names_every_parameter() -> None:
     assert NAMES.split(", ") == list(Parameters.model_fields)
 
 
-def test_publish_looks_where_runs_are_kept(cli, tmp_path: Path) -> None:
+@pytest.mark.real
+def test_publish_looks_where_runs_are_kept(cli_process, tmp_path: Path) -> None:
     """And not below the folder that it is called from."""
-    assert "is not a run's folder" in one_line(cli("publish", env={"COOKBOOK_RUNS": str(tmp_path)}))
+    assert "is not a run's folder" in one_line(cli_process("publish", env={"COOKBOOK_RUNS": str(tmp_path)}))
 
 
 def test_words_that_are_no_parameters(cli) -> None:
@@ -135,6 +136,7 @@ def test_too_little_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
         environment.ensure("cpu")
 
 
+@pytest.mark.real
 def test_make_without_python(tmp_path: Path) -> None:
     done = subprocess.run(
         ["make", "setup", "PYTHON=/nowhere/python3"], cwd=ROOT, capture_output=True, text=True
@@ -143,6 +145,7 @@ def test_make_without_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["python3.10", "python3.9", "python3.8"])
+@pytest.mark.real
 def test_make_with_an_old_python(name: str) -> None:
     old = shutil.which(name) or next(
         (
@@ -175,6 +178,7 @@ def test_a_half_installed_stack_is_gone_over_again(monkeypatch: pytest.MonkeyPat
     assert installed == ["cpu"]
 
 
+@pytest.mark.real
 def test_an_index_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """uv's own error line is the cause, and the stack is not marked ready."""
     monkeypatch.setattr(environment, "STACKS", tmp_path)

@@ -149,7 +149,8 @@ def test_two_plans_do_not_mix_in_one_folder(tmp_path: Path):
         run_batch(other, folder, Machine(), lambda line: None)
 
 
-def test_skipped_runs_do_not_fail_the_batch_and_failed_ones_do(cli, tmp_path: Path):
+@pytest.mark.real
+def test_skipped_runs_do_not_fail_the_batch_and_failed_ones_do(cli_process, tmp_path: Path):
     """Through the command line, with a run that fails for real: there is no such Python for `existing`."""
     path = plan(
         tmp_path,
@@ -158,7 +159,7 @@ def test_skipped_runs_do_not_fail_the_batch_and_failed_ones_do(cli, tmp_path: Pa
         parameters={"install": "existing", "port": 0},
     )
     env = {"COOKBOOK_PYTHON": sys.executable, "COOKBOOK_RUNS": str(tmp_path / "runs")}
-    done = cli("batch", str(path), env=env)
+    done = cli_process("batch", str(path), env=env)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "| failed |" in done.stdout and "holds no vLLM" in done.stdout
     assert "cpu does not offer gpt-oss-120b" in done.stdout

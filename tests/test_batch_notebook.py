@@ -7,7 +7,7 @@ from test_cpu_notebook import nbval, prepared
 
 from helpers.paths import NOTEBOOKS
 
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+pytestmark = pytest.mark.full
 
 
 def test_a_batch_runs_and_resumes(server, tmp_path: Path) -> None:

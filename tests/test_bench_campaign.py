@@ -45,6 +45,7 @@ def test_lanes_that_run_side_by_side_never_share_a_gpu(name):
         assert sum(map(len, used)) == len(set().union(*used))
 
 
+@pytest.mark.real
 def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
     made = Campaign(tmp_path / "out", sys.executable, "h200")
     script = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], *sys.argv[1:])"
@@ -64,6 +65,7 @@ def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
     assert space["hopper"].knobs == load_space("h200", "gpt-oss-20b")[1].knobs
 
 
+@pytest.mark.real
 def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
     def job(campaign, step, folder):
         if step.name == "bad":
@@ -81,6 +83,7 @@ def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
     assert log.splitlines()[-1].endswith("ended")
 
 
+@pytest.mark.real
 def test_a_server_command_is_the_recipes_with_the_named_additions(tmp_path):
     made = Campaign(tmp_path, sys.executable, "h200")
     by_name = {job.name: command(made, job, "W", 8000) for job in jobs("two")}
@@ -119,6 +122,7 @@ def test_results_become_records_and_curves(tmp_path):
     assert isinstance(found[0], RunRecord)
 
 
+@pytest.mark.real
 def test_routing_steps_are_part_of_the_campaign(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setitem(driver.WAYS, Routing, lambda campaign, step, folder: seen.append(step.name))
@@ -158,6 +162,7 @@ def test_a_cut_off_sweep_is_taken_with_what_it_has_and_a_failed_one_is_not(tmp_p
     assert found["failed"].why == "the server died"
 
 
+@pytest.mark.real
 def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
     """Its points stay on record as those of a failed run; only the end of the borrowed time lets a short sweep pass."""
     made = Campaign(tmp_path, sys.executable, "h200")

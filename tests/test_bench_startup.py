@@ -21,6 +21,7 @@ def command(port: int, ttft_s: float = TTFT_S, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("how", [by_hand, through_cookbook])
+@pytest.mark.real
 def test_the_first_request_takes_what_it_takes(how, tmp_path: Path) -> None:
     port = free_port()
     start = how(command(port), {}, port=port, log=tmp_path / "server.log", model="m")
@@ -30,6 +31,7 @@ def test_the_first_request_takes_what_it_takes(how, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [by_hand, through_cookbook])
+@pytest.mark.real
 def test_a_start_that_fails_says_why(how, tmp_path: Path) -> None:
     port = free_port()
     with pytest.raises(CookbookError, match="unrecognized arguments: --no-such-flag"):

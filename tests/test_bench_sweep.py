@@ -39,7 +39,7 @@ def silent(event: dict) -> None:
     """No output."""
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_sweep_measures_what_the_server_does_and_resumes(worker, interpreter, checkpoint, tmp_path):
     seen: list[dict] = []
     with latency_server("--ttft-ms", str(TTFT_MS), "--itl-ms", str(ITL_MS)) as url:
@@ -89,7 +89,7 @@ def test_a_sweep_measures_what_the_server_does_and_resumes(worker, interpreter, 
     assert not list((tmp_path / "bench").glob(".*")), "half-written files are left"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_failed_request_is_an_error_and_keeps_earlier_points(worker, interpreter, checkpoint, tmp_path):
     with (
         latency_server("--ttft-ms", "5", "--itl-ms", "2", "--fail-every", "9") as url,
@@ -101,7 +101,7 @@ def test_a_failed_request_is_an_error_and_keeps_earlier_points(worker, interpret
     assert [file.name for file in (tmp_path / "bench").iterdir()] == ["c0001-i32-o24.json"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(shared, worker, checkpoint, tmp_path):
     process, path = shared
     with latency_server("--ttft-ms", "300", "--itl-ms", "20") as url:
@@ -115,7 +115,7 @@ def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(sha
     assert last == {"event": "done", "answers": []} and process.poll() is None
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_nobody_listening_is_an_error_within_seconds(worker, interpreter, checkpoint, tmp_path):
     began = time.monotonic()
     with pytest.raises(CookbookError, match="warm-up of concurrency 1"):
@@ -132,7 +132,7 @@ def test_nobody_listening_is_an_error_within_seconds(worker, interpreter, checkp
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_worker_outlives_a_bad_request(shared, worker, interpreter, tmp_path):
     with latency_server() as url, pytest.raises(CookbookError, match="load client failed"):
         sweep(
@@ -148,6 +148,7 @@ def test_a_worker_outlives_a_bad_request(shared, worker, interpreter, tmp_path):
     assert shared[0].poll() is None
 
 
+@pytest.mark.real
 def test_a_killed_worker_is_one_clear_line(interpreter, checkpoint, tmp_path):
     made = LoadWorker(interpreter, tmp_path / "load.log")
     os.kill(made.process.pid, signal.SIGKILL)
@@ -165,7 +166,7 @@ def test_a_killed_worker_is_one_clear_line(interpreter, checkpoint, tmp_path):
     made.close()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_environment_names_the_shared_worker(shared, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setenv(SHARED, str(tmp_path / "gone"))
     assert SharedWorker.found() is None
@@ -175,6 +176,7 @@ def test_the_environment_names_the_shared_worker(shared, checkpoint, tmp_path, m
     assert len(points) == 1
 
 
+@pytest.mark.real
 def test_an_interpreter_that_cannot_run_says_so(tmp_path, monkeypatch):
     monkeypatch.delenv(SHARED, raising=False)  # the client that other tests share would be asked instead
     with pytest.raises(CookbookError, match="cannot be started"):
@@ -187,6 +189,7 @@ def test_an_interpreter_that_cannot_run_says_so(tmp_path, monkeypatch):
         sweep("http://127.0.0.1:9", "m", tmp_path, sys.executable, [], tmp_path)
 
 
+@pytest.mark.real
 def test_the_known_server_keeps_its_deadlines():
     import httpx
 

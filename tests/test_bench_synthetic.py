@@ -65,7 +65,7 @@ def header(path) -> dict:
         return json.loads(file.read(length))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_synthetic_checkpoint_has_the_hubs_layout(tmp_path, interpreter):
     out, script = tmp_path / "model", tmp_path / "script.py"
     script.write_text(SCRIPT)

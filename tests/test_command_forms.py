@@ -75,6 +75,7 @@ def test_docker_stays_on_loopback_and_sees_its_devices(name: str, given: dict):
             assert "/dev/dri" in options and f"ZE_AFFINITY_MASK={chosen}" in given_env
 
 
+@pytest.mark.real
 def test_compose_files_are_valid(tmp_path: Path):
     files = []
     for number, (name, given) in enumerate(CASES):
@@ -158,19 +159,20 @@ def test_port_zero_cannot_be_written_down():
             made("h200", {"port": 0}, form, port=0)
 
 
-def test_a_command_names_weights_that_exist(cli, checkpoint: Path, tmp_path: Path):
+@pytest.mark.real
+def test_a_command_names_weights_that_exist(cli_process, checkpoint: Path, tmp_path: Path):
     """No hub has gpt-oss-nano or synthetic weights: a built folder is named and mounted, or the line that builds it."""
     for form in FORMS:
-        text = cli("command", "cpu", "--format", form).stdout
+        text = cli_process("command", "cpu", "--format", form).stdout
         mounted = form in ("docker", "compose", "k8s")
         assert str(checkpoint.resolve()) in text and (not mounted or "/weights" in text), (form, text)
         assert "serve gpt-oss-nano" not in text
     empty = {"COOKBOOK_CACHE": str(tmp_path)}
     synthetic = "helpers.instack.synthetic --model gpt-oss-120b --out DIR`"
     for words, way in ((("cpu",), "`cookbook nano build DIR`"), (("h200", "--weights", "synthetic"), synthetic)):
-        done = cli("command", *words, env=empty)
+        done = cli_process("command", *words, env=empty)
         assert done.returncode == 2 and way in done.stderr and "--weights DIR" in done.stderr and not done.stdout
-    done = cli("command", "cpu", "--weights", str(tmp_path))
+    done = cli_process("command", "cpu", "--weights", str(tmp_path))
     assert done.returncode == 2 and "is not a model folder because it has no config.json" in done.stderr
 
 

@@ -64,7 +64,7 @@ def answers(interpreter: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return {"version": answer["vllm"], **{item["id"]: item for item in answer["answers"]}}
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_vllm_takes_every_command_of_every_recipe(answers: dict[str, dict]):
     assert answers["version"].startswith("0.32.0")
     ids = [one.id for one in combinations()]
@@ -75,14 +75,14 @@ def test_vllm_takes_every_command_of_every_recipe(answers: dict[str, dict]):
             for w in answers[identity]["warnings"])] == []  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_vllm_takes_every_config_file(answers: dict[str, dict]):
     configs = [item for identity, item in answers.items() if identity.startswith("config ")]
     assert len(configs) > 200 and [item for item in configs if item["faults"]] == []
     assert [fault["name"] for fault in answers["broken config"]["faults"]] == ["--max-num-seq"]
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_vllm_takes_every_value_of_every_search_space(answers: dict[str, dict]):
     """Each value that `cookbook tune` may try, on every target, and the bare command that it is compared with."""
     tried = [item for identity, item in answers.items() if identity.startswith("tune ")]
@@ -91,13 +91,13 @@ def test_vllm_takes_every_value_of_every_search_space(answers: dict[str, dict]):
     assert [item for item in tried if any("eprecat" in warning for warning in item["warnings"])] == []
 
 
-@pytest.mark.slow
+@pytest.mark.real
 @pytest.mark.parametrize("name", SEED_AND_TRAPS)
 def test_vllm_refuses_what_is_wrong(answers: dict[str, dict], name: str):
     assert [fault["name"] for fault in answers[name]["faults"]] == [SEED_AND_TRAPS[name][2]]
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_the_seeds_own_commands_are_taken_or_refused_as_the_page_says(answers: dict[str, dict]):
     seed = load_seed()
     assert answers["version"].startswith(seed.checked_with)
@@ -166,7 +166,7 @@ def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path
         check_release("9.3.0", chosen)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_release_whose_parser_does_not_run_is_told_so(tmp_path, monkeypatch, interpreter: Path):
     monkeypatch.setattr("helpers.conformance.releases.DOWNLOADS", tmp_path)
     chosen = list(combinations(["h200"]))
@@ -198,13 +198,14 @@ def test_reading_sources():
     }
 
 
+@pytest.mark.real
 def test_a_release_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("helpers.conformance.releases.DOWNLOADS", tmp_path)
     with pytest.raises(CookbookError, match="could not be had"):
         check_release("0.0.1", [])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_cookbook_check_fails_with_file_and_key(tmp_path, interpreter: Path):
     """A flag and a variable planted in a recipe: `cookbook check` names both and exits non-zero."""
     import os

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import nbformat
+import pytest
 
 from helpers.batch import load_plan
 from helpers.paths import ROOT
@@ -17,6 +18,7 @@ def block(language: str) -> str:
     return found
 
 
+@pytest.mark.real
 def test_the_papermill_loop_runs_on_a_fresh_clone(tmp_path: Path) -> None:
     """The documented lines as they stand, over a small notebook in the place of the target's; there is no runs/ yet."""
     target = ROOT / "notebooks" / "targets" / "h200.ipynb"

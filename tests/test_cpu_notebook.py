@@ -46,7 +46,7 @@ def nbval(notebook: Path) -> subprocess.CompletedProcess:
     return subprocess.run(argv, capture_output=True, text=True, cwd=notebook.parent)
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_the_cpu_notebook_runs_from_cold_to_stopped(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,16 +72,14 @@ def test_the_cpu_notebook_runs_from_cold_to_stopped(
     assert canaries.found_in(tmp_path / "run") == [], "a key is in what the run leaves"
 
 
-@pytest.mark.slow
-@pytest.mark.server
+@pytest.mark.real
 def test_the_committed_contract_lines_hold(server, tmp_path: Path) -> None:
     done = nbval(prepared(CPU, tmp_path / "cpu.ipynb", run_dir=str(tmp_path / "run"), **SMALL))
     assert done.returncode == 0, done.stdout[-4000:]
     assert server.running(), "the notebook lets go of a server that others use"
 
 
-@pytest.mark.slow
-@pytest.mark.server
+@pytest.mark.real
 def test_nbval_sees_a_changed_contract_line(server, tmp_path: Path) -> None:
     """nbval must be able to fail: a stripped notebook, or one compared with itself, passes in silence."""
     notebook = nbformat.read(CPU, as_version=4)
@@ -95,7 +93,7 @@ def test_nbval_sees_a_changed_contract_line(server, tmp_path: Path) -> None:
     assert done.returncode == 1 and "✗" in done.stdout, done.stdout[-2000:]
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_a_failing_cell_fails_the_run(interpreter: Path, tmp_path: Path) -> None:
     """papermill must be able to fail, quickly, with one line, and leave a record that says so."""
     folder = tmp_path / "not-a-model"
@@ -121,6 +119,7 @@ def test_a_failing_cell_fails_the_run(interpreter: Path, tmp_path: Path) -> None
     assert nbformat.read(tmp_path / "run" / "notebook.ipynb", as_version=4), "the executed notebook is kept"
 
 
+@pytest.mark.real
 def test_plain_papermill_refuses_an_unknown_parameter(interpreter: Path, tmp_path: Path) -> None:
     """papermill only warns; the notebook's first step does not."""
     argv = [

@@ -225,6 +225,7 @@ def test_exit_codes():
         assert isinstance(outcome.exception, UsageError) and outcome.exception.exit_code == 2
 
 
+@pytest.mark.real
 def test_exit_code_of_the_process(tmp_path):
     done = subprocess.run([sys.executable, "-m", "helpers.cli", "doctor", tmp_path / "none.log"], capture_output=True,
                           text=True, check=False)  # fmt: skip
@@ -256,7 +257,7 @@ def test_the_fast_search_misses_no_word():
 TRIES = 4  # a core that is shared computes slower too: the least of some tries is what the code costs
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_large_log_is_read_in_bounded_memory(tmp_path):
     """50 MB at a tenth of the bar (500 MB in 10 s), more for imports and a busy machine; memory as for any size."""
     log = tmp_path / "server.log"
@@ -312,7 +313,7 @@ def cpu_seconds(log: bytes) -> tuple[float, Diagnosis]:
     return time.process_time() - began, found
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("row", "mb_s"), [(PROMPTS, 30), (ERRORS, 8)], ids=["prompts", "errors"])
 def test_lines_that_are_never_alike_are_read_at_a_rate(row, mb_s):
     """What each further megabyte costs, on a machine that does other work as well."""

@@ -520,6 +520,7 @@ def test_a_log_is_read_whatever_its_form_and_name(tmp_path, form):
 
 
 @pytest.mark.parametrize(("content", "why"), [(b"", "is empty"), (bytes(range(256)) * 64, "is no log")])
+@pytest.mark.real
 def test_what_is_no_log_is_refused(tmp_path, content, why):
     import subprocess
     import sys

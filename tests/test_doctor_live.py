@@ -160,7 +160,7 @@ def test_command(wrong):
     assert outcome.exit_code == 0 and json.loads(outcome.stdout)["fatal"] is False
 
 
-@pytest.mark.server
+@pytest.mark.real
 def test_against_vllm(server):
     """On the real server: counts, names and the store are told as they are, and its short context is named."""
     report = examine(server.base_url)

@@ -11,7 +11,7 @@ from helpers.server import leases
 NOTEBOOK = NOTEBOOKS / "topics" / "troubleshooting.ipynb"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_contract_lines_hold(interpreter: Path, tmp_path: Path) -> None:
     before = {lease.id for lease in leases()}
     done = nbval(prepared(NOTEBOOK, tmp_path / "troubleshooting.ipynb", break_a_launch=True))

@@ -40,6 +40,7 @@ def sometimes(what: str, number: int):
     return lambda prompt, count: what if count == number else solve(prompt)
 
 
+@pytest.mark.real
 def test_right_answers_score_and_are_counted_independently(scorer: Path, tmp_path: Path) -> None:
     """The library's score against a count of our own over the answers on file, for both formats and samplers."""
     wrong_from = 20
@@ -104,6 +105,7 @@ def right_letters(scorer: Path) -> dict[tuple[str, int], str]:
         ("truncated", "truncated", "max_output_tokens"),
     ],
 )
+@pytest.mark.full
 def test_a_server_that_always_fails_gets_no_score(
     scorer: Path, tmp_path: Path, what: str, state: str, cause: str
 ) -> None:
@@ -118,6 +120,7 @@ def test_a_server_that_always_fails_gets_no_score(
 
 
 @pytest.mark.parametrize("what", ["400", "404", "empty", "truncated", "500", "reset", "garbage"])
+@pytest.mark.full
 def test_one_failure_in_32_is_more_than_one_percent(scorer: Path, tmp_path: Path, what: str) -> None:
     with EvalServer(sometimes(what, 5)) as server:
         (result,) = run(server, tmp_path, scorer)
@@ -127,6 +130,7 @@ def test_one_failure_in_32_is_more_than_one_percent(scorer: Path, tmp_path: Path
     assert result.samples == 32, "the others were asked all the same"
 
 
+@pytest.mark.full
 def test_failures_up_to_one_percent_leave_the_score(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(sometimes("empty", 5)) as server:
         (result,) = run(server, tmp_path, scorer, repeats=7)  # 112 samples
@@ -134,7 +138,7 @@ def test_failures_up_to_one_percent_leave_the_score(scorer: Path, tmp_path: Path
     assert result.score == pytest.approx(111 / 112), "the failed sample counts as wrong, as in the reference"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_server_that_dies_ends_the_run_within_a_minute_and_the_run_goes_on_later(
     scorer: Path, tmp_path: Path
 ) -> None:
@@ -151,7 +155,7 @@ def test_a_server_that_dies_ends_the_run_within_a_minute_and_the_run_goes_on_lat
     assert result.state == "scored" and result.score == 1.0 and result.samples == 32
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_server_that_hangs_ends_the_run_within_a_minute(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(lambda prompt, count: "hang") as server:
         began = time.monotonic()
@@ -160,6 +164,7 @@ def test_a_server_that_hangs_ends_the_run_within_a_minute(scorer: Path, tmp_path
     assert result.state == "incomplete" and "the server is gone" in result.why and result.score is None
 
 
+@pytest.mark.full
 def test_a_killed_run_goes_on_and_gives_the_same_score(scorer: Path, tmp_path: Path) -> None:
     """SIGKILL between samples, a line torn in half, and the same settings: asked once each, same score as in one go."""
 
@@ -199,6 +204,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_score(scorer: Path, tmp_path: P
     assert sum(line.startswith('{"id"') and line.endswith("}") for line in lines) == 32
 
 
+@pytest.mark.full
 def test_two_runs_in_one_folder_and_a_folder_of_other_settings_are_refused(
     scorer: Path, tmp_path: Path
 ) -> None:
@@ -257,6 +263,7 @@ def test_a_refused_run_is_not_gone_on_with(tmp_path: Path, state: str, retries: 
     assert ("not gone on with" in "".join(said)) is not goes_on
 
 
+@pytest.mark.full
 def test_a_refusal_that_is_on_file_says_how_to_begin_anew(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(lambda prompt, count: "empty") as server:
         (first,) = run(server, tmp_path, scorer)
@@ -265,6 +272,7 @@ def test_a_refusal_that_is_on_file_says_how_to_begin_anew(scorer: Path, tmp_path
     assert "--fresh" not in first.why and "begin anew with --fresh" in again.why
 
 
+@pytest.mark.full
 def test_a_smaller_run_is_a_part_of_the_whole_one(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(lambda prompt, count: solve(prompt)) as server:
         (part,) = run(server, tmp_path / "part", scorer, evals=["nano-choice"], examples=5, repeats=1)
@@ -276,6 +284,7 @@ def test_a_smaller_run_is_a_part_of_the_whole_one(scorer: Path, tmp_path: Path) 
     assert part.interval[1] - part.interval[0] > 0.3, "five questions say little"
 
 
+@pytest.mark.real
 def test_requests_carry_the_run_s_settings(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(lambda prompt, count: solve(prompt)) as server:
         run(server, tmp_path, scorer, efforts=["high"], examples=1, repeats=1, temperature=0.7, max_tokens=99)
@@ -284,6 +293,7 @@ def test_requests_carry_the_run_s_settings(scorer: Path, tmp_path: Path) -> None
     assert body["temperature"] == 0.7 and body["max_output_tokens"] == 99
 
 
+@pytest.mark.full
 def test_the_json_holds_what_was_promised(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(lambda prompt, count: solve(prompt)) as server:
         asked = {
@@ -368,6 +378,7 @@ def test_offline_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "--offline" in failing(found)[1]
 
 
+@pytest.mark.real
 def test_the_scorer_never_fetches(scorer: Path, tmp_path: Path) -> None:
     """Even where a file vanished after preflight, the library's own download is not reached."""
     from helpers.evals.evaluation import _score
@@ -380,6 +391,7 @@ def test_the_scorer_never_fetches(scorer: Path, tmp_path: Path) -> None:
         assert "gpqa_diamond.csv is not among the local files" in error and server.requests == []
 
 
+@pytest.mark.real
 def test_urls_are_those_that_the_library_reads(scorer: Path) -> None:
     for evaluation in (EVALS["gpqa"], EVALS["aime25"]):
         module = "gpqa_eval" if evaluation.name == "gpqa" else "aime_eval"

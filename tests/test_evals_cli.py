@@ -21,6 +21,7 @@ pytest_plugins = ["eval_stack"]
 NOTEBOOK = NOTEBOOKS / "topics" / "evals.ipynb"
 
 
+@pytest.mark.real
 def test_a_run_on_a_server_that_is_there(cli, scorer: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     with EvalServer(lambda prompt, count: "4" if "2 + 2" in prompt else solve(prompt)) as server:
@@ -36,6 +37,7 @@ def test_a_run_on_a_server_that_is_there(cli, scorer: Path, tmp_path: Path) -> N
     assert (tmp_path / "run" / "record.json").exists()
 
 
+@pytest.mark.real
 def test_a_withheld_score_is_a_failure_with_its_cause(cli, scorer: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     with EvalServer(lambda prompt, count: "4" if "2 + 2" in prompt else "400") as server:
@@ -93,12 +95,14 @@ def test_only_inevals_imports_the_reference_and_nobody_imports_inevals() -> None
             assert not re.search(r"^\s*(?:from|import) (?:gpt_oss|helpers\.inevals)\b", text, re.M), path
 
 
+@pytest.mark.real
 def test_a_missing_interpreter_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(environment.PYTHON_OF, "evals", (3, 99))
     with pytest.raises(CookbookError, match=r"needs Python 3\.99.*uv python install 3\.99"):
         environment._needed_python(uv(), "evals", {})
 
 
+@pytest.mark.real
 def test_an_interpreter_that_only_pyenv_has_is_found(tmp_path: Path, scorer: Path) -> None:
     """pyenv's shim answers for active versions only; the interpreter itself lies under versions/."""
     real = scorer.resolve()
@@ -132,15 +136,13 @@ def page(server, scorer: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return done, made[0]
 
 
-@pytest.mark.slow
-@pytest.mark.server
+@pytest.mark.full
 def test_the_notebook_s_contract_lines_hold(page) -> None:
     done, _ = page
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-@pytest.mark.slow
-@pytest.mark.server
+@pytest.mark.full
 def test_the_embedded_set_on_the_real_server(page) -> None:
     """gpt-oss-nano through vLLM and the reference's graders: neither 0 nor 100 %, and a count of our own agrees."""
     _, folder = page
@@ -155,8 +157,7 @@ def test_the_embedded_set_on_the_real_server(page) -> None:
         assert by_effort["low"].output_tokens < by_effort["high"].output_tokens
 
 
-@pytest.mark.slow
-@pytest.mark.server
+@pytest.mark.full
 def test_nbval_sees_a_changed_line_of_the_notebook(server, scorer: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     cell = next(cell for cell in notebook.cells if "evals.preflight" in str(cell.get("outputs", "")))

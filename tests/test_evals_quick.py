@@ -110,7 +110,7 @@ def test_the_gate_looks_first(model: str, answer, said: str) -> None:
     assert "--moe-backend" not in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("first", [0, 31])
 def test_a_server_that_hangs_ends_the_gate_within_a_minute(first: int) -> None:
     """At once, and in the middle of a round."""

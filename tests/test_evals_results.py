@@ -157,6 +157,7 @@ def graded(python: Path, grader: str, texts: list[str]) -> list[tuple[str, str]]
     return [tuple(pair) for pair in json.loads(done.stdout)]
 
 
+@pytest.mark.real
 def test_the_letter_grader_falls_back_to_the_first_character(scorer: Path) -> None:
     """An answer without a declared letter is read from its first character: noise that begins with A is an A."""
     texts = [
@@ -173,6 +174,7 @@ def test_the_letter_grader_falls_back_to_the_first_character(scorer: Path) -> No
     ]  # fmt: skip
 
 
+@pytest.mark.real
 def test_the_integer_grader_loses_thousands(scorer: Path) -> None:
     texts = [r"\boxed{1,000}", r"\boxed{204}", "The result is 70.", "nothing", r"\boxed{3, 5}"]
     assert graded(scorer, "aime25", texts) == [

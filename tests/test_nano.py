@@ -180,7 +180,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_building_gives_the_bytes_that_the_card_names(built):
     assert digests(built / "bf16") == digests(built / "again")
     card = CARD.read_text(encoding="utf-8")
@@ -190,12 +190,13 @@ def test_building_gives_the_bytes_that_the_card_names(built):
     assert not list(built.glob(".*")), "a temporary folder was left"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_both_forms_hold_the_same_numbers(interpreter, built):
     found = in_stack(interpreter, "forms", str(built / "bf16"), str(built / "mxfp4"))
     assert found["differing"] == [] and found["experts"] == 12
 
 
+@pytest.mark.full
 def test_the_configuration_names_what_vllm_needs(built):
     config = json.loads((built / "mxfp4" / "config.json").read_text())
     assert config["architectures"] == ["GptOssForCausalLM"] and config["vocab_size"] == 201_088
@@ -214,6 +215,7 @@ def test_the_compact_weights_stay_small():
     assert COMPACT.stat().st_size <= 8_000_000
 
 
+@pytest.mark.real
 def test_a_wrong_request_to_build_is_one_line(interpreter, tmp_path):
     argv = [
         str(interpreter),
@@ -229,28 +231,28 @@ def test_a_wrong_request_to_build_is_one_line(interpreter, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_twin_is_transformers_gpt_oss(interpreter):
     found = in_stack(interpreter, "twin")
     assert found["spread"] > 0.1
     assert found["alone"] < 1e-4 and found["packed"] < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_tokenizer_is_harmonys(interpreter, built):
     found = in_stack(interpreter, "tokenizer", str(built / "bf16"))
     assert found["wrong"] == [] and found["texts"] > 2000
     assert found["special"] == [200005, 200012]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_prompts_are_the_ones_that_vllm_builds(interpreter):
     found = in_stack(interpreter, "prompts", "250")
     assert min(found["compared"].values()) > 100
     assert found["wrong"] == []
 
 
-@pytest.mark.server
+@pytest.mark.real
 def test_nano_answers_on_both_endpoints(server):
     """A few cases of each skill; the whole evaluation is `cookbook nano eval`."""
     import asyncio

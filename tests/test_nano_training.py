@@ -8,14 +8,14 @@ from test_nano import COMPACT, in_stack
 from helpers.nano.generator import MIX, emphasised
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_cpu_computes_what_the_dense_twin_computes(interpreter):
     found = in_stack(interpreter, "spans")
     assert found["spans"] == [[0, 0, 170], [0, 170, 400], [1, 0, 400]]
     assert found["logits"] < 1e-3 and found["gradients"] < 1e-3 * found["steepest"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_later_stage_goes_on_from_weights_and_names_the_earlier_one(interpreter, tmp_path):
     found = in_stack(interpreter, "later_stage", str(COMPACT), str(tmp_path / "later.safetensors"))
     assert found["same_shapes"] and found["same_vocabulary"] and found["learned"]

@@ -326,8 +326,9 @@ def test_variables_are_compared_with_the_installed_vllm(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["VLLM_FOO", "VLLM_USE_TRTLLM_ATTENTION"])
-def test_a_variable_that_would_end_the_start_stops_preflight(interpreter, cli, name):
-    done = cli("preflight", "cpu", "-p", "port", "0", env={name: "1", "VLLM_LOGGING_LEVEL": "INFO"})
+@pytest.mark.real
+def test_a_variable_that_would_end_the_start_stops_preflight(interpreter, cli_process, name):
+    done = cli_process("preflight", "cpu", "-p", "port", "0", env={name: "1", "VLLM_LOGGING_LEVEL": "INFO"})
     assert done.returncode == 1 and f"{name}: not known to vLLM, ends the start" in done.stdout, done.stdout
     assert f"unset {name}" in done.stdout
 

@@ -45,6 +45,7 @@ def code(page: Path) -> list:
     return [cell for cell in nbformat.read(page, as_version=4).cells if cell.cell_type == "code"]
 
 
+@pytest.mark.full
 def test_the_first_record_of_a_machine_gives_its_page_the_figures(checkout: Path):
     """With the record there the page has cells that the run's notebook did not have: its outputs move onto them."""
     page, records = checkout / "notebooks/targets/h200.ipynb", checkout / "recipes/records/h200"

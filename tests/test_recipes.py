@@ -132,6 +132,7 @@ def test_schema_drift_is_seen(tmp_path: Path):
     assert schema.drift(tmp_path) == ["model.json"]
 
 
+@pytest.mark.real
 def test_vllm_files_named_as_sources_exist(interpreter: Path):
     """A source like `vllm 0.32.0 config/scheduler.py` names a file of the pinned vLLM."""
     package = next((interpreter.parents[1] / "lib").glob("python3.*/site-packages/vllm"))
@@ -380,6 +381,7 @@ def test_kv_cache_of_half_the_layers_stops_at_the_window():
     assert load[2048] - load[1024] == pytest.approx(1024 * per_token)
 
 
+@pytest.mark.real
 def test_recipes_load_fast():
     import subprocess
     import sys
@@ -391,6 +393,7 @@ def test_recipes_load_fast():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.real
 def test_expected_backends_are_names_that_vllm_has(interpreter: Path):
     """A misspelt backend could never be found in a log."""
     package = next((interpreter.parents[1] / "lib").glob("python3.*/site-packages/vllm"))

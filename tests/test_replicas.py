@@ -30,6 +30,7 @@ def begin(folder: Path, *words: tuple[str, ...], port: int | None = None):
     )  # fmt: skip
 
 
+@pytest.mark.real
 def test_replicas_answer_at_one_address_and_stop_as_one(tmp_path: Path):
     before = own_leases()  # the session's shared server, where it runs already
     fleet = begin(tmp_path, ("named",), ("named",))
@@ -51,6 +52,7 @@ def test_replicas_answer_at_one_address_and_stop_as_one(tmp_path: Path):
     assert own_leases() == before
 
 
+@pytest.mark.real
 def test_a_second_launch_attaches_to_the_same_replicas_and_router(tmp_path: Path):
     port = free_port()
     first = begin(tmp_path, (), (), port=port)
@@ -63,6 +65,7 @@ def test_a_second_launch_attaches_to_the_same_replicas_and_router(tmp_path: Path
     assert not first.members()
 
 
+@pytest.mark.real
 def test_one_replica_that_dies_at_start_takes_the_others_with_it(tmp_path: Path):
     before = own_leases()
     with pytest.raises(CookbookError, match="made of chalk"):

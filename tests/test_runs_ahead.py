@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from helpers.paths import ROOT
 from helpers.runs.ahead import LATER, import_ahead
 
 
+@pytest.mark.real
 def test_what_is_named_is_there_afterwards() -> None:
     """In a fresh interpreter: a name that goes stale would cost its seconds again, in silence."""
     code = (

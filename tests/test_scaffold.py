@@ -10,6 +10,8 @@ import pytest
 
 from helpers import paths
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
@@ -43,7 +45,7 @@ def filled_in(recipe: Path) -> None:
     recipe.write_text(text.replace(r"name: \bH200", r"name: \bH20\b").replace("140.4", "95.6"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
     done = run(checkout, "new-target", "h20", "--like", "h200")
     assert done.returncode == 0, done.stderr
@@ -77,8 +79,7 @@ def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
     assert git(checkout, "status", "--porcelain") == ""
 
 
-@pytest.mark.slow
-@pytest.mark.server
+@pytest.mark.full
 def test_a_scaffolded_target_rehearses(server, checkout: Path, tmp_path_factory: pytest.TempPathFactory):
     """Step 5 of the path: every cell of the new notebook, on the server that the tests share."""
     from helpers.bench.record import RunRecord

@@ -88,6 +88,7 @@ def ended(lease) -> bool:
     )
 
 
+@pytest.mark.real
 def test_launch_serves_and_stop_leaves_nothing(tmp_path: Path) -> None:
     server = begin(tmp_path / "server.log")
     assert server.running() and len(server.members()) == 3, "the server and its two children"
@@ -96,6 +97,7 @@ def test_launch_serves_and_stop_leaves_nothing(tmp_path: Path) -> None:
     assert nothing_left(server)
 
 
+@pytest.mark.real
 def test_attach_is_the_same_server_within_a_second(tmp_path: Path) -> None:
     port = free_port()
     first = begin(tmp_path / "server.log", port=port)
@@ -110,6 +112,7 @@ def test_attach_is_the_same_server_within_a_second(tmp_path: Path) -> None:
     assert nothing_left(first)
 
 
+@pytest.mark.real
 def test_another_command_is_not_attached(tmp_path: Path) -> None:
     first, second = begin(tmp_path / "1.log"), begin(tmp_path / "2.log", "other")
     try:
@@ -118,6 +121,7 @@ def test_another_command_is_not_attached(tmp_path: Path) -> None:
         first.stop(), second.stop()
 
 
+@pytest.mark.real
 def test_a_killed_owner_takes_the_server_with_it(tmp_path: Path) -> None:
     process, lease = owner_process("server = life.begin(Path(LOG))", tmp_path / "server.log")
     process.kill()
@@ -125,6 +129,7 @@ def test_a_killed_owner_takes_the_server_with_it(tmp_path: Path) -> None:
     assert wait(lambda: ended(lease)), (group_members(lease.server), lease.path.exists())
 
 
+@pytest.mark.real
 def test_an_owner_that_exits_takes_the_server_with_it(tmp_path: Path) -> None:
     process, lease = owner_process("server = life.begin(Path(LOG))", tmp_path / "server.log")
     process.terminate()
@@ -132,6 +137,7 @@ def test_an_owner_that_exits_takes_the_server_with_it(tmp_path: Path) -> None:
     assert wait(lambda: ended(lease))
 
 
+@pytest.mark.real
 def test_the_end_of_the_launching_thread_does_not_end_the_server(tmp_path: Path) -> None:
     box: list = []
     thread = threading.Thread(target=lambda: box.append(begin(tmp_path / "server.log")))
@@ -142,6 +148,7 @@ def test_the_end_of_the_launching_thread_does_not_end_the_server(tmp_path: Path)
     box[0].stop()
 
 
+@pytest.mark.real
 def test_an_interrupt_does_not_reach_the_server(tmp_path: Path) -> None:
     """Jupyter's interrupt is SIGINT to the kernel's process group."""
     body = (
@@ -163,6 +170,7 @@ def test_an_interrupt_does_not_reach_the_server(tmp_path: Path) -> None:
     assert wait(lambda: ended(lease))
 
 
+@pytest.mark.real
 def test_the_server_process_alone_is_killed(tmp_path: Path) -> None:
     """Its children outlive it; the supervisor ends the rest of the group."""
     server = begin(tmp_path / "server.log", "stubborn")
@@ -170,6 +178,7 @@ def test_the_server_process_alone_is_killed(tmp_path: Path) -> None:
     assert wait(lambda: nothing_left(server), 15), server.members()
 
 
+@pytest.mark.real
 def test_the_supervisor_is_killed(tmp_path: Path) -> None:
     """The server gets SIGTERM at once; what is left is ended by the next launch or `cookbook status`."""
     server = begin(tmp_path / "server.log")
@@ -179,6 +188,7 @@ def test_the_supervisor_is_killed(tmp_path: Path) -> None:
     assert wait(lambda: nothing_left(server))
 
 
+@pytest.mark.real
 def test_two_owners_the_last_one_counts(tmp_path: Path) -> None:
     port = free_port()
     server = begin(tmp_path / "server.log", port=port)
@@ -191,6 +201,7 @@ def test_two_owners_the_last_one_counts(tmp_path: Path) -> None:
     assert wait(lambda: ended(lease))
 
 
+@pytest.mark.real
 def test_a_taken_port_names_its_holder(tmp_path: Path) -> None:
     port = free_port()
     holder = subprocess.Popen([sys.executable, str(SCRIPT), "--port", str(port)])
@@ -206,6 +217,7 @@ def test_a_taken_port_names_its_holder(tmp_path: Path) -> None:
         holder.wait()
 
 
+@pytest.mark.real
 def test_a_crash_at_start_shows_its_cause_and_leaves_nothing(tmp_path: Path) -> None:
     port = free_port()
     with pytest.raises(CookbookError, match="made of chalk") as caught:
@@ -223,6 +235,7 @@ def _cmdline(pid: str) -> str:
         return ""
 
 
+@pytest.mark.real
 def test_a_stopped_group_is_ended_too(tmp_path: Path) -> None:
     server = begin(tmp_path / "server.log", "stubborn")
     os.killpg(server.lease.server.pid, signal.SIGSTOP)
@@ -230,6 +243,7 @@ def test_a_stopped_group_is_ended_too(tmp_path: Path) -> None:
     assert nothing_left(server)
 
 
+@pytest.mark.real
 def test_a_reused_number_is_never_signalled() -> None:
     stranger = subprocess.Popen(["sleep", "30"], start_new_session=True)
     try:
@@ -242,6 +256,7 @@ def test_a_reused_number_is_never_signalled() -> None:
         stranger.wait()
 
 
+@pytest.mark.real
 def test_a_kept_server_outlives_its_owner(tmp_path: Path) -> None:
     process, lease = owner_process("server = life.begin(Path(LOG), kept=True)", tmp_path / "server.log")
     process.kill()
@@ -254,7 +269,7 @@ def test_a_kept_server_outlives_its_owner(tmp_path: Path) -> None:
     assert wait(lambda: ended(lease))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_vllm_without_its_api_server_leaves_no_engine(
     interpreter: Path, checkpoint: Path, tmp_path: Path
 ) -> None:

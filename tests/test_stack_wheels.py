@@ -80,6 +80,7 @@ def test_every_gpu_stack_has_a_lock_or_an_index():
             assert indexed_stacks()[install].requirement == f"vllm=={load_target(name).stack.vllm}"
 
 
+@pytest.mark.real
 def test_a_stack_is_installed_from_its_index(index, rocm: Path):
     wheel(index[0], "vllm", "0.32.0", torch('"7.2"'))
     python = ensure("rocm", report=lambda line: None)
@@ -88,6 +89,7 @@ def test_a_stack_is_installed_from_its_index(index, rocm: Path):
     assert not Stack("rocm").ready()  # another index file, another stack
 
 
+@pytest.mark.real
 def test_a_build_for_other_hardware_is_not_taken(index, rocm: Path):
     wheel(index[0], "vllm", "0.32.0", torch("None"))
     with pytest.raises(CookbookError, match=r"no build for rocm because torch\.version\.hip is not set"):
@@ -95,6 +97,7 @@ def test_a_build_for_other_hardware_is_not_taken(index, rocm: Path):
     assert not Stack("rocm").ready()
 
 
+@pytest.mark.real
 def test_a_missing_python_is_one_line(rocm: Path):
     import re
 

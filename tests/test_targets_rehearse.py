@@ -1,9 +1,13 @@
-"""Every target's notebook, every cell of it, on the CPU stack: its own command parsed by vLLM, the CPU's launched."""
+"""Every target's notebook, every cell of it, on the CPU stack: its own command parsed by vLLM, the CPU's launched.
+
+All have the same code, so `make test` runs one of them; `make test-all` runs the others too.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from helpers.bench.record import RunRecord
@@ -11,6 +15,7 @@ from helpers.recipes import target_names
 from helpers.render import notebook
 
 AT_ONCE = 3
+REHEARSED = "h100"  # by `make test`
 OTHERS = [name for name in target_names() if name != "cpu"]
 
 
@@ -19,21 +24,38 @@ def test_the_notebook_is_what_its_recipe_renders(target: str) -> None:
     assert notebook.path_of(target).read_text() == notebook.text_of(notebook.render(target))
 
 
+def code_of(target: str) -> list[str]:
+    """The code of a target's notebook but for its parameters, the target's name taken out."""
+    cells = nbformat.read(notebook.path_of(target), as_version=4).cells
+    code = [c for c in cells if c.cell_type == "code" and not {"parameters", "from-records"} & {*c.metadata.get("tags", [])}]
+    return [cell.source.replace(f'"{target}"', "TARGET") for cell in code]
+
+
+def test_every_target_runs_the_same_code() -> None:
+    """What one rehearsal shows then holds for all: their notebooks differ in the target's name and the parameters only."""
+    code = code_of(REHEARSED)
+    assert len(code) > 25 and 'run = start(TARGET, globals())' in "\n".join(code)
+    for target in target_names():
+        assert code_of(target) == code, f"{target}.ipynb runs other code than {REHEARSED}.ipynb"
+
+
 @pytest.fixture(scope="module")
-def rehearsals(server, cli, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
-    """All of them, `AT_ONCE` at a time on the shared server: one alone leaves most of the machine idle."""
+def rehearsals(request, server, cli_process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
+    """Those that were selected, `AT_ONCE` at a time on the shared server: one alone leaves most of the machine idle."""
+    chosen = [item.callspec.params["target"] for item in request.session.items if "rehearsals" in item.fixturenames]
     folder = tmp_path_factory.mktemp("rehearsals")
 
     def rehearse(target: str):
-        return cli("run", target, "-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(folder / target), timeout=300)
+        words = ["-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(folder / target)]
+        return cli_process("run", target, *words, timeout=300)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {target: pool.submit(rehearse, target) for target in OTHERS}
+        yield {target: pool.submit(rehearse, target) for target in chosen}
 
 
-@pytest.mark.slow
-@pytest.mark.server
-@pytest.mark.parametrize("target", OTHERS)
+@pytest.mark.parametrize(
+    "target", [pytest.param(t, marks=pytest.mark.real if t == REHEARSED else pytest.mark.full) for t in OTHERS]
+)
 def test_a_rehearsal_runs_every_cell(server, rehearsals: dict[str, Future], target: str) -> None:
     done = rehearsals[target].result()
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

@@ -20,8 +20,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.errors import CookbookError
-from helpers.tools import setup
 from helpers.tools.sandbox import rungs
 
 SECONDS = 0.5  # for one program
@@ -30,10 +28,22 @@ LATE_S = 2.5  # for a kill on a loaded machine: by the server's own clock no pro
 # How long the answer may take for its client: starting an interpreter (WASM: seconds of computing) comes on top.
 SLACK_S = {"bubblewrap": 4.0, "docker": 8.0, "wasm": 25.0}
 CANARY = "canary-7f3a9c-of-the-host"
-with contextlib.suppress(CookbookError):  # what is missing is reported by test_rungs_are_available
-    setup.bubblewrap()
-    setup.wasm()
-RUNGS = [name for name, rung in rungs().items() if not rung().why_not()]
+RUNGS = [name for name, rung in rungs().items() if not rung().why_not()]  # `make test` has installed what it can
+pytestmark = pytest.mark.real
+# The programs that `make test` runs under WebAssembly too, one of each kind; `make test-all` runs all of them.
+WASM_IN_TEST = {
+    "memory_hog", "endless_loop", "endless_output", "huge_file", "reading_a_file_of_the_host", "reading_the_server_environment",
+    "connecting_to_loopback", "forged_frames", "text_that_looks_like_harmony", "sabotaged_builtins", "javascript_reads",
+    "javascript_connects",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every program on every rung that works here; most of WebAssembly's, which take seconds, in `make test-all`."""
+    if "host" in metafunc.fixturenames:
+        late = metafunc.function.__name__.removeprefix("test_hostile_") not in WASM_IN_TEST
+        values = [pytest.param(rung, marks=[pytest.mark.full] if rung == "wasm" and late else []) for rung in RUNGS]
+        metafunc.parametrize("host", values, indirect=True, scope="module")
 
 
 class Loop:
@@ -144,7 +154,7 @@ def loop():
     return Loop()
 
 
-@pytest.fixture(scope="module", params=RUNGS)
+@pytest.fixture(scope="module")
 def host(request, loop, tmp_path_factory):
     with staged(request.param, loop, tmp_path_factory.mktemp("host")) as host:
         host.witness = Client(loop, host.port, "witness")

@@ -375,6 +375,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.real
 def test_an_ordinary_user_gets_a_sandbox_too():
     """The rung as an account without rights, with the system's own Python: user namespaces do the work there."""
     import os
@@ -513,6 +514,7 @@ def test_a_trace_reads_chat_responses_and_raw_messages():
     ]
 
 
+@pytest.mark.real
 def test_every_part_is_reachable_without_heavy_imports():
     code = (
         "import sys, helpers.tools, helpers.tools.functions, helpers.tools.trace\n"

@@ -18,6 +18,8 @@ from helpers.tools.texts import browser_schemas, standard
 
 CANARY = "canary-key-51b2e8"
 
+pytestmark = pytest.mark.real
+
 
 async def talk(port: int, calls, headers: dict | None = None):
     """One MCP session: the greeting, the listing and the results of `calls` [(name, arguments)]."""

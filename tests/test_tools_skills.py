@@ -20,7 +20,7 @@ TOOLS = {
     "python": {"type": "code_interpreter", "container": {"type": "auto"}},
     "browser": {"type": "web_search_preview"},
 }
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = pytest.mark.full
 
 
 @dataclass(frozen=True)

@@ -7,22 +7,12 @@ from test_cpu_notebook import nbval, prepared
 
 from helpers.paths import NOTEBOOKS
 
-TOPICS = ("endpoints", "structured_output", "function_calling", "builtin_tools")
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+TOPICS = ("endpoints", "function_calling", "builtin_tools")
+TOPICS_OF_ALL = ("structured_output",)  # by `make test-all`
+pytestmark = pytest.mark.real
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    """vLLM with both tool servers: the notebooks' own command, so that they attach to it."""
-    from helpers.topics import Session
-
-    run = Session("cpu", {"port": 0, "run_dir": str(tmp_path_factory.mktemp("topics"))})
-    run.begin()
-    yield run
-    run.stop()
-
-
-@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("topic", [*TOPICS, *(pytest.param(t, marks=pytest.mark.full) for t in TOPICS_OF_ALL)])
 def test_contract_lines_hold(session, topic: str, tmp_path: Path) -> None:
     notebook = prepared(
         NOTEBOOKS / "topics" / f"{topic}.ipynb", tmp_path / f"{topic}.ipynb", run_dir=str(tmp_path / "run")

@@ -125,6 +125,7 @@ def _killed(folder: Path, at: int) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1, 3, 4])
+@pytest.mark.real
 def test_a_killed_tuner_goes_on_where_it_was(tmp_path: Path, at: int) -> None:
     """Killed while the baseline, the first, the third, the last configuration is measured."""
     process = multiprocessing.get_context("fork").Process(target=_killed, args=(tmp_path, at))
@@ -507,8 +508,8 @@ def test_no_path_of_the_machine_is_kept(tmp_path: Path) -> None:
     assert os.fspath(tmp_path) not in study.model_dump_json()
 
 
-@pytest.mark.slow
-def test_a_folder_that_cannot_be_made_at_the_command_line(cli, checkpoint: Path) -> None:
-    done = cli("tune", "cpu", "--study", "/proc/nowhere/study", timeout=300)
+@pytest.mark.full
+def test_a_folder_that_cannot_be_made_at_the_command_line(cli_process, checkpoint: Path) -> None:
+    done = cli_process("tune", "cpu", "--study", "/proc/nowhere/study", timeout=300)
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode == 2 and len(lines) == 1 and "cannot be written" in lines[0], done.stderr

@@ -20,6 +20,8 @@ from helpers.tune.plan import Proposal
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nRuntimeError: the chalk broke\n'
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def stand(tmp_path: Path, monkeypatch) -> SimpleNamespace:

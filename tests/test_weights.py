@@ -85,6 +85,7 @@ def one_line(done: subprocess.CompletedProcess) -> str:
     return lines[0]
 
 
+@pytest.mark.real
 def test_only_what_vllm_needs_is_fetched_and_then_served_from_the_cache(
     hub: Hub, repository: Path, tmp_path: Path
 ):
@@ -105,6 +106,7 @@ def test_only_what_vllm_needs_is_fetched_and_then_served_from_the_cache(
     assert offline.returncode == 0 and offline.stdout == again.stdout
 
 
+@pytest.mark.real
 def test_a_transfer_cut_off_in_the_middle_is_resumed(repository: Path, tmp_path: Path):
     shard(
         repository / SHARDS[0], ["a", "b"], 18 * 2**20
@@ -125,6 +127,7 @@ def test_a_transfer_cut_off_in_the_middle_is_resumed(repository: Path, tmp_path:
     hub.close()
 
 
+@pytest.mark.real
 def test_a_killed_fetch_goes_on(repository: Path, tmp_path: Path):
     """What a killed process left in the cache is not taken for whole, and is completed."""
     hub = Hub(MODEL.hub_id, repository)
@@ -141,6 +144,7 @@ def test_a_killed_fetch_goes_on(repository: Path, tmp_path: Path):
     hub.close()
 
 
+@pytest.mark.real
 def test_an_unreachable_hub_a_missing_token_and_a_wrong_one_are_one_line_each(
     repository: Path, tmp_path: Path
 ):
@@ -222,10 +226,12 @@ def test_all_damage_is_reported_at_once(repository: Path):
     )
 
 
+@pytest.mark.real
 def test_the_models_own_checkpoint_is_whole(checkpoint: Path):
     assert check_checkpoint(checkpoint, load_model("gpt-oss-nano")).tensors > 20
 
 
+@pytest.mark.real
 def test_two_runs_at_once_build_the_checkpoint_once(tmp_path: Path):
     """The second would move the folder aside that the first's server is reading."""
     slow = tmp_path / "builder"  # in the place of the stack's Python, to be quick about it
@@ -265,7 +271,7 @@ def split(source: Path, folder: Path) -> None:
         (folder / name / "model.bin").write_bytes(content[: 2**20])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_gpt_oss_nano_comes_from_a_hub_cut_off_in_the_middle(checkpoint: Path, tmp_path: Path, monkeypatch):
     """The real small model in the layout of the real repositories, through the same call as the large ones."""
     from helpers.recipes.model import Download

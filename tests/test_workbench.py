@@ -90,6 +90,7 @@ def test_pip_configuration_reaches_uv() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.real
 def test_the_first_cell_needs_no_heavy_library() -> None:
     """Importing what a notebook's first cells import brings in no torch, vllm, pandas or matplotlib."""
     code = (

@@ -161,8 +161,6 @@ class Run:
         gone = not self.server.members() and port_free(self.server.lease.port)
         facts.need("nothing left behind", gone or self.server.shared(), "a process or the port is left")
         self.check(facts.contract("server.stopped", "lifecycle"))
-        if self.finished:
-            self.finish()
 
     def client(self):
         """An OpenAI client for this server; the key is whatever VLLM_API_KEY holds."""
@@ -255,15 +253,17 @@ class Run:
     def finish(self) -> str:
         """Write the record as passed; returns one line about it."""
         self.finished = True
-        self.save("passed", "")
+        self.save()
         skipped = sum(contract.state == "skipped" for contract in self.contracts)
         counted = f"{len(self.contracts) - skipped} contracts" + (f" ({skipped} skipped)" if skipped else "")
         return f"{counted}, {len(self.points)} points: {shown(self.folder / 'record.json')}"
 
-    def record(self, state: str = "failed", why: str = UNFINISHED) -> RunRecord:
-        """The record of what has been done so far."""
+    def record(self) -> RunRecord:
+        """The record of what has been done so far: passed once it is finished and no contract is broken."""
         from helpers.server.logfacts import backends, memory
 
+        broken = [f"{c.name}: {c.why}" for c in self.contracts if c.state == "failed"]
+        why = "; ".join(broken) or ("" if self.finished else UNFINISHED)
         log = self.folder / "server.log"
         known = log.exists() and self.server
         served = self.measured
@@ -275,11 +275,11 @@ class Run:
             commit=self._commit, startup_s=self.server.startup_s if self.server else {},
             memory=(memory(log) if known else {}) | {"peak_gib": round(self._memory.peak_gib, 2)},
             backends=backends(log) if known else {}, replicas=served.parameters.replicas, contracts=self.contracts,
-            state=state, why=why, started=self.started, finished=max(self.started, datetime.now(UTC)), throughput=self.points,
+            state="failed" if why else "passed", why=why, started=self.started, finished=max(self.started, datetime.now(UTC)), throughput=self.points,
         )  # fmt: skip
 
-    def save(self, state: str = "failed", why: str = UNFINISHED) -> None:
-        self.record(state, why).write(self.folder / "record.json")
+    def save(self) -> None:
+        self.record().write(self.folder / "record.json")
 
     def _public(self, argv: list[str]) -> list[str]:
         """The argv with paths of this checkout shown relative to it: a record may be published."""

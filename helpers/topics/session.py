@@ -6,11 +6,13 @@ from typing import Any
 
 from helpers.checks import Facts
 from helpers.command.serve import Command
+from helpers.errors import CookbookError
 from helpers.paths import NOTEBOOKS
 from helpers.runs.namespace import parameters_of
 from helpers.runs.run import Run
 from helpers.runs.serving import NANO, Serving
 from helpers.server import Server
+from helpers.tools.sandbox import choose
 from helpers.tools.servers import ToolServers
 from helpers.tools.servers import start as start_tools
 
@@ -42,16 +44,23 @@ class Session(Run):
 
     tool_servers: ToolServers | None = None
 
-    def tools(self, **options: Any) -> ToolServers:
+    def tools(self, needed: bool = True, **options: Any) -> ToolServers:
         """Start the tool servers (or attach to equal ones) and say what contains the python tool.
 
         `options` are those of `helpers.tools.start`: sandbox, backend, corpus, data, seconds, ... The test model
         gets a corpus of its size, two short pages, and one result a search: it does not choose well among several.
+        Where no sandbox works, this raises CookbookError, or leaves the python tool out if it is not `needed`.
         """
         if self.tool_servers:
             self.tool_servers.stop()
-        if self.speaking.model.model == NANO:
+        if self.speaking.model.model == NANO or not needed:
             options = {"corpus": PAGES, "results": 1} | options
+        if not needed:
+            try:
+                choose("auto")
+            except CookbookError as error:
+                print(f"python: not started: {error.line()}")
+                options |= {"python": False}
         options = {"run_dir": self.folder, "report": print, "kept": self.parameters.keep_server} | options
         self.tool_servers = start_tools(**options)
         return self.tool_servers

@@ -10,13 +10,13 @@ from damage import Place, SmallDisk, cleaned, mounting_refused
 
 from helpers.paths import ROOT
 
-ALL = "COOKBOOK_DRILLS"  # set by `make drills`: every drill runs and docs/drills.md is written
+ALL = "COOKBOOK_DRILLS"  # set by `make drills`: docs/drills.md is written
 PAGE = ROOT / "docs" / "drills.md"
 HEAD = """# Failure drills
 
 Each drill does the damage for real, then looks at what a user is left with: one clear line, the right exit code, no
 orphan process, no held port, no half-written file taken for a whole one, and a next run that works. Written by
-`make drills`, which runs all of them; the quick ones run in `make test` too.
+`make drills`; `make test` runs the quick ones, `make test-all` every one.
 
 """
 _rows: dict[str, dict[str, str]] = {}
@@ -24,18 +24,8 @@ _rows: dict[str, dict[str, str]] = {}
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "drill(damage): does damage for real; the slow ones run with `make drills`"
+        "markers", "drill(damage): does damage for real; `make drills` writes the table of all"
     )
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow drills to `make drills`."""
-    if os.environ.get(ALL):
-        return
-    slow = [item for item in items if item.get_closest_marker("drill") and item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if item not in slow]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -89,11 +79,11 @@ def said(request: pytest.FixtureRequest) -> Callable[[object], str]:
 
 
 @pytest.fixture
-def status(cli: Callable, said: Callable[[object], str]) -> Callable[[str], None]:
+def status(cli_process: Callable, said: Callable[[object], str]) -> Callable[[str], None]:
     """`status(words)`: what `cookbook status` tells a user now holds these words; kept for the table."""
 
     def ask(words: str) -> None:
-        done = cli("status")
+        done = cli_process("status")
         assert done.returncode == 0 and words in said(done.stdout), (done.stdout, done.stderr)
 
     return ask

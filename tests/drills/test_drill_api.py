@@ -26,6 +26,7 @@ from helpers.stack import ensure
 from helpers.tools import servers
 
 drill = pytest.mark.drill
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture
@@ -50,9 +51,9 @@ def ill(place: Place):
     ("mode", "words"), [("e500", "500"), ("garbage", "illegal status line"), ("cut", "peer closed connection")],
     ids=["e500", "garbage", "cut"],
 )  # fmt: skip
-def test_doctor_and_an_ill_server(ill, cli, mode: str, words: str, said) -> None:
+def test_doctor_and_an_ill_server(ill, cli_process, mode: str, words: str, said) -> None:
     """no traceback, exit code 1 or 2, a line that says what is wrong"""
-    done = cli("doctor", "--live", ill(mode))
+    done = cli_process("doctor", "--live", ill(mode))
     assert done.returncode in (1, 2), (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "✗" in line or line.startswith("cookbook: ")]
@@ -61,10 +62,10 @@ def test_doctor_and_an_ill_server(ill, cli, mode: str, words: str, said) -> None
 
 @drill("an evaluation against an address where nothing listens, or that answers 500")
 @pytest.mark.parametrize("mode", ["", "e500"], ids=["nothing listens", "e500"])
-def test_eval_and_an_ill_server(place: Place, ill, cli, mode: str, said, tmp_path) -> None:
+def test_eval_and_an_ill_server(place: Place, ill, cli_process, mode: str, said, tmp_path) -> None:
     """refused before the first question, one clear line, exit code 1 or 2"""
     url = ill(mode) if mode else f"http://127.0.0.1:{place.port}"
-    done = cli("eval", "cpu", "--eval", "nano-choice", "--examples", "2", "--base-url", url + "/v1",
+    done = cli_process("eval", "cpu", "--eval", "nano-choice", "--examples", "2", "--base-url", url + "/v1",
                "--run-dir", str(tmp_path / "eval"))  # fmt: skip
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr, (done.stdout, done.stderr)
     said(next(line for line in done.stderr.splitlines() if line.startswith("cookbook: ")))
@@ -128,7 +129,7 @@ def swept(url: str, folder: Path) -> str:
 @drill("each client of the product and a server that accepts and never answers")
 @pytest.mark.parametrize(
     ("ask", "within"),
-    [(examined, 10), (evaluated, 10), (handshaken, 10), pytest.param(swept, 400, marks=pytest.mark.slow)],
+    [(examined, 10), (evaluated, 10), (handshaken, 10), pytest.param(swept, 400, marks=pytest.mark.full)],
     ids=["doctor", "eval", "tool servers", "sweep"],
 )
 def test_hanging_server(ill, ask, within: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said) -> None:
@@ -153,8 +154,8 @@ def test_hanging_launch(place: Place, said) -> None:
 
 
 @drill("`cookbook stop --port` on a port where a stranger's server listens")
-def test_stop_and_a_stranger(place: Place, ill, cli, said) -> None:
+def test_stop_and_a_stranger(place: Place, ill, cli_process, said) -> None:
     """refused with exit code 2, the stranger goes on"""
     url = ill("cut")
-    said(complaint(cli("stop", "--port", str(place.port)), 2))
+    said(complaint(cli_process("stop", "--port", str(place.port)), 2))
     assert httpx.get(url + "/health", timeout=5).status_code == 200

@@ -20,6 +20,7 @@ from helpers.runs.run import Run
 from helpers.weights import check_checkpoint
 
 drill = pytest.mark.drill
+pytestmark = pytest.mark.real
 FULL = "No space left on device"
 
 
@@ -46,29 +47,29 @@ def test_disk_full_at_the_record(small_disk, said) -> None:
 
 
 @drill("`cookbook run` into a full disk")
-def test_disk_full_at_the_run(small_disk, cli, said) -> None:
+def test_disk_full_at_the_run(small_disk, cli_process, said) -> None:
     """one line, exit code 1, no record that says passed; nothing is launched"""
     disk = small_disk(64)
     disk.fill()
-    said(complaint(cli("run", "cpu", "-p", "run_dir", str(disk.folder / "run"))))
+    said(complaint(cli_process("run", "cpu", "-p", "run_dir", str(disk.folder / "run"))))
     assert not list(disk.folder.rglob("record.json"))
 
 
 @drill("`cookbook run` into a read-only folder")
-def test_read_only_run_folder(small_disk, cli, said) -> None:
+def test_read_only_run_folder(small_disk, cli_process, said) -> None:
     """one line, exit code 1"""
     disk = small_disk(64)
     disk.remount("ro")
-    done = cli("run", "cpu", "-p", "run_dir", str(disk.folder / "run"))
+    done = cli_process("run", "cpu", "-p", "run_dir", str(disk.folder / "run"))
     assert "Read-only file system" in said(complaint(done))
 
 
 @drill("COOKBOOK_RUNS names a file")
-def test_runs_folder_is_a_file(cli, tmp_path: Path, said) -> None:
+def test_runs_folder_is_a_file(cli_process, tmp_path: Path, said) -> None:
     """one line, exit code 1, the file is left alone"""
     path = tmp_path / "runs"
     path.write_text("mine")
-    said(complaint(cli("run", "cpu", env={"COOKBOOK_RUNS": str(path)})))
+    said(complaint(cli_process("run", "cpu", env={"COOKBOOK_RUNS": str(path)})))
     assert path.read_text() == "mine"
 
 
@@ -144,7 +145,7 @@ def test_disk_full_at_the_summary(small_disk, said) -> None:
 
 
 @drill("a checkpoint is built on a disk that is too small")
-@pytest.mark.slow
+@pytest.mark.full
 def test_disk_full_at_the_checkpoint(interpreter: Path, small_disk, said) -> None:
     """one line with what to do, no folder that looks like a checkpoint, no scratch; with room the next build is whole"""
     from helpers.runs.weights import build_nano
@@ -201,13 +202,13 @@ def test_plan_half_written(tmp_path: Path, said) -> None:
 
 
 @drill("a recipe cut off in the middle")
-def test_recipe_half_written(tmp_path: Path, cli, said) -> None:
+def test_recipe_half_written(tmp_path: Path, cli_process, said) -> None:
     """one line that names the file, nothing is started"""
     shutil.copytree(RECIPES, tmp_path / "recipes")
     path = tmp_path / "recipes" / "targets" / "cpu.yaml"
     text = path.read_text()
     path.write_text(text[: len(text) // 2])
-    done = cli("run", "cpu", env={"COOKBOOK_ROOT": str(tmp_path)})
+    done = cli_process("run", "cpu", env={"COOKBOOK_ROOT": str(tmp_path)})
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode in (1, 2) and lines[0].startswith("cookbook: ") and "Traceback" not in done.stderr
     assert "cpu" in said(lines[0])

@@ -13,6 +13,7 @@ from damage import Place, complaint, processes_of, wait
 from wheelhouse import Tiny
 
 drill = pytest.mark.drill
+pytestmark = pytest.mark.real
 SEED = 20261122  # the ten moments are random, and the same in every run
 ATTEMPTS = 8
 MOMENTS = [random.Random(SEED + at).uniform(at / 10, (at + 1) / 10) for at in range(10)]
@@ -41,7 +42,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
 
 @drill("SIGKILL to the installer at a random moment (uv not killed by us)")
 @pytest.mark.parametrize(
-    "moment", [pytest.param(m, marks=[] if at in (4, 8) else pytest.mark.slow) for at, m in enumerate(MOMENTS)],
+    "moment", [pytest.param(m, marks=[] if at in (4, 8) else pytest.mark.full) for at, m in enumerate(MOMENTS)],
     ids=[f"moment {at} of 10" for at in range(1, 11)],
 )  # fmt: skip
 def test_install_killed(place: Place, seconds: float, moment: float, said) -> None:
@@ -64,7 +65,7 @@ def test_install_killed(place: Place, seconds: float, moment: float, said) -> No
 
 
 @drill("SIGKILL to the whole process group in the middle of copying")
-@pytest.mark.slow
+@pytest.mark.full
 def test_install_group_killed_while_copying(place: Place, tiny: Tiny, said) -> None:
     """files half copied are not taken for installed packages: the next run has every one of them"""
     process = tiny.start()
@@ -76,7 +77,7 @@ def test_install_group_killed_while_copying(place: Place, tiny: Tiny, said) -> N
 
 
 @drill("a package left half copied with its metadata whole, as an interrupted installation may")
-@pytest.mark.slow
+@pytest.mark.full
 def test_half_a_package_is_not_taken_for_whole(place: Place, said) -> None:
     """the kill comes before the stamp, the next run brings back what is missing"""
     for attempt in range(ATTEMPTS):  # the window is some tens of milliseconds
@@ -95,7 +96,7 @@ def test_half_a_package_is_not_taken_for_whole(place: Place, said) -> None:
 
 
 @drill("Ctrl-C during an installation")
-@pytest.mark.slow
+@pytest.mark.full
 def test_install_interrupted(place: Place, tiny: Tiny, said) -> None:
     """installer and uv end, the next run is whole"""
     process = tiny.start()
@@ -107,7 +108,7 @@ def test_install_interrupted(place: Place, tiny: Tiny, said) -> None:
 
 
 @drill("two installations of one stack at the same moment")
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_installs_at_once(place: Place, tiny: Tiny, said) -> None:
     """both succeed, one installs and the other waits for it"""
     first, second = tiny.start(), tiny.start()
@@ -127,7 +128,7 @@ def test_no_network(place: Place, tiny: Tiny, said) -> None:
 
 
 @drill("an index that accepts and never answers; one that closes in the middle of its answer")
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["hangs", "closes"])
 def test_index_fails(place: Place, tiny: Tiny, kind: str, said) -> None:
     """given up within uv's timeout with one line, no stamp, the next run is whole"""
@@ -154,7 +155,7 @@ def test_index_fails(place: Place, tiny: Tiny, kind: str, said) -> None:
 
 
 @drill("a wheel cut off in the middle")
-@pytest.mark.slow
+@pytest.mark.full
 def test_wheel_cut_off(place: Place, tiny: Tiny, said) -> None:
     """refused with its name, no stamp; with the whole wheel the next run is whole"""
     path = next(tiny.wheels.glob("drilltwo/*.whl"))
@@ -186,7 +187,7 @@ def test_disk_full_while_installing(place: Place, small_disk, said) -> None:
 
 
 @drill("the disk is full before the first byte of an installation")
-@pytest.mark.slow
+@pytest.mark.full
 def test_disk_full_before_installing(place: Place, small_disk, said) -> None:
     """one line, exit code 1; with room the next run is whole"""
     disk = small_disk(64)
@@ -200,7 +201,7 @@ def test_disk_full_before_installing(place: Place, small_disk, said) -> None:
 
 @drill("an installed stack loses its Python, or its stamp is cut off")
 @pytest.mark.parametrize("lost", ["python", "stamp"])
-@pytest.mark.slow
+@pytest.mark.full
 def test_stack_damaged_later(place: Place, tiny: Tiny, lost: str, said) -> None:
     """not taken for ready, the next run mends it"""
     assert tiny.whole()
@@ -212,7 +213,7 @@ def test_stack_damaged_later(place: Place, tiny: Tiny, lost: str, said) -> None:
 
 
 @drill("the lock changes after the installation")
-@pytest.mark.slow
+@pytest.mark.full
 def test_lock_changed(place: Place, tiny: Tiny, said) -> None:
     """the old stack is not taken for the new one"""
     assert tiny.whole() and "installing" not in tiny.run().stdout
@@ -221,7 +222,7 @@ def test_lock_changed(place: Place, tiny: Tiny, said) -> None:
 
 
 @drill("the stacks folder is a file")
-@pytest.mark.slow
+@pytest.mark.full
 def test_stacks_folder_is_a_file(place: Place, tiny: Tiny, tmp_path: Path, said) -> None:
     """one line, exit code 1, the file is left alone"""
     tiny.stacks.write_text("mine")

@@ -16,6 +16,7 @@ from damage import Place, wait
 from helpers.server import port_free
 
 drill = pytest.mark.drill
+pytestmark = pytest.mark.real
 CHAT = "/v1/chat/completions"
 TEN_MB = 10_000_000
 AT_ONCE = 1_000
@@ -51,9 +52,8 @@ def serves_on(server) -> None:
     assert server.running()
 
 
-@pytest.mark.server
 @drill("a request of 10 MB")
-@pytest.mark.parametrize("path", [CHAT, pytest.param("/v1/responses", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("path", [CHAT, pytest.param("/v1/responses", marks=pytest.mark.full)])
 def test_request_of_ten_megabytes(server, path: str, said) -> None:
     """refused in words with status 400, the server's next answer comes"""
     text = "word " * (TEN_MB // 5)
@@ -76,7 +76,6 @@ INVALID = {
 }
 
 
-@pytest.mark.server
 @drill("a body that is no valid request")
 @pytest.mark.parametrize("kind", INVALID)
 def test_invalid_json(server, kind: str, said) -> None:
@@ -87,7 +86,6 @@ def test_invalid_json(server, kind: str, said) -> None:
     serves_on(server)
 
 
-@pytest.mark.server
 @drill("a body whose length is announced and which never comes to its end")
 def test_half_a_body(server, said) -> None:
     """others are answered while it waits, and after it has gone"""
@@ -100,7 +98,6 @@ def test_half_a_body(server, said) -> None:
     said("the others' requests are answered with 200")
 
 
-@pytest.mark.server
 @drill("a client that never reads its stream")
 def test_unread_stream(server, said) -> None:
     """others are answered meanwhile, and when it goes the engine ends its request"""
@@ -121,7 +118,6 @@ def test_unread_stream(server, said) -> None:
     said("the next request is answered, the abandoned one was ended before its last token")
 
 
-@pytest.mark.server
 @drill("a client that goes away in the middle of its answer")
 def test_client_goes_away(server, said) -> None:
     """the engine ends its request"""
@@ -136,8 +132,7 @@ def test_client_goes_away(server, said) -> None:
     said("the next request is answered, the abandoned one was ended before its last token")
 
 
-@pytest.mark.server
-@pytest.mark.slow
+@pytest.mark.full
 @drill(f"{AT_ONCE:,} requests at once against a server of a few cores")
 def test_a_thousand_requests_at_once(server, said) -> None:
     """every one is answered, none with an error, and nothing of them is left in the engine"""
@@ -172,10 +167,10 @@ def own_server(place: Place, interpreter, checkpoint) -> Iterator:
     yield run.launch()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @drill("SIGKILL to a process of a real vLLM server while a request runs")
 @pytest.mark.parametrize("name", ["VLLM::Worker", "VLLM::EngineCore", "the API server"])
-def test_real_server_loses_a_process(place: Place, own_server, name: str, cli, said) -> None:
+def test_real_server_loses_a_process(place: Place, own_server, name: str, cli_process, said) -> None:
     """the request ends with an error and not as half an answer, the whole group ends, the doctor names it, the port is free"""
     group = [psutil.Process(pid) for pid in own_server.members()]
     named = {process.name(): process.pid for process in group} | {"the API server": own_server.lease.server.pid}
@@ -197,7 +192,7 @@ def test_real_server_loses_a_process(place: Place, own_server, name: str, cli, s
     if name == "the API server":  # which has no time for a last word
         said("the client's " + next(line for line in lines[-4:] if "error" in line))
     else:
-        done = cli("doctor", str(own_server.log), timeout=120)
+        done = cli_process("doctor", str(own_server.log), timeout=120)
         assert done.returncode == 1 and "Traceback" not in done.stderr, (done.returncode, done.stdout, done.stderr)
         said(next(line for line in done.stdout.splitlines() if "Error" in line or "died" in line))
     place.assert_nothing_left()

@@ -24,6 +24,7 @@ from helpers.server import Identity, free_port, leases, port_free, reap
 from helpers.server import lease as lease_module
 
 drill = pytest.mark.drill
+pytestmark = pytest.mark.real
 
 
 def ready(process: subprocess.Popen) -> str:
@@ -73,7 +74,7 @@ def test_kernel_killed(place: Place, kernel, status) -> None:
 
 
 @drill("interrupt (SIGINT) of a kernel while its cell launches a server, and again while it serves")
-@pytest.mark.slow
+@pytest.mark.full
 def test_kernel_interrupted(place: Place, kernel, said) -> None:
     """the server goes on starting, the same cell run again attaches, one server in all"""
     manager, client = kernel
@@ -90,7 +91,7 @@ def test_kernel_interrupted(place: Place, kernel, said) -> None:
 
 
 @drill("restart of a kernel that owns a server")
-@pytest.mark.slow
+@pytest.mark.full
 def test_kernel_restarted(place: Place, kernel, said) -> None:
     """the old server ends with the old kernel, the new kernel launches its own"""
     manager, client = kernel
@@ -106,10 +107,10 @@ def test_kernel_restarted(place: Place, kernel, said) -> None:
 @drill("papermill killed in the middle of a notebook that serves")
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGINT))],
+    [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.full) for n in (signal.SIGTERM, signal.SIGINT))],
     ids=lambda number: number.name,
 )
-@pytest.mark.slow
+@pytest.mark.full
 def test_papermill_killed(place: Place, number: signal.Signals, status) -> None:
     """the kernel notices, kernel and server end, what is there of the executed notebook can be read"""
     cell = nbformat.v4.new_code_cell(place.owner_code())
@@ -134,13 +135,13 @@ def test_papermill_killed(place: Place, number: signal.Signals, status) -> None:
 
 
 @drill("SIGKILL to the supervisor")
-@pytest.mark.slow
-def test_supervisor_killed(place: Place, cli, said) -> None:
+@pytest.mark.full
+def test_supervisor_killed(place: Place, cli_process, said) -> None:
     """the server ends at once, `cookbook status` clears the rest and says so, the next launch works"""
     server = place.launch("stubborn")
     os.kill(server.lease.supervisor.pid, signal.SIGKILL)
     assert wait(lambda: not server.lease.server.alive())
-    done = cli("status")
+    done = cli_process("status")
     assert done.returncode == 0
     assert "its supervisor was gone" in said(done.stdout.splitlines()[0])
     assert "no server of the cookbook is running" in done.stdout
@@ -148,7 +149,7 @@ def test_supervisor_killed(place: Place, cli, said) -> None:
 
 
 @drill("SIGKILL to the API server; its children ignore SIGTERM")
-@pytest.mark.slow
+@pytest.mark.full
 def test_api_server_killed(place: Place, status) -> None:
     """the supervisor ends the children too, lease and port go, the next launch works"""
     server = place.launch("stubborn")
@@ -173,29 +174,29 @@ def test_engine_killed(place: Place, status) -> None:
 
 
 @drill("SIGSTOP to the whole server group")
-@pytest.mark.slow
-def test_server_stopped_by_a_signal(place: Place, cli, said) -> None:
+@pytest.mark.full
+def test_server_stopped_by_a_signal(place: Place, cli_process, said) -> None:
     """`cookbook status` still lists it, `cookbook stop` ends it"""
     server = place.launch("stubborn")
     os.killpg(server.lease.server.pid, signal.SIGSTOP)
-    assert str(place.port) in cli("status").stdout
-    done = cli("stop")
+    assert str(place.port) in cli_process("status").stdout
+    done = cli_process("stop")
     assert done.returncode == 0 and "no process is left" in said(done.stdout), (done.stdout, done.stderr)
     place.works()
 
 
 @drill("SIGSTOP to the supervisor")
-@pytest.mark.slow
-def test_supervisor_stopped_by_a_signal(place: Place, cli, said) -> None:
+@pytest.mark.full
+def test_supervisor_stopped_by_a_signal(place: Place, cli_process, said) -> None:
     """`cookbook stop` ends server and supervisor all the same"""
     server = place.launch()
     os.kill(server.lease.supervisor.pid, signal.SIGSTOP)
-    assert "no process is left" in said(cli("stop").stdout)
+    assert "no process is left" in said(cli_process("stop").stdout)
     place.works()
 
 
 @drill("the terminal is closed: SIGHUP to the owner's group")
-@pytest.mark.slow
+@pytest.mark.full
 def test_terminal_closed(place: Place, status) -> None:
     """the server ends with its owner"""
     owner = place.owner()
@@ -208,7 +209,7 @@ def test_terminal_closed(place: Place, status) -> None:
 
 
 @drill("SIGKILL to the owner before its server is ready")
-@pytest.mark.slow
+@pytest.mark.full
 def test_owner_killed_during_the_start(place: Place, status) -> None:
     """the half-started server ends, the next launch starts its own"""
     owner = place.owner("slow")
@@ -246,7 +247,7 @@ class Thief:
 
 
 @drill("another program takes the port between the check and the server's bind, and answers /health")
-@pytest.mark.slow
+@pytest.mark.full
 def test_port_stolen(place: Place, said) -> None:
     """the thief is not taken for the server, the message names the address, nothing is left, the next launch works"""
     box: list[Thief] = []
@@ -275,7 +276,7 @@ def test_port_taken(place: Place, said) -> None:
 
 
 @drill("two runs launch the same server at the same moment, then one is killed")
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_runs_at_once(place: Place, status) -> None:
     """one server for both, it goes on for the second and ends with it"""
     first, second = place.owner("slow"), place.owner("slow")
@@ -291,7 +292,7 @@ def test_two_runs_at_once(place: Place, status) -> None:
 
 
 @drill("a second user (as root another uid, else another cache) stops everything and launches on the same port")
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_users(place: Place, other_user, said) -> None:
     """the other's server is not listed and goes on, its port is refused, the other user's own launch works and ends"""
     server = place.launch()
@@ -338,14 +339,14 @@ def other_user():
 
 
 @drill("a lease whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
-@pytest.mark.slow
-def test_clock_jump_and_the_lease(place: Place, cli, said) -> None:
+@pytest.mark.full
+def test_clock_jump_and_the_lease(place: Place, cli_process, said) -> None:
     """the server is still recognised (start times are ticks since boot), its age is not negative, it stops"""
     server = place.launch()
     data = json.loads(server.lease.path.read_text())
     data["started"] = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
     server.lease.path.write_text(json.dumps(data))
-    shown = cli("status").stdout
+    shown = cli_process("status").stdout
     assert "running" in shown and "0 min 00 s" in shown and "-" not in shown.splitlines()[1].split("running")[1]
     assert "no process is left" in said(server.stop())
     place.works()
@@ -361,7 +362,7 @@ print("peak MiB", int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024)
 
 
 @drill("a server that writes 40 MB of log before it answers, and fails at the end of it")
-@pytest.mark.slow
+@pytest.mark.full
 def test_log_without_bound(place: Place, said) -> None:
     """ready in time, the launcher's memory stays flat, the doctor names the failure in the last lines in 200 MB"""
     import resource
@@ -382,7 +383,7 @@ def test_log_without_bound(place: Place, said) -> None:
 
 @drill("the server never answers")
 @pytest.mark.parametrize("mode", ["stuck", "hang", "e500", "garbage"])
-@pytest.mark.slow
+@pytest.mark.full
 def test_never_ready(place: Place, mode: str, said) -> None:
     """given up at the timeout with one line, nothing is left, the next launch works"""
     with pytest.raises(CookbookError, match="was not ready after") as caught:
@@ -423,13 +424,13 @@ def test_program_missing(place: Place, said, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @drill("a lease cut off in the middle, and the temporary file of one")
-def test_lease_half_written(place: Place, cli, status) -> None:
+def test_lease_half_written(place: Place, cli_process, status) -> None:
     """not taken for a server, the others are listed, the server still ends with its owner"""
     server = place.launch()
     text = server.lease.path.read_text()
     (lease_module.FOLDER / "half.json").write_text(text[: len(text) // 2])
     (lease_module.FOLDER / "half.1.new").write_text(text)
-    done = cli("status")
+    done = cli_process("status")
     assert done.returncode == 0 and done.stdout.count("running") == 1
     server.lease.path.write_text(text[: len(text) // 2])  # and now its own
     time.sleep(0.5)
@@ -461,7 +462,7 @@ def test_stale_lease(place: Place, status) -> None:
 
 
 @drill("the folder of leases is deleted while a server runs")
-@pytest.mark.slow
+@pytest.mark.full
 def test_leases_deleted(place: Place, status) -> None:
     """the server still ends with its owner"""
     owner = place.owner()
@@ -493,35 +494,35 @@ def test_changed_weights_are_not_reused(place: Place, tmp_path: Path, said) -> N
 
 
 @drill("`cookbook stop --port` with two servers and a stranger on a third port")
-@pytest.mark.slow
-def test_stop_one_of_two(place: Place, cli, said) -> None:
+@pytest.mark.full
+def test_stop_one_of_two(place: Place, cli_process, said) -> None:
     """one stops, the other and the stranger go on, a port without a server is refused, then all stop"""
     first = place.launch("one")
     second = place.launch("two", port=free_port(), log=place.folder / "2.log")
     thief = Thief(free_port())
     port = thief.socket.getsockname()[1]
-    refused = complaint(cli("stop", "--port", str(port)), 2)
+    refused = complaint(cli_process("stop", "--port", str(port)), 2)
     assert "serves nothing on port" in said(refused)
-    rows = cli("status").stdout
+    rows = cli_process("status").stdout
     for word in ("drill", "none", str(first.lease.port), str(second.lease.port), "GiB", f"pid {os.getpid()}"):
         assert word in rows, (word, rows)
-    assert cli("stop", "--port", str(first.lease.port)).returncode == 0
+    assert cli_process("stop", "--port", str(first.lease.port)).returncode == 0
     assert not first.running() and second.running()
-    done = cli("stop")
+    done = cli_process("stop")
     assert done.returncode == 0 and done.stdout.count("no process is left") == 1
     assert not port_free(port), "the stranger was left alone"
     thief.close()
 
 
 @drill("a kept server whose owner is killed")
-@pytest.mark.slow
-def test_kept_server(place: Place, cli, said) -> None:
+@pytest.mark.full
+def test_kept_server(place: Place, cli_process, said) -> None:
     """it goes on, `cookbook status` says kept, `cookbook stop` ends it"""
     owner = place.owner(kept=True)
     ready(owner)
     owner.kill(), owner.wait()
     time.sleep(0.6)
-    assert place.lease().running() and "kept" in cli("status").stdout
-    assert "no process is left" in said(cli("stop").stdout)
+    assert place.lease().running() and "kept" in cli_process("status").stdout
+    assert "no process is left" in said(cli_process("stop").stdout)
     assert not processes_of(place.token)
     place.works()

@@ -1,0 +1,62 @@
+"""The tier check itself: a planted test without a marker that starts a process, or takes too long, fails and is named."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiers
+
+from helpers.paths import ROOT
+
+PLANTED = """
+import subprocess, time
+import pytest
+
+def test_quick(): pass
+
+def test_starts(): subprocess.run(["true"])
+
+@pytest.mark.real
+def test_starts_with_a_marker(): subprocess.run(["true"])
+
+def test_long(): time.sleep(0.4)
+
+@pytest.mark.full
+def test_later(): time.sleep(0.4)
+"""
+
+
+@pytest.mark.real
+def test_a_test_in_the_wrong_tier_fails_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "test_planted.py").write_text(PLANTED)
+    marks = 'markers = ["real: x", "full: x"]'
+    (tmp_path / "pyproject.toml").write_text(f"[tool.pytest.ini_options]\n{marks}\n")
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "tiers", "-p", "no:cacheprovider", "test_planted.py"]
+    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), tiers.STRETCH: "0.1"}
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 1
+    failed = {line.split("::")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
+    assert failed == {"test_starts", "test_long"}, done.stdout
+    assert "test_starts: starts a process (['true']) and has no tier" in done.stdout
+    assert "test_long: took 0.4 s of the 0.3 s of `make quick`" in done.stdout
+    assert "tiers: quick 3 in" in done.stdout and "test 1 in" in done.stdout and "test-all 1 in" in done.stdout
+
+
+def test_two_tiers_are_refused() -> None:
+    class Item:
+        nodeid, own_markers = "test_x.py::test_x", [pytest.mark.real.mark, pytest.mark.full.mark]
+
+    with pytest.raises(pytest.UsageError, match=r"test_x.py::test_x: in two tiers"):
+        tiers.tier_of(Item())
+
+
+def test_the_commands_run_each_test_once() -> None:
+    """What the Makefile selects by marker is the three tiers, and CI's two commands are all of them."""
+    makefile = (ROOT / "Makefile").read_text()
+    for command, selected in (("quick", '-m "not real and not full"'), ("test", '-m "not full"'), ("test-rest", "-m full")):
+        rule = makefile.split(f"\n{command}: ")[1].split("\n\n")[0]
+        assert selected in rule, command
+    assert "-m " not in makefile.split("\ntest-all: ")[1].split("\n\n")[0].replace("-m pytest", "")
+    assert (ROOT / ".ci" / "run").read_text().split()[-5:] == ["make", "test", "exec", "make", "test-rest"]

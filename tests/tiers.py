@@ -1,0 +1,101 @@
+"""The three tiers of the suite, and the check that every test is in the one that it belongs to.
+
+| tier | command | marker | what its tests may do | longest test |
+|---|---|---|---|---|
+| quick | `make quick` | none | start no process | 3 s |
+| test | `make test` | `real` | start vLLM, notebooks, sandboxes | 150 s |
+| test-all | `make test-all` | `full` | the same, for longer | 480 s |
+
+`make quick` runs the first, `make test` the first two, `make test-all` all three; each test is in exactly one tier. A test that
+starts a process without a marker, or takes longer than its tier allows, fails here and is named.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+TIERS = {"quick": 3.0, "real": 150.0, "full": 480.0}  # seconds that one test may take, its own fixtures included
+COMMANDS = {"quick": "quick", "real": "test", "full": "test-all"}  # marker -> its row in the closing lines
+STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system")  # audit events of a new process
+STACK = {"interpreter", "session"}  # fixtures that install or start vLLM
+QUERIES = ("git",)  # programs that only answer: a run asks for its commit
+STRETCH = "COOKBOOK_TIER_STRETCH"  # a factor on the limits for a machine that is slower than two idle cores
+
+_taken = pytest.StashKey[float]()
+_spent = pytest.StashKey[dict]()
+_started: list[str] = []  # what the test under way has started
+
+
+def tier_of(item: pytest.Item) -> str:
+    """`quick`, `real` or `full`: the closest marker says; raises where there are two, or none on what needs vLLM's stack."""
+    own = {marker.name for marker in item.own_markers} & {"real", "full"}
+    if len(own) == 2 and not hasattr(item, "callspec"):
+        raise pytest.UsageError(f"{item.nodeid}: in two tiers, real and full")
+    tier = next((marker.name for marker in item.iter_markers() if marker.name in ("real", "full")), "quick")
+    if tier == "quick" and (asked := STACK.intersection(getattr(item, "fixturenames", ()))):
+        raise pytest.UsageError(f"{item.nodeid}: asks for {', '.join(sorted(asked))} and has no tier")
+    return tier
+
+
+def limit_of(tier: str) -> float:
+    return TIERS[tier] * float(os.environ.get(STRETCH) or 1)
+
+
+def fault(tier: str, started: list[str], seconds: float) -> str:
+    """Why a test is in the wrong tier; empty where it is in the right one."""
+    if tier == "quick" and started:
+        return f"starts a process ({started[0]}) and has no tier: mark it `real` (make test) or `full` (make test-all)"
+    if seconds > limit_of(tier):
+        return f"took {seconds:.1f} s of the {limit_of(tier):g} s of `make {COMMANDS[tier]}`: cut it, or mark it for a later tier"
+    return ""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_spent] = {tier: [0, 0.0] for tier in TIERS}
+
+    def watch(event: str, args: tuple) -> None:
+        if event in STARTS:
+            words = args[1] if event == "subprocess.Popen" else event
+            program = words if isinstance(words, str) else next(iter(words), "")
+            if os.path.basename(os.fsdecode(program)) not in QUERIES:
+                _started.append(str(words)[:100])
+
+    sys.addaudithook(watch)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every item has exactly one tier; the quick ones first, then what shares the server, then the rest."""
+    order = {item: list(TIERS).index(tier_of(item)) for item in items}
+    items.sort(key=lambda item: (order[item], "session" not in getattr(item, "fixturenames", ())))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    _started.clear()
+    item.stash[_taken] = 0.0
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    report = yield
+    item.stash[_taken] += call.duration if call.when != "teardown" else 0.0
+    counts = item.config.stash[_spent][tier_of(item)]
+    counts[1] += call.duration
+    if call.when != "call":
+        return report
+    counts[0] += 1
+    why = fault(tier_of(item), _started, item.stash[_taken])
+    if why and report.outcome == "passed":
+        report.outcome, report.longrepr = "failed", f"{item.nodeid}: {why}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """The three counts: how many tests ran in each tier, and their seconds."""
+    rows = [f"{COMMANDS[tier]} {count} in {seconds:.0f} s" for tier, (count, seconds) in config.stash[_spent].items()]
+    terminalreporter.write_line("tiers: " + " · ".join(rows))
+
+
