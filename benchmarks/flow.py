@@ -69,7 +69,7 @@ def requests_of(notebook: Path) -> str:
         if isinstance(statement, ast.Expr) and _root(statement.value) == "run":
             inside = [node for node in ast.walk(statement) if isinstance(node, ast.Call) and _root(node) == "client"]
             kept += [ast.Expr(node) for node in inside]
-        else:
+        elif not isinstance(statement, ast.If):  # a check that is made, or skipped with its reason
             kept.append(statement)
     return ast.unparse(ast.fix_missing_locations(ast.Module(kept, [])))
 
