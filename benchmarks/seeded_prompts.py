@@ -8,7 +8,6 @@ import itertools
 import json
 import random
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +18,10 @@ import psutil
 from benchmarks.result import Result, Value, result_of
 from helpers.command.serve import serve_command
 from helpers.errors import CookbookError
+from helpers.paths import shown
 from helpers.recipes import Target, check_parameters, load_model, load_target
 from helpers.runs import facts
+from helpers.runs.folder import kept_on_failure
 from helpers.server import Server, free_port, launch
 
 MODEL, LIMIT = "gpt-oss-nano", "seeded-prompt-in-parts"
@@ -155,7 +156,9 @@ def look(seen: Seen, server: Server, seed: int, kinds: list[str]) -> None:
     seen.memory_gib.append(memory_gib(server))
     for kind in kinds:
         if not server.running() or not server.healthy():
-            raise CookbookError(f"the server ended before the {kind} request", do="see its log")
+            raise CookbookError(
+                f"the server ended before the {kind} request", do=f"see `cookbook doctor {shown(server.log)}`"
+            )
         seen.answered[kind] = asyncio.run(kill(server, kind))
 
 
@@ -164,8 +167,7 @@ def measure(interpreter: Path, checkpoint: Path, names: list[str] | None = None)
     names = names or list(VARIANTS)
     found = {name: Seen() for name in names}
     compiled: dict[str, list[float]] = {BARE: [], WHOLE: []}
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with kept_on_failure("bench-seeded") as folder:
         started(interpreter, checkpoint, folder, names[0]).stop()  # reads everything from the disk once
         for turn, order in enumerate((names, names[::-1])):
             for name in order:
