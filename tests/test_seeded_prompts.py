@@ -11,12 +11,11 @@ import pytest
 from benchmarks.drop_seeds import DropSeeds
 from benchmarks.seeded_prompts import LIMIT, argv_of
 from helpers.command import serve_command
-from helpers.conformance.limits import probe, probed
+from helpers.conformance.limits import probe
 from helpers.doctor import diagnose
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.recipes import check_parameters, load_model, load_target
-from helpers.stack import interpreter as stack_interpreter
 
 START = "(EngineCore pid=7) INFO 11-26 10:00:01 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='m'\n"
 READY = START + "INFO:     Started server process [1]\nINFO:     Application startup complete.\n"
@@ -80,11 +79,12 @@ def test_the_remedy_of_the_doctor_is_the_recipes() -> None:
     assert found.remedy.diff.splitlines()[-1] == "+--no-enable-chunked-prefill"
 
 
-def test_the_installed_vllm_still_needs_the_limit(interpreter: Path) -> None:
+def test_the_installed_vllm_still_needs_the_limit(interpreter: Path, cli) -> None:
     """Where this fails with "no longer needed", the limit, its flags and this file can go."""
-    (found,) = probed(["cpu"], stack_interpreter)
-    assert found.state == "ends", found.line()
-    assert found.line().startswith(f"cpu: {LIMIT}: vLLM 0.") and "still needed" in found.line()
+    done = cli("check", "--limits", timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"cpu: {LIMIT}: vLLM 0.") and "still needed (RuntimeError: CPU Generator" in done.stdout
+    assert done.stdout.count("\n") == 1, "one limit has a probe"
 
 
 PLANTED = """
