@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from helpers.bench.sweep import Load, sweep
 from helpers.bench.worker import LoadWorker
 from helpers.paths import ROOT
 from helpers.runs import facts
+from helpers.runs.folder import kept_on_failure
 
 TTFT_MS, ITL_MS = 500.0, 20.0  # what a loaded server shows; the error in ms hardly depends on them
 TOKENS, WAVES = 128, 3
@@ -61,9 +61,9 @@ def measure(interpreter: Path, tokenizer: Path) -> Result:
     arguments = ("--ttft-ms", str(TTFT_MS), "--itl-ms", str(ITL_MS))
     values = []
     with (
-        tempfile.TemporaryDirectory() as folder,
+        kept_on_failure("bench-fidelity") as folder,
         latency_server(*arguments) as url,
-        LoadWorker(interpreter, Path(folder) / "load.log") as worker,
+        LoadWorker(interpreter, folder / "load.log") as worker,
     ):
         points = sweep(url, "known", tokenizer, interpreter, loads, folder, worker=worker)
     for point in points:

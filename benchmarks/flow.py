@@ -21,7 +21,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +28,8 @@ from types import SimpleNamespace
 from benchmarks.result import RECORDS, Result, Value, result_of
 from benchmarks.sweep_cost import healthy, serve_argv
 from helpers.errors import CookbookError
-from helpers.paths import CACHE, NOTEBOOKS, ROOT
+from helpers.paths import CACHE, NOTEBOOKS, ROOT, shown
+from helpers.runs.folder import kept_on_failure
 
 CPU = NOTEBOOKS / "targets" / "cpu.ipynb"
 STEPS = ("fresh", "warm", "test", "overhead")
@@ -54,7 +54,7 @@ def timed_make(folder: Path, *words: str) -> float:
     seconds = time.perf_counter() - began
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise CookbookError(f"`make {' '.join(words)}` failed in the clone", why=last)
+        raise CookbookError(f"`make {' '.join(words)}` failed in the clone", why=last, do=f"see its runs/ in {shown(folder)}")
     return seconds
 
 
@@ -102,7 +102,7 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
         try:
             while not healthy(port):
                 if process.poll() is not None:
-                    raise CookbookError("the bare server died", why=(folder / "bare.log").read_text()[-300:])
+                    raise CookbookError("the bare server died", do=f"see `cookbook doctor {shown(folder / 'bare.log')}`")
                 time.sleep(0.2)
             ready = time.perf_counter()
             address = f"http://127.0.0.1:{port}"
@@ -130,7 +130,7 @@ def through_papermill(folder: Path) -> dict[str, float]:
     outcome = run_target("cpu", SWEEP | {"port": 0, "run_dir": str(folder)}, progress=False)
     seconds = time.perf_counter() - began
     if not outcome.passed:
-        raise CookbookError("the CPU notebook failed", why=outcome.error)
+        raise CookbookError("the CPU notebook failed", why=outcome.error, do=f"see `cookbook doctor --run {folder}`")
     cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
     parts = {
         part: next(c["metadata"]["papermill"]["duration"] for c in cells if call in "".join(c["source"]))
@@ -148,9 +148,9 @@ def overhead() -> Value:
     checkpoint = build_nano(interpreter, CACHE / "models")
     by_hand, notebook = [], []
     for _ in range(PAIRS):
-        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-            by_hand.append(bare(interpreter, checkpoint, Path(one)))
-            notebook.append(through_papermill(Path(other)))
+        with kept_on_failure("bench-by-hand") as one, kept_on_failure("bench-notebook") as other:
+            by_hand.append(bare(interpreter, checkpoint, one))
+            notebook.append(through_papermill(other))
     total = lambda runs: sum(sum(parts.values()) for parts in runs)  # noqa: E731
     detail = "; ".join(
         f"{part} " + ", ".join(f"{n[part]:.1f} to {b[part]:.1f} s" for n, b in zip(notebook, by_hand, strict=True))
@@ -167,9 +167,9 @@ def seconds(name: str, value: float) -> Value:
 def measure(steps: list[str]) -> list[Value]:
     """The values of the steps; the makes share one clone, so warm and test install it first where fresh is not asked."""
     values = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with kept_on_failure("bench-clone") as scratch:
         if {"fresh", "warm", "test"} & set(steps):
-            folder = clone(Path(scratch) / "clone")
+            folder = clone(scratch / "clone")
             first = timed_make(folder, "run")
             values += [seconds("make_run_fresh_s", first)] if "fresh" in steps else []
             values += [seconds("make_run_warm_s", timed_make(folder, "run"))] if "warm" in steps else []

@@ -1,12 +1,12 @@
 """`make bench`: every benchmark, its record, and the table in docs/benchmarks.md.
 
-python -m benchmarks.run [fidelity] [sweep_cost] [startup_cost] [notebook_cost] [tools_latency] [--table]
+python -m benchmarks.run [fidelity] [sweep_cost] [startup_cost] [notebook_cost] [tools_latency] [seeded_prompts] [--table]
 """
 
 import argparse
 import sys
 
-from benchmarks import fidelity, notebook_cost, startup_cost, sweep_cost, tools_latency
+from benchmarks import fidelity, notebook_cost, seeded_prompts, startup_cost, sweep_cost, tools_latency
 from benchmarks.result import NAMES, TABLE, Result, read_all, table
 from helpers.errors import CookbookError
 from helpers.paths import CACHE
@@ -21,8 +21,9 @@ def take(name: str) -> Result:
 
     interpreter = ensure("cpu")
     checkpoint = build_nano(interpreter, CACHE / "models")
-    chosen = {"fidelity": fidelity, "sweep_cost": sweep_cost, "startup_cost": startup_cost}[name]
-    return chosen.measure(interpreter, checkpoint)
+    chosen = {"fidelity": fidelity, "sweep_cost": sweep_cost, "startup_cost": startup_cost,
+              "seeded_prompts": seeded_prompts}  # fmt: skip
+    return chosen[name].measure(interpreter, checkpoint)
 
 
 def main() -> int:

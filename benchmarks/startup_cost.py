@@ -1,6 +1,5 @@
 """From launch to the first streamed token: the cookbook against the same command by hand, and bare `vllm serve`."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from benchmarks.sweep_cost import serve_argv
 from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, through_cookbook
 from helpers.command.serve import bare_argv
 from helpers.runs import facts
+from helpers.runs.folder import kept_on_failure
 from helpers.server import free_port
 
 MODEL = "gpt-oss-nano"
@@ -17,8 +17,7 @@ SHARE, SECONDS = 0.02, 1.0  # the bar: at most this share of the start by hand, 
 
 def measure(interpreter: Path, checkpoint: Path) -> Result:
     """By hand, cookbook, cookbook, by hand: the least of each, so that a drift of the machine favours neither."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with kept_on_failure("bench-startup") as folder:
 
         def recipe(how: Callable[..., Start], name: str) -> Start:
             port = free_port()

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -11,9 +10,11 @@ from benchmarks.result import Result, Value, result_of
 from helpers.bench.sweep import plan, sweep
 from helpers.bench.worker import LoadWorker, environment
 from helpers.command.serve import serve_command
-from helpers.paths import ROOT
+from helpers.errors import CookbookError
+from helpers.paths import ROOT, shown
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.runs import facts
+from helpers.runs.folder import kept_on_failure
 from helpers.server import end_group, free_port, launch
 from helpers.server.process import Identity
 
@@ -62,7 +63,7 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
         try:
             while not healthy(port):
                 if process.poll() is not None:
-                    raise RuntimeError(f"the bare server died, see {folder / 'bare.log'}")
+                    raise CookbookError("the bare server died", do=f"see `cookbook doctor {shown(folder / 'bare.log')}`")
                 time.sleep(0.5)
             for load in plan(CONCURRENCY, INPUT, OUTPUT):
                 call = [
@@ -91,9 +92,9 @@ def healthy(port: int) -> bool:
 
 def measure(interpreter: Path, checkpoint: Path) -> Result:
     """Both ways, one after the other."""
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        by_hand = bare(interpreter, checkpoint, Path(one))
-        ours = cookbook(interpreter, checkpoint, Path(other))
+    with kept_on_failure("bench-by-hand") as one, kept_on_failure("bench-cookbook") as other:
+        by_hand = bare(interpreter, checkpoint, one)
+        ours = cookbook(interpreter, checkpoint, other)
     points = f"{len(CONCURRENCY)} points, {INPUT}/{OUTPUT} tokens"
     values = [
         Value(name="cookbook / by hand", value=ours / by_hand, unit="x", bar=1.0, detail=points),

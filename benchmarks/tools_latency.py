@@ -7,11 +7,9 @@ sandbox, a browser search and open, opening the session itself, and 50 conversat
 import asyncio
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 from benchmarks.result import Result, Value, result_of
 
@@ -128,13 +126,14 @@ def values_of(sandbox: str, measured: dict) -> list[Value]:
 
 def measure(sandboxes: Sequence[str] = SANDBOXES, calls: int = 100, conversations: int = 50) -> Result:
     """The tool servers on each of the sandboxes, one after the other."""
+    from helpers.runs.folder import kept_on_failure
     from helpers.tools import start
 
     values = []
     for sandbox in sandboxes:
         with (
-            tempfile.TemporaryDirectory() as folder,
-            start(sandbox=sandbox, run_dir=Path(folder)) as servers,
+            kept_on_failure("bench-tools") as folder,
+            start(sandbox=sandbox, run_dir=folder) as servers,
         ):
             measured = asyncio.run(timed(*servers.argument.split(","), calls, conversations))
         values += values_of(sandbox, measured)

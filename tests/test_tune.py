@@ -33,10 +33,10 @@ def states(study: Study) -> dict[str, str]:
 def test_the_fastest_that_is_nowhere_clearly_worse_is_chosen(tmp_path: Path) -> None:
     study = tuner(tmp_path, Servers(tmp_path)).run()
     assert states(study) == {
-        "max-num-seqs 2, max-num-batched-tokens 64": "worse at a point",  # 1.20x at 2, but 0.90x at 1
-        "max-num-seqs 2, max-num-batched-tokens 2048": "chosen",
-        "max-num-seqs 128, max-num-batched-tokens 64": "failed",
-        "max-num-seqs 128, max-num-batched-tokens 2048": "slower",
+        "max-num-seqs 128, max-num-active-seqs 2": "worse at a point",  # 1.20x at 2, but 0.90x at 1
+        "max-num-seqs 128, max-num-active-seqs 64": "chosen",
+        "max-num-seqs 2, max-num-active-seqs 64": "failed",
+        "max-num-seqs 2, max-num-active-seqs 2": "slower",
     }
     won = chosen(study)
     assert won.gain == pytest.approx(1.1) and won.ratios == pytest.approx([1.01, 1.1])
@@ -45,9 +45,9 @@ def test_the_fastest_that_is_nowhere_clearly_worse_is_chosen(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("at_one", "state"), [(98.01, "chosen"), (97.9, "worse at a point")])
 def test_the_line_is_at_098(tmp_path: Path, at_one: float, state: str) -> None:
-    values = lambda v: [at_one, 220] if v == {"max-num-seqs": 2, "max-num-batched-tokens": 64} else [100, 199]  # noqa: E731
+    values = lambda v: [at_one, 220] if v == {"max-num-seqs": 2, "max-num-active-seqs": 2} else [100, 199]  # noqa: E731
     study = tuner(tmp_path, Servers(tmp_path, lambda v: values(v) if v else [100, 200])).run()
-    assert states(study)["max-num-seqs 2, max-num-batched-tokens 64"] == state
+    assert states(study)["max-num-seqs 2, max-num-active-seqs 2"] == state
 
 
 def test_nothing_is_chosen_where_bare_is_as_good(tmp_path: Path) -> None:
@@ -205,9 +205,10 @@ def test_a_study_says_what_it_is(tmp_path: Path) -> None:
     study = tuner(tmp_path, Servers(tmp_path)).run()
     whole = json.loads((tmp_path / "study" / "study.json").read_text())
     assert Study.model_validate(whole) == study
+    failed = lambda d: next(trial for trial in d["trials"] if trial["cause"])  # noqa: E731
     for break_it in (
         lambda d: d["trials"].append(d["trials"][0]), lambda d: d.update(chosen="ffffffff"),
-        lambda d: d["trials"][0]["points"].pop(), lambda d: d["trials"][1].update(cause=""),
+        lambda d: d["trials"][0]["points"].pop(), lambda d: failed(d).update(cause=""),
         lambda d: d.update(unknown=1),
     ):  # fmt: skip
         copy = json.loads(json.dumps(whole))
@@ -363,9 +364,9 @@ def test_the_profile_is_written_with_its_evidence(tmp_path: Path, recipes: Path)
         "no line of the recipe is lost or moved"
     )
     target = load_target("cpu")
-    setting = target.serve.per_model["gpt-oss-nano"].profiles["throughput"].args["max-num-batched-tokens"]
+    setting = target.serve.per_model["gpt-oss-nano"].profiles["throughput"].args["max-num-active-seqs"]
     assert (
-        setting.value == 2048
+        setting.value == 64
         and "1.10x output tok/s per GPU of bare vllm serve at concurrency 2" in setting.why
     )
     assert "1.01x at its worst point" in setting.why
@@ -412,10 +413,10 @@ def test_a_profile_that_would_not_be_valid_is_not_written(tmp_path: Path, recipe
     study = tuner(tmp_path, Servers(tmp_path), plan=plan).run()
     before = (recipes / "targets" / "cpu.yaml").read_text()
     whole = profile.tuned_recipe
-    monkeypatch.setattr(profile, "tuned_recipe", lambda *a: whole(*a).replace("value: 2048", "valeu: 2048"))
+    monkeypatch.setattr(profile, "tuned_recipe", lambda *a: whole(*a).replace("value: 64", "valeu: 64"))
     with pytest.raises(RecipeError, match=r"recipes/targets/cpu.yaml: .*valeu: unknown key"):
         profile.write(plan, study)
-    monkeypatch.setattr(profile, "tuned_recipe", lambda *a: whole(*a).replace("value: 2048", "value: 512"))
+    monkeypatch.setattr(profile, "tuned_recipe", lambda *a: whole(*a).replace("value: 64", "value: 512"))
     with pytest.raises(CookbookError, match="another command than the measured one"):
         profile.write(plan, study)
     assert (recipes / "targets" / "cpu.yaml").read_text() == before

@@ -10,7 +10,7 @@ from helpers.tune.measurement import Measured
 
 MACHINE = Machine(cpu="a CPU", cores=2, memory_gib=24)
 VERSIONS = {"vllm": "0.32.0"}
-REFUSED = "ValueError: max_num_batched_tokens (64) must be greater than or equal to max_num_seqs (128)."
+REFUSED = "ValueError: max_num_active_seqs (64) cannot be greater than max_num_seqs (2)."
 
 
 def point(users: int, tok_s: float, gpus: int = 1) -> Point:
@@ -28,8 +28,8 @@ def point(users: int, tok_s: float, gpus: int = 1) -> Point:
 
 def speeds(values: dict) -> list[float] | None:
     """tok/s at concurrency 1 and 2 by configuration of the cpu space; None where vLLM does not start."""
-    known = {(2, 64): [90, 240], (2, 2048): [101, 220], (128, 2048): [99, 210], (128, 64): None}
-    return known[values["max-num-seqs"], values["max-num-batched-tokens"]] if values else [100, 200]
+    known = {(128, 2): [90, 240], (128, 64): [101, 220], (2, 2): [99, 210], (2, 64): None}
+    return known[values["max-num-seqs"], values["max-num-active-seqs"]] if values else [100, 200]
 
 
 class Servers:

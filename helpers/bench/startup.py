@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import CookbookError
-from helpers.paths import ROOT
+from helpers.paths import ROOT, shown
 from helpers.server import end_group, launch
 from helpers.server.launch import READY_TIMEOUT, plain_environment
 from helpers.server.process import Identity
@@ -38,7 +38,7 @@ def caches(folder: Path) -> dict[str, str]:
     return {name: str(folder / place) for name, place in CACHES.items()}
 
 
-def first_token(port: int, model: str) -> float:
+def first_token(port: int, model: str, log: Path) -> float:
     """Seconds until the first chunk of a streamed completion."""
     began = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_TIMEOUT)
@@ -57,16 +57,18 @@ def first_token(port: int, model: str) -> float:
         connection.request("POST", "/v1/completions", json.dumps(body), headers)
         answer = connection.getresponse()
         if answer.status != 200 or not answer.readline().startswith(b"data: {"):
-            raise CookbookError(
-                "the first request streamed nothing", f"status {answer.status}", "see server.log"
-            )
+            raise CookbookError("the first request streamed nothing", f"status {answer.status}", _see(log))
         seconds = time.monotonic() - began
         answer.read()
         return seconds
     except OSError as error:
-        raise CookbookError("the first request failed", str(error), "see server.log") from None
+        raise CookbookError("the first request failed", str(error), _see(log)) from None
     finally:
         connection.close()
+
+
+def _see(log: Path) -> str:
+    return f"see `cookbook doctor {shown(Path(log))}`"
 
 
 def through_cookbook(
@@ -78,7 +80,7 @@ def through_cookbook(
     try:
         if server.attached:
             raise CookbookError("this start was none", "the same server runs already", "stop it first")
-        request = first_token(port, model)
+        request = first_token(port, model, log)
         seconds = time.monotonic() - began
     finally:
         server.stop()
@@ -106,9 +108,9 @@ def by_hand(argv: Sequence[str], env: Mapping[str, str], *, port: int, log: Path
         if state != "ready":
             from helpers.doctor import first_exception
 
-            raise CookbookError("the start by hand failed", first_exception(log) or state, "see its log")
+            raise CookbookError("the start by hand failed", first_exception(log) or state, _see(log))
         ready = time.monotonic() - began
-        request = first_token(port, model)
+        request = first_token(port, model, log)
         seconds = time.monotonic() - began
     finally:
         end_group(server)

@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
         dry_run: Annotated[bool, typer.Option(help="only say what it would take")] = False,
     ) -> None:
         """Score a model on a target. Exit code 1 when a score is withheld or a gate fails."""
+        from helpers.errors import CookbookError
         from helpers.evals.estimate import text as estimate_text
         from helpers.evals.evaluation import write_json
         from helpers.evals.quick import takes as gate_takes
@@ -85,11 +86,13 @@ def register(app: typer.Typer) -> None:
                 typer.echo(f"samples and record in {shown(run.folder)}")
                 if record:
                     typer.echo(f"kept: {shown(run.publish())}")
+            if gate:
+                gate.raise_if_failed()
+        except CookbookError as error:
+            raise run.with_log(error) from error
         finally:
             if run.server:
                 typer.echo(run.stop())
-        if gate:
-            gate.raise_if_failed()
         if failed:
             raise typer.Exit(1)
 

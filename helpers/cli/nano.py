@@ -33,6 +33,29 @@ def _table(result) -> None:
         )
 
 
+def _on_own_server(temperature: float, sampling: bool, skills: set[str], progress):
+    """The evaluation against a server of its own, with both tools; where it fails, the server's log stays under runs/."""
+    from helpers.nano.cases import builtin_cases
+    from helpers.nano.evaluation import evaluate
+    from helpers.runs.folder import kept_on_failure
+    from helpers.server import with_log
+    from helpers.topics import Session
+
+    with kept_on_failure("nano-eval") as folder:
+        builtin = builtin_cases(folder / "corpus")
+        session = Session("cpu", {"port": 0, "run_dir": str(folder / "run")})
+        tools = session.tools(corpus=folder / "corpus")
+        try:
+            server = session.begin()
+            return evaluate(server.base_url, server.model, temperature, builtin, sampling, skills, progress)
+        except CookbookError as error:
+            if session.server is None:
+                raise  # the launch has named its log
+            raise with_log(error, session.server.log, died=not session.server.healthy()) from error
+        finally:
+            session.stop() if session.server else tools.stop()
+
+
 def register(app: typer.Typer) -> None:
     """Add the group."""
     group = typer.Typer(help="gpt-oss-nano: build it, measure it.", no_args_is_help=True)
@@ -75,11 +98,9 @@ def register(app: typer.Typer) -> None:
         strict: bool = typer.Option(False, help="exit with 1 where a skill misses its bar"),
     ) -> None:
         """Ask the held-out cases over chat completions and Responses; print success per skill."""
-        import tempfile
-
         from tqdm import tqdm
 
-        from helpers.nano.cases import COUNTS, builtin_cases
+        from helpers.nano.cases import COUNTS
         from helpers.nano.evaluation import document, evaluate, missed
 
         if base_url:
@@ -93,22 +114,11 @@ def register(app: typer.Typer) -> None:
             raise CookbookError(
                 f"the folder of {json_file} is not there", do="create it, or give another path"
             )
-        with tempfile.TemporaryDirectory(prefix="nano-eval-") as scratch, tqdm(unit=" requests") as bar:
+        with tqdm(unit=" requests") as bar:
             if base_url:
                 result = evaluate(base_url, model, temperature, [], sampling, set(skill), bar.update)
             else:
-                from helpers.topics import Session
-
-                builtin = builtin_cases(Path(scratch) / "corpus")
-                session = Session("cpu", {"port": 0, "run_dir": str(Path(scratch) / "run")})
-                session.tools(corpus=Path(scratch) / "corpus")
-                try:
-                    server = session.begin()
-                    result = evaluate(
-                        server.base_url, server.model, temperature, builtin, sampling, set(skill), bar.update
-                    )
-                finally:
-                    session.stop()
+                result = _on_own_server(temperature, sampling, set(skill), bar.update)
         _table(result)
         for line in result.failures[:failures]:
             typer.echo(line)

@@ -68,6 +68,9 @@ def register(app: typer.Typer) -> None:
     def check(
         vllm: Annotated[list[str] | None, Option(help="another release, e.g. 0.33.0; repeatable")] = None,
         target: Annotated[list[str] | None, Option(help="only these targets; repeatable")] = None,
+        limits: Annotated[
+            bool, Option("--limits", help="instead, ask the installed vLLM which known limits it still has")
+        ] = False,
     ) -> None:
         """Put every recipe's command before vLLM's own parser, or before the sources of other releases."""
         from helpers.cli._matrix import release_table
@@ -78,6 +81,13 @@ def register(app: typer.Typer) -> None:
 
         for name in target or []:
             load_target(name)  # an unknown name is one clear line
+        if limits:
+            from helpers.conformance.limits import probed
+            from helpers.recipes import target_names
+
+            for found in probed(target or target_names(), interpreter):
+                typer.echo(found.line())
+            return
         chosen = list(combinations(target))
         if vllm:
             python = interpreter("cpu")

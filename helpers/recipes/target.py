@@ -129,6 +129,8 @@ class Limit(Strict):
     avoid: Block = Block()
     advice: Text
     source: Text
+    # a module that the stack's interpreter runs, which says whether the installed vLLM still has the limit
+    probe: Annotated[str, Field(pattern=r"^helpers\.instack\.[a-z_.]+$")] | None = None
 
 
 class Defaults(Strict):

@@ -15,11 +15,11 @@ from helpers.evals.evaluation import folder_for, settings
 from helpers.evals.preflight import Preflight, need_served
 from helpers.evals.quick import Gate, run_quick
 from helpers.evals.record import FOLDER, EvalRecord
-from helpers.paths import CACHE, shown
+from helpers.paths import CACHE, RUNS, shown
 from helpers.recipes import NANO, check_parameters, load_model, load_target
 from helpers.runs import facts
 from helpers.runs.serving import Serving, start_serving
-from helpers.server import Server, free_port, print_phase
+from helpers.server import Server, free_port, print_phase, with_log
 
 NANO_CONCURRENCY = 8  # requests in flight that two cores serve best
 
@@ -88,8 +88,7 @@ class EvalRun:
 
         interpreter = ensure(self.target.stack.install)
         found = checkpoint(self.serving, interpreter, CACHE / "models")
-        log = CACHE / "evals" / f"server-{self.port}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log = RUNS / "eval-servers" / str(self.port) / "server.log"  # where `cookbook doctor` looks
         self.argv = self.serving.command(found, self.port).argv
         self.server = start_serving(
             self.serving, found, interpreter, self.port, log, target=self.target.target, report=report
@@ -171,6 +170,10 @@ class EvalRun:
         figure = evals_figure(self.results, title=f"{self.model.title} on {self.target.title}")
         figure.savefig(self.folder / "evals.png")
         return figure
+
+    def with_log(self, error: CookbookError) -> CookbookError:
+        """The error with the log of the server that this run launched; as it is where it launched none."""
+        return with_log(error, self.server.log, died=not self.server.healthy()) if self.server else error
 
     def stop(self) -> str:
         """Stop the server that this run launched (it goes on while others use it)."""

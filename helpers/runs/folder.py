@@ -2,6 +2,9 @@
 
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,17 +14,30 @@ from helpers.paths import RUNS
 
 def new_folder(target: str, runs: Path = RUNS) -> Path:
     """Make `runs/<UTC time>-<target>-<4 hex digits>/bench` and point `runs/latest` at the run."""
+    folder = _made(target, runs, "bench")
+    link_latest(folder)
+    return folder
+
+
+@contextmanager
+def kept_on_failure(name: str, runs: Path | None = None) -> Iterator[Path]:
+    """A folder below `runs/` that goes when the block ends well; what fails or is interrupted leaves it, logs and all."""
+    folder = _made(name, runs or RUNS)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made(name: str, runs: Path, below: str = "") -> Path:
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = runs / f"{moment}-{target}-{secrets.token_hex(2)}"
+    folder = runs / f"{moment}-{name}-{secrets.token_hex(2)}"
     try:
-        (folder / "bench").mkdir(parents=True)
+        (folder / below).mkdir(parents=True)
     except OSError as error:
         raise CookbookError(
             f"the run folder {folder.name} cannot be made",
             why=error.strerror,
             do="set COOKBOOK_RUNS to a folder you can write to",
         ) from None
-    link_latest(folder)
     return folder
 
 
