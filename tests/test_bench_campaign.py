@@ -1,53 +1,97 @@
-"""The H200 campaign's plan, its way through steps that fail or come too late, and the way into the records."""
+"""A campaign's plan, its way through steps that fail, wait or come too late, and the way into the records."""
 
+import dataclasses
 import json
+import os
 import sys
 import tarfile
+import threading
+import time
 from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 from test_bench_record import point, record
 
-from benchmarks.h200 import campaign as driver
-from benchmarks.h200 import measure as measuring
-from benchmarks.h200 import probes
-from benchmarks.h200.campaign import Campaign, pack, run_campaign
-from benchmarks.h200.import_results import take
-from benchmarks.h200.measure import command, missing
-from benchmarks.h200.plan import PLANS, Answers, Job, Routing, Steps, Tuning, short
+from benchmarks.campaign import driver, probes
+from benchmarks.campaign import measure as measuring
+from benchmarks.campaign.driver import Campaign, pack, run_campaign
+from benchmarks.campaign.import_results import take
+from benchmarks.campaign.measure import command, medians, missing
+from benchmarks.campaign.plan import (
+    EAGLE3,
+    FP8,
+    FP8_CACHE,
+    PLANS,
+    Answers,
+    Job,
+    Notebook,
+    Routing,
+    Step,
+    Steps,
+    Tuning,
+    waves,
+)
 from helpers.bench import RunRecord
 from helpers.bench.record import Point
 from helpers.bench.records import curves, load_records
 from helpers.bench.sweep import plan
+from helpers.recipes import load_target
 from helpers.recipes.tuning import load_space, load_spaces
 
 
-def jobs(name: str) -> list[Job]:
-    return [s for lanes in PLANS[name]() for lane in lanes for s in lane if isinstance(s, Job)]
+def steps(target: str) -> dict[str, Step]:
+    return {step.name: step for step in PLANS["hopper"](load_target(target))}
 
 
-@pytest.mark.parametrize("name", ["two", "one"])
-def test_the_plan_holds_what_the_pages_need(name):
-    by_name = {job.name: job for job in jobs(name)}
-    for wanted in ("20b-tp1", "120b-tp1"):
-        loads = by_name[wanted].loads
-        assert [x.concurrency for x in loads if x.input_tokens == 1024] == [1, 4, 16, 64, 128, 256, 512]
-        assert [x.concurrency for x in loads if x.input_tokens == 8192] == [1, 16, 64]
-        assert all(x.prompts >= (2 if x.concurrency == 512 else 3) * x.concurrency for x in loads)
-        assert "--no-enable-prefix-caching" in by_name[wanted].arguments
+def events(folder) -> str:
+    return (folder / "events.log").read_text()
 
 
-@pytest.mark.parametrize("name", sorted(PLANS))
-def test_lanes_that_run_side_by_side_never_share_a_gpu(name):
-    for lanes in PLANS[name]():
-        used = [{gpu for step in lane for gpu in step.gpus} for lane in lanes]
-        assert sum(map(len, used)) == len(set().union(*used))
+@pytest.mark.parametrize("target", ["h100", "h200"])
+def test_the_plan_holds_what_the_pages_need(target):
+    found = steps(target)
+    assert len(found) == len(PLANS["hopper"](load_target(target))), "two steps of one name share a folder"
+    for name in ("20b-notebook", "120b-notebook"):
+        assert found[name].concurrency == [1, 4, 16, 64, 128, 256]
+    assert found["120b-notebook"].needs == load_target(target).models["gpt-oss-120b"].default
+    for model in ("20b", "120b"):  # a lever is compared with its base at the same loads
+        base = {(x.concurrency, x.prompts) for x in found[f"{model}-base"].loads}
+        fp8 = found[f"{model}-fp8"]
+        assert {(x.concurrency, x.prompts) for x in fp8.loads} == base and fp8.once == found[f"{model}-base"].once
+        assert all(x.prompts >= 2 * x.concurrency for x in found[f"{model}-base"].loads)
 
 
-@pytest.mark.real
+def test_steps_side_by_side_never_share_a_gpu_and_the_wanted_one_goes_first(tmp_path, monkeypatch):
+    busy, seen, guard = [], [], threading.Lock()
+
+    def job(campaign, step, folder):
+        with guard:
+            assert not set(step.gpus) & {gpu for one in busy for gpu in one}
+            busy.append(step.gpus)
+            seen.append(step.name)
+        time.sleep(0.1)
+        with guard:
+            busy.remove(step.gpus)
+
+    monkeypatch.setitem(driver.WAYS, Job, job)
+    one = Job("a", "gpt-oss-nano", [])
+    wide = dataclasses.replace(one, name="wide", needs=2)
+    plan = [one, wide, *(dataclasses.replace(one, name=name) for name in "bcde")]
+    run_campaign(Campaign(tmp_path, sys.executable, "h200", slots=3), plan)
+    assert sorted(seen[:2]) == ["a", "wide"] and len(seen) == 6
+    with pytest.raises(AssertionError):  # the check above would see two on one GPU
+        busy.append((0,))
+        job(None, dataclasses.replace(one, gpus=(0,)), None)
+
+
+def test_a_step_wider_than_the_host_is_skipped(tmp_path):
+    run_campaign(Campaign(tmp_path, sys.executable, "h200", slots=1), [Job("wide", "gpt-oss-20b", [], needs=2)])
+    assert "skipped: it needs 2 GPUs, here are 1" in events(tmp_path)
+
+
 def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
-    made = Campaign(tmp_path / "out", sys.executable, "h200")
+    made = Campaign(tmp_path / "out", sys.executable, "h200", slots=1)
     script = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], *sys.argv[1:])"
     monkeypatch.setattr(driver.Campaign, "checkpoint", lambda *_: tmp_path)
     tune = tmp_path / "python"
@@ -55,17 +99,35 @@ def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
     tune.chmod(0o755)
     monkeypatch.setattr(probes.sys, "executable", str(tune))
     first = [{"moe-backend": "marlin"}]
-    step = Tuning("t", "gpt-oss-20b", (1,), "latency", [1, 4], 3, first)
-    run_campaign(made, [[[step]]])
-    log = (tmp_path / "out" / "events.log").read_text()
-    assert "1 -m helpers.cli tune h200" in log and "--concurrency 1,4 --trials 3" in log
-    assert "t              passed" in log
+    run_campaign(made, [Tuning("t", "gpt-oss-20b", "latency", [1, 4], 3, first)])
+    log = events(tmp_path / "out")
+    assert "0 -m helpers.cli tune h200" in log and "--concurrency 1,4 --trials 3" in log
+    assert "passed" in log
     space = load_spaces(tmp_path / "out" / "t" / "space.yaml")
     assert list(space) == ["hopper"] and space["hopper"].first == {"latency": first}
     assert space["hopper"].knobs == load_space("h200", "gpt-oss-20b")[1].knobs
 
 
-@pytest.mark.real
+def test_a_notebook_runs_on_its_gpus_and_port_and_ends_with_the_campaign(tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\nimport os, sys, time\n"
+                      "print(os.environ['CUDA_VISIBLE_DEVICES'], *sys.argv[1:], flush=True)\n"
+                      "time.sleep(60 if 'gpt-oss-120b' in sys.argv else 0)\n")  # fmt: skip
+    python.chmod(0o755)
+    made = Campaign(tmp_path / "out", sys.executable, "h100", slots=3, minutes=0.05)
+    monkeypatch.setattr(probes.sys, "executable", str(python))
+    monkeypatch.setattr(driver.Campaign, "checkpoint", lambda *_: tmp_path)
+    plan = [Notebook("large", "gpt-oss-120b", [1, 4], needs=2), Notebook("small", "gpt-oss-20b", [1])]
+    began = time.monotonic()
+    run_campaign(made, plan)
+    assert time.monotonic() - began < 20
+    log = events(tmp_path / "out")
+    assert "2 -m helpers.cli run h100 -p model gpt-oss-20b -p weights synthetic -p install existing -p port 20100" in log
+    assert "FAILED: cut off" in log
+    said = (tmp_path / "out" / "large" / "run.log").read_text()
+    assert said.startswith("0,1 ") and "-p concurrency [1, 4]" in said and "-p tensor_parallel_size 2" in said
+
+
 def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
     def job(campaign, step, folder):
         if step.name == "bad":
@@ -73,26 +135,63 @@ def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
         (folder / "record.json").write_text('{"state": "passed"}')
 
     monkeypatch.setitem(driver.WAYS, Job, job)
-    steps = [Job(name, "gpt-oss-nano", (), []) for name in ("bad", "good")]
-    late = Job("late", "gpt-oss-nano", (), [], latest_s=-1)
-    run_campaign(Campaign(tmp_path / "out", sys.executable, "h200"), [[steps, [late]], [[steps[1]]]])
-    log = (tmp_path / "out" / "events.log").read_text()
-    assert "bad            FAILED: it broke" in log and "late           skipped" in log
-    assert log.count("good           begins") == 1 and "good           done before" in log
-    assert "RuntimeError: it broke" in (tmp_path / "out" / "errors.log").read_text()
+    bad, good = (Job(name, "gpt-oss-nano", []) for name in ("bad", "good"))
+    late = Job("late", "gpt-oss-nano", [], least_s=700)
+    out = tmp_path / "out"
+    run_campaign(Campaign(out, sys.executable, "h200", minutes=10), [bad, good, late])
+    log = events(out)
+    assert "bad                    FAILED: it broke" in log and "late                   skipped" in log
+    assert "RuntimeError: it broke" in (out / "errors.log").read_text()
     assert log.splitlines()[-1].endswith("ended")
+    run_campaign(Campaign(out, sys.executable, "h200"), [good])
+    assert events(out).count("good                   begins") == 1 and "good                   done before" in events(out)
 
 
-@pytest.mark.real
-def test_a_server_command_is_the_recipes_with_the_named_additions(tmp_path):
-    made = Campaign(tmp_path, sys.executable, "h200")
-    by_name = {job.name: command(made, job, "W", 8000) for job in jobs("two")}
-    argv, env = by_name["120b-tp2"]
-    assert argv[:3] == ["vllm", "serve", "W"] and argv[argv.index("--tensor-parallel-size") + 1] == "2"
-    assert env["CUDA_VISIBLE_DEVICES"] == "0,1" and "--stream-interval" in argv
-    assert by_name["20b-async-off"][0] == [*by_name["20b-tp1"][0], "--no-async-scheduling"]
-    assert by_name["20b-dummy"][0][-2:] == ["--load-format", "dummy"]
-    assert "--stream-interval" not in by_name["20b-bare"][0]
+def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
+    def made(target: str, name: str) -> tuple[list[str], dict[str, str]]:
+        step = steps(target)[name]
+        step = dataclasses.replace(step, gpus=tuple(range(step.needs)))
+        return command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
+
+    argv, env = made("h200", "20b-base")
+    assert argv[:3] == ["vllm", "serve", "W"] and "--stream-interval" in argv and env["CUDA_VISIBLE_DEVICES"] == "0"
+    assert argv[argv.index("--cudagraph-capture-sizes") + 1 :][:9] == ["1", "2", "4", "8", "16", "32", "64", "128", "256"]
+    with_fp8, fp8_env = made("h200", "20b-fp8")
+    assert with_fp8 == [*argv, "--moe-backend", "humming"]
+    assert fp8_env == env | {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'}
+    speculating, _ = made("h200", "20b-eagle3")
+    settings = json.loads(speculating[speculating.index("--speculative-config") + 1])
+    assert settings["model"] == "HEAD" and settings["synthetic_acceptance_length"] == 2.72
+    bare, _ = made("h200", "20b-bare")
+    assert "--stream-interval" not in bare and "--cudagraph-capture-sizes" not in bare
+    tight, _ = made("h100", "120b-base")  # the recipe bounds the graphs there, and vLLM wants the bound among the sizes
+    assert tight[tight.index("--max-cudagraph-capture-size") + 1] == "128"
+    assert tight[tight.index("--cudagraph-capture-sizes") + 1 :][7] == "128"
+    tight, _ = made("h100", "120b-eagle3")  # 64 users have 256 tokens in a step
+    assert tight[tight.index("--max-cudagraph-capture-size") + 1] == "256" and "256" in tight[-8:-2]
+
+
+def test_levers_add_up():
+    both = FP8 + EAGLE3 + FP8_CACHE
+    assert both.speculates and not (FP8 + FP8_CACHE).speculates
+    assert both.arguments == [*FP8.arguments, *EAGLE3.arguments, *FP8_CACHE.arguments] and both.env == FP8.env
+    job = Job("j", "gpt-oss-20b", [], both, profile="")
+    assert job.variant == "bare vllm serve, FP8 activations (humming), EAGLE3 (acceptance 2.72), FP8 KV cache (full attention)"
+
+
+def test_a_record_holds_the_median_take_of_each_point_and_says_how_far_they_lie_apart():
+    def taken(rate: float, users: int = 4) -> Point:
+        raw, one = point(), Point.model_validate(point())
+        scale = rate / one.output_tok_s
+        raw |= {"concurrency": users, "output_tok_s": rate, "output_tok_s_per_gpu": rate, "roofline_tok_s": None,
+                "roofline_fraction": None, "duration_s": one.duration_s / scale}  # fmt: skip
+        return Point.model_construct(**raw)
+
+    found, words = medians([[taken(100), taken(10, 1)], [taken(110)], [taken(90)]])
+    assert [(p.concurrency, p.output_tok_s) for p in found] == [(4, 100), (1, 10)]
+    assert words.endswith("4: 3 takes, 20.0%")
+    assert medians([[taken(110)], [taken(90)]])[0][0].output_tok_s == 90, "of two the slower"
+    assert medians([[taken(100)], []])[1] == ""
 
 
 def test_results_become_records_and_curves(tmp_path):
@@ -113,7 +212,8 @@ def test_results_become_records_and_curves(tmp_path):
     with tarfile.open(tmp_path / "x.tgz") as tar:
         assert "campaign/a/record.json" in tar.getnames()
     take(out, records, "f" * 40)
-    found = load_records("h200", records)
+    found = [*load_records("h200", records), *load_records("h200", records / "levers")]
+    assert [r.parameters["variant"] for r in found] == ["", "async scheduling off"]
     assert len(found) == 2 and {r.commit for r in found} == {"f" * 40}
     kept = {file.name for file in (records / "evidence").iterdir()}
     assert kept == {"gpt-oss-20b-dummy.json", "gpt-oss-20b-routing-dummy.json"}
@@ -122,31 +222,52 @@ def test_results_become_records_and_curves(tmp_path):
     assert isinstance(found[0], RunRecord)
 
 
-@pytest.mark.real
-def test_routing_steps_are_part_of_the_campaign(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setitem(driver.WAYS, Routing, lambda campaign, step, folder: seen.append(step.name))
-    run_campaign(Campaign(tmp_path, sys.executable, "h200"), [[[Routing("r", "gpt-oss-20b", (0,))]]])
-    assert seen == ["r"]
+def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
+    out, records = tmp_path / "campaign", tmp_path / "records"
+    raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"}
+    raw["parameters"] = {"tensor_parallel_size": 1, "profile": "throughput", "variant": "FP8"}
+    for number, rate in enumerate((100.0, 120.0, 110.0), start=1):
+        bench = out / "20b-fp8" / f"take-{number}" / "bench"
+        bench.mkdir(parents=True)
+        settings = {"concurrency": 4, "input_tokens": 1024, "output_tokens": 1024, "prompts": 8}
+        result = {"output_throughput": rate, "p50_tpot_ms": 1000 / rate, "p50_ttft_ms": 50.0,
+                  "spec_decode_acceptance_length": 2.7, "cookbook": {"settings": settings}}  # fmt: skip
+        (bench / "c0004-i1024-o1024.json").write_text(json.dumps(result))
+    (out / "20b-fp8" / "record.json").write_text(json.dumps(raw))
+    (out / "20b-routing-fp8").mkdir()
+    (out / "20b-routing-fp8" / "routing.json").write_text('{"batches": []}')
+    for name, age in (("old", 100), ("20b-new", 1)):
+        (out / name).mkdir()
+        (out / name / "distances.json").write_text(json.dumps({"of": name}))
+        os.utime(out / name / "distances.json", (time.time() - age,) * 2)
+    take(out, records, None)
+    assert not load_records("h200", records) and len(load_records("h200", records / "levers")) == 1
+    kept = {file.name for file in (records / "evidence").iterdir()}
+    assert kept == {"levers.json", "gpt-oss-20b-routing-fp8.json", "gpt-oss-20b-distances.json"}
+    table = json.loads((records / "evidence" / "levers.json").read_text())["rows"]
+    (row,) = table
+    assert (row["variant"], row["concurrency"], row["output_tok_s"]) == ("FP8", 4, 110.0)
+    assert [one["acceptance"] for one in row["takes"]] == [2.7] * 3
+    take(out, records, None)
+    assert json.loads((records / "evidence" / "levers.json").read_text())["rows"] == table, "taken twice, kept once"
 
 
 def test_every_kind_of_step_of_every_plan_has_a_way():
-    kinds = {type(step) for plan in PLANS.values() for lanes in plan() for lane in lanes for step in lane}
-    assert kinds == driver.WAYS.keys() == {Job, Tuning, Steps, Routing, Answers}
+    kinds = {type(step) for plan in PLANS.values() for step in plan(load_target("h100"))}
+    assert kinds | {Steps} == driver.WAYS.keys() == {Job, Notebook, Tuning, Steps, Routing, Answers}
 
 
 def test_copies_share_the_gpus_evenly():
-    (copies,) = [job for job in jobs("four") if job.replicas > 1]
-    (large,) = [job for job in jobs("four") if job.name == "120b-tp4"]
-    assert (copies.size, len(copies.gpus)) == (1, 4) and (large.size, large.replicas) == (4, 1)
+    copies, large = Job("c", "gpt-oss-20b", [], needs=4, replicas=4), Job("l", "gpt-oss-120b", [], needs=4)
+    assert (copies.size, copies.needs) == (1, 4) and (large.size, large.replicas) == (4, 1)
 
 
 def test_a_sweep_that_was_cut_off_names_what_it_lacks():
-    load = Job("j", "gpt-oss-20b", (0,), [*short([1, 4]), *plan([1, 16], 8192, 1024)])
+    load = [*waves([1, 4]), *plan([1, 16], 8192, 1024)]
     one = Point.model_validate(point() | {"concurrency": 4})
     taken = one.model_copy(update={"input_tokens": 1024, "output_tokens": 1024})
     assert missing(load, [taken]) == "concurrency 1 at 1,024/1,024 tokens; concurrency 1, 16 at 8,192/1,024 tokens"
-    every = [taken.model_copy(update={"concurrency": x.concurrency, "input_tokens": x.input_tokens}) for x in load.loads]
+    every = [taken.model_copy(update={"concurrency": x.concurrency, "input_tokens": x.input_tokens}) for x in load]
     assert missing(load, every) == ""
 
 
@@ -162,7 +283,6 @@ def test_a_cut_off_sweep_is_taken_with_what_it_has_and_a_failed_one_is_not(tmp_p
     assert found["failed"].why == "the server died"
 
 
-@pytest.mark.real
 def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
     """Its points stay on record as those of a failed run; only the end of the borrowed time lets a short sweep pass."""
     made = Campaign(tmp_path, sys.executable, "h200")
@@ -178,8 +298,8 @@ def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
                       ("memory", lambda log: {}), ("backends", lambda log: {})):  # fmt: skip
         monkeypatch.setattr(measuring, name, own)
     monkeypatch.setattr(Campaign, "checkpoint", lambda *_: tmp_path)
-    job = Job("20b-x", "gpt-oss-20b", (0,), plan([taken.concurrency, 9], taken.input_tokens, taken.output_tokens))
-    run_campaign(made, [[[job]]])
+    job = Job("20b-x", "gpt-oss-20b", plan([taken.concurrency, 9], taken.input_tokens, taken.output_tokens))
+    run_campaign(made, [job])
     take(tmp_path, tmp_path / "records", None)
     (found,) = load_records("h200", tmp_path / "records")
     assert (found.state, found.why) == ("failed", "failed: the server died") and len(found.throughput) == 1

@@ -31,6 +31,23 @@ LAYER = [
     "self_attn.v_proj.bias",
     "self_attn.v_proj.weight",
 ]
+# The tensors of an EAGLE3 head as vLLM 0.32.0 reads them (model_executor/models/llama_eagle3.py).
+DRAFT = [
+    "d2t",
+    "fc",
+    "lm_head",
+    "midlayer.hidden_norm",
+    "midlayer.input_layernorm",
+    "midlayer.mlp.down_proj",
+    "midlayer.mlp.gate_proj",
+    "midlayer.mlp.up_proj",
+    "midlayer.post_attention_layernorm",
+    "midlayer.self_attn.k_proj",
+    "midlayer.self_attn.o_proj",
+    "midlayer.self_attn.q_proj",
+    "midlayer.self_attn.v_proj",
+    "norm",
+]
 SCRIPT = """
 import sys, json
 from dataclasses import replace
@@ -44,6 +61,10 @@ if __name__ == "__main__":
     stamp = (first / "config.json").stat().st_mtime_ns
     synthetic.write("small", [out], geometry=small)
     kept = stamp == (first / "config.json").stat().st_mtime_ns
+    draft = synthetic.write_draft("small", [out.with_name("draft")], geometry=small)
+    stamp = (draft / "model.safetensors").stat().st_mtime_ns
+    synthetic.write_draft("small", [out.with_name("draft")], geometry=small)
+    kept = kept and stamp == (draft / "model.safetensors").stat().st_mtime_ns
     synthetic.free_room = lambda place: 1000
     try:
         synthetic.write("small", [out.with_name("a"), out.with_name("b")], geometry=small)
@@ -96,6 +117,14 @@ def test_a_synthetic_checkpoint_has_the_hubs_layout(tmp_path, interpreter):
     config = json.loads((out / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "mxfp4" and config["num_hidden_layers"] == 2
     assert (out / "tokenizer.json").exists()
+    head = header(tmp_path / "draft" / "model.safetensors")
+    assert {name.removesuffix(".weight") for name in head} == {*DRAFT, "__metadata__"}
+    assert head["fc.weight"]["shape"] == [64, 3 * 64], "the states of three layers, fused"
+    assert head["midlayer.self_attn.q_proj.weight"]["shape"] == [128, 2 * 64], "an embedding beside a state"
+    assert (head["d2t"]["dtype"], head["d2t"]["shape"]) == ("I64", [32_000])
+    settings = json.loads((tmp_path / "draft" / "config.json").read_text())
+    assert (settings["architectures"], settings["draft_vocab_size"]) == (["LlamaForCausalLMEagle3"], 32_000)
+    assert settings["intermediate_size"] == 6 * 64
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     assert said["kept"], "an equal checkpoint was written again"
     assert "no room" in said["refused"] and not (tmp_path / "a").exists()

@@ -79,9 +79,10 @@ def test_the_remedy_of_the_doctor_is_the_recipes() -> None:
     assert found.remedy.diff.splitlines()[-1] == "+--no-enable-chunked-prefill"
 
 
-def test_the_installed_vllm_still_needs_the_limit(interpreter: Path, cli) -> None:
+@pytest.mark.real
+def test_the_installed_vllm_still_needs_the_limit(interpreter: Path, cli_process) -> None:
     """Where this fails with "no longer needed", the limit, its flags and this file can go."""
-    done = cli("check", "--limits", timeout=600)
+    done = cli_process("check", "--limits", timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"cpu: {LIMIT}: vLLM 0.") and "still needed (RuntimeError: CPU Generator" in done.stdout
     assert done.stdout.count("\n") == 1, "one limit has a probe"
@@ -114,6 +115,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.real
 def test_the_probe_tells_a_later_vllm_apart(interpreter: Path) -> None:
     """One that can set a generator back, and two whose code is another."""
     words = [str(interpreter), "-c", PLANTED]
@@ -124,6 +126,7 @@ def test_the_probe_tells_a_later_vllm_apart(interpreter: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.real
 def test_a_probe_that_cannot_run_is_one_line(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'ModuleNotFoundError: No module named vllm' >&2\nexit 1\n")

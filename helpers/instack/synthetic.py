@@ -1,13 +1,15 @@
 """Full-size gpt-oss checkpoints of random numbers with balanced routing, for speed and memory without a hub.
 
     STACK_PYTHON -m helpers.instack.synthetic --model gpt-oss-20b --out DIR
+    STACK_PYTHON -m helpers.instack.synthetic --model gpt-oss-20b --draft eagle3 --out DIR
 
 `--load-format dummy` gives every weight, norms included, a value near zero: the router's input is almost
 constant, every token takes nearly the same experts, and a step reads far less memory than it should. Here norms
 are one, embeddings N(0, 1), projections N(0, 1/inputs), router rows N(0, 4/hidden), experts random FP4 codes
 with one constant scale, so that activations stay finite and tokens spread over the experts. Tensor names,
 shapes and types are those of `openai/gpt-oss-*` (MXFP4 experts as `*_blocks` and `*_scales`), one file a layer.
-The text it writes is noise.
+The text it writes is noise. A draft head drafts noise too: it costs what a trained one of its sizes costs, and how
+many of its tokens count is then a setting of the server (vLLM's `rejection_sample_method: synthetic`).
 """
 
 import argparse
@@ -29,7 +31,7 @@ from safetensors.torch import save_file
 from helpers.errors import CookbookError
 from helpers.instack.nano.tokenizer import write_tokenizer
 from helpers.instack.nano.weights import dequantise, unpack
-from helpers.nano.geometry import GENERATION_CONFIG, VOCABULARY, Geometry
+from helpers.nano.geometry import GENERATION_CONFIG, RETURN, VOCABULARY, Geometry
 from helpers.recipes import load_model
 
 EXPERT_SCALE = (
@@ -44,6 +46,9 @@ MEMORY_LEFT = (
 THREADS = 6  # layers in flight: generating on the GPU, copying and writing overlap
 MARKER = "synthetic.json"
 FORMS = ("mxfp4", "bf16")
+DRAFT_VOCABULARY = 32_000  # what nvidia/gpt-oss-120b-Eagle3-v3 can draft: the ids that it saw most in training
+DRAFT_WIDTH = 6  # its MLP: 17,280 for the 2,880 of gpt-oss
+AUXILIARY = 3  # hidden states of the model that the head reads: from low, middle and high layers
 
 Shapes = dict[str, tuple[tuple[int, ...], torch.dtype, str]]  # name: shape, type, kind of numbers
 
@@ -110,6 +115,55 @@ def end_shapes(g: Geometry) -> dict[str, Shapes]:
     }
 
 
+def draft_shapes(g: Geometry) -> Shapes:
+    """Every tensor of an EAGLE3 head: one Llama layer that reads the last token's embedding beside the fused states."""
+    query, kv, width, bf16 = g.query_heads * g.head_dim, g.kv_heads * g.head_dim, DRAFT_WIDTH * g.hidden, torch.bfloat16
+    matrices = {
+        "fc": (g.hidden, AUXILIARY * g.hidden),
+        "midlayer.self_attn.q_proj": (query, 2 * g.hidden),
+        "midlayer.self_attn.k_proj": (kv, 2 * g.hidden),
+        "midlayer.self_attn.v_proj": (kv, 2 * g.hidden),
+        "midlayer.self_attn.o_proj": (g.hidden, query),
+        "midlayer.mlp.gate_proj": (width, g.hidden),
+        "midlayer.mlp.up_proj": (width, g.hidden),
+        "midlayer.mlp.down_proj": (g.hidden, width),
+        "lm_head": (DRAFT_VOCABULARY, g.hidden),
+    }
+    norms = ["midlayer.input_layernorm", "midlayer.hidden_norm", "midlayer.post_attention_layernorm", "norm"]
+    return {
+        **{f"{name}.weight": (shape, bf16, "projection") for name, shape in matrices.items()},
+        **{f"{name}.weight": ((g.hidden,), bf16, "one") for name in norms},
+        "d2t": ((DRAFT_VOCABULARY,), torch.int64, "spread"),
+    }
+
+
+def draft_config(g: Geometry) -> dict:
+    """`config.json` of the head: EAGLE3 of a Llama layer, the embedding is the model's own."""
+    return {
+        "architectures": ["LlamaForCausalLMEagle3"],
+        "model_type": "llama",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": None,
+        "eos_token_id": RETURN,
+        "draft_vocab_size": DRAFT_VOCABULARY,
+        "dtype": "bfloat16",
+        "head_dim": g.head_dim,
+        "hidden_act": "silu",
+        "hidden_size": g.hidden,
+        "initializer_range": 0.02,
+        "intermediate_size": DRAFT_WIDTH * g.hidden,
+        "max_position_embeddings": g.context,
+        "num_attention_heads": g.query_heads,
+        "num_hidden_layers": 1,
+        "num_key_value_heads": g.kv_heads,
+        "rms_norm_eps": g.norm_epsilon,
+        "rope_theta": g.rope_theta,
+        "tie_word_embeddings": False,
+        "vocab_size": VOCABULARY,
+    }
+
+
 def files_of(g: Geometry, form: str) -> dict[str, Shapes]:
     """Every weight file with its tensors, in the hub's naming."""
     parts = [layer_shapes(g, layer, form) for layer in range(g.layers)] + list(end_shapes(g).values())
@@ -131,6 +185,8 @@ def numbers(
     device = generator.device
     if kind in ("one", "zero"):
         return torch.full(shape, float(kind == "one"), dtype=dtype, device=device)
+    if kind == "spread":  # drafted id + this = id of the whole vocabulary, every sixth of it
+        return torch.arange(*shape, dtype=dtype, device=device) * (VOCABULARY // shape[0] - 1)
     if kind == "scales":
         return torch.full(shape, EXPERT_SCALE, dtype=dtype, device=device)
     if kind == "codes":
@@ -225,12 +281,41 @@ def write(
         for name, content in documents.items():
             (scratch / name).write_text(json.dumps(content, indent=1) + "\n")
         scratch.chmod(0o755)
+        if kept(out, settings):  # somebody else was faster: what may be in use stays
+            return out
         if out.exists():
             shutil.rmtree(out)
         os.rename(scratch, out)
     finally:
         if tokenizer.is_alive():
             tokenizer.terminate()
+        shutil.rmtree(scratch, ignore_errors=True)
+    return out
+
+
+def write_draft(
+    model: str, places: list[Path], seed: int = 0, device: str | None = None, geometry: Geometry | None = None
+) -> Path:
+    """Write an EAGLE3 head for a model, whole or not at all, to the first of `places` with room; one there is kept."""
+    g = geometry or geometry_of(model)
+    settings = {"model": model, "draft": "eagle3", "seed": seed, "geometry": g.as_dict()}
+    for place in places:
+        if kept(place, settings):
+            return place
+    shapes = draft_shapes(g)
+    out = place_for(bytes_of(shapes), places)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        write_file(scratch / "model.safetensors", shapes, seed, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        for name, content in {"config.json": draft_config(g), MARKER: settings}.items():
+            (scratch / name).write_text(json.dumps(content, indent=1) + "\n")
+        scratch.chmod(0o755)
+        if kept(out, settings):  # somebody else was faster: what may be in use stays
+            return out
+        shutil.rmtree(out, ignore_errors=True)
+        os.rename(scratch, out)
+    finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return out
 
@@ -251,6 +336,7 @@ def main() -> None:
         "--out", type=Path, nargs="+", required=True, help="folder to write; of several, the first with room"
     )
     parser.add_argument("--form", choices=FORMS, default="mxfp4", help="number format of the experts")
+    parser.add_argument("--draft", choices=["eagle3"], help="a draft head for the model instead of the model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--layers", type=int, help="fewer layers than the model has, for tests")
     parser.add_argument("--device", help="where numbers are drawn (default: the GPU where there is one)")
@@ -260,7 +346,10 @@ def main() -> None:
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # so that a stopped run removes its scratch folder
     try:
-        out = write(options.model, options.out, options.form, options.seed, options.layers, options.device)
+        if options.draft:
+            out = write_draft(options.model, options.out, options.seed, options.device)
+        else:
+            out = write(options.model, options.out, options.form, options.seed, options.layers, options.device)
     except CookbookError as error:
         parser.exit(error.exit_code, f"{error.line()}\n")
     print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr)

@@ -11,7 +11,6 @@ from helpers.bench.record import Contract as ContractEntry
 from helpers.bench.record import Point, RunRecord
 from helpers.checks import Contract, Facts
 from helpers.command.serve import Command
-from helpers.errors import CookbookError
 from helpers.paths import CACHE, shown
 from helpers.recipes import Parameters, check_parameters, load_model, load_target
 from helpers.runs import facts

@@ -110,20 +110,24 @@ def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str,
 
     One that is there already is used again. `env` is added to the environment. Raises `CookbookError` when neither has room.
     """
-    places = synthetic_folders(model, cache)
-    argv = [
-        str(interpreter),
-        "-m",
-        "helpers.instack.synthetic",
-        "--model",
-        model.model,
-        "--out",
-        *map(str, places),
-    ]
+    return _synthesized(f"the synthetic {model.model}", model, interpreter, synthetic_folders(model, cache), env)
+
+
+def write_draft(model: Model, interpreter: Path, cache: Path, env: dict[str, str] | None = None) -> Path:
+    """An EAGLE3 head of random numbers for a model, as `write_synthetic` writes the model."""
+    places = [place.with_name(f"{place.name}-eagle3") for place in synthetic_folders(model, cache)]
+    return _synthesized(f"the draft head of {model.model}", model, interpreter, places, env, "--draft", "eagle3")
+
+
+def _synthesized(
+    what: str, model: Model, interpreter: Path, places: list[Path], env: dict[str, str] | None, *options: str
+) -> Path:
+    module = "helpers.instack.synthetic"
+    argv = [str(interpreter), "-m", module, "--model", model.model, *options, "--out", *map(str, places)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=os.environ | (env or {}))
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise CookbookError(f"the synthetic {model.model} was not written", why=last)
+        raise CookbookError(f"{what} was not written", why=last)
     return Path(done.stdout.strip().splitlines()[-1])
 
 

@@ -20,6 +20,7 @@ from helpers.paths import CACHE, ROOT
 from helpers.server import leases, port_free
 
 drill = pytest.mark.drill
+pytestmark = pytest.mark.real
 LONG, SHORT, AT_ONCE = 7_500, 400, 40  # tokens, tokens, requests
 KILLERS = {"one long prompt": (1, LONG), "forty at once": (AT_ONCE, SHORT)}  # requests, tokens of each
 
@@ -52,7 +53,6 @@ def answers(server, many: int, tokens: int) -> list[str]:
     return asyncio.run(ask_all())
 
 
-@pytest.mark.server
 @drill("seeded requests whose prompts do not fit into one step of vLLM's own size")
 @pytest.mark.parametrize("kind", KILLERS)
 def test_seeded_prompts(server, kind: str, said) -> None:
@@ -80,23 +80,23 @@ def bare_server(place: Place, interpreter, checkpoint, monkeypatch: pytest.Monke
     yield server
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @drill("the same requests to a server without the recipe's remedy")
 @pytest.mark.parametrize("kind", KILLERS)
-def test_seeded_prompts_without_the_remedy(place: Place, bare_server, kind: str, cli, said) -> None:
+def test_seeded_prompts_without_the_remedy(place: Place, bare_server, kind: str, cli_process, said) -> None:
     """the engine ends, the port is free, the doctor names the cause and the flag; where this fails, the limit can go"""
     found = answers(bare_server, *KILLERS[kind])
     assert [text for text in found if text.startswith("error")], "this vLLM no longer ends"
     assert wait(lambda: not bare_server.members() and port_free(place.port), 90)
-    done = cli("doctor", str(bare_server.log), timeout=120)
+    done = cli_process("doctor", str(bare_server.log), timeout=120)
     assert done.returncode == 1 and "--no-enable-chunked-prefill" in done.stdout, done.stdout
     said(next(line for line in done.stdout.splitlines() if line.startswith("S26 ")))
     place.assert_nothing_left()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @drill("SIGKILL to the engine in the middle of `cookbook nano eval`")
-def test_nano_eval_keeps_the_log(place: Place, interpreter, checkpoint, cli, said) -> None:
+def test_nano_eval_keeps_the_log(place: Place, interpreter, checkpoint, cli_process, said) -> None:
     """one line says why and names a log that is still there, the doctor reads it, nothing is left"""
     place.cache.mkdir(exist_ok=True)
     (place.cache / "models").symlink_to(CACHE / "models")
@@ -116,7 +116,7 @@ def test_nano_eval_keeps_the_log(place: Place, interpreter, checkpoint, cli, sai
     log = re.search(r"`cookbook doctor (\S+)`", line)
     assert process.returncode == 1 and log and Path(log[1]).exists(), complaint[-2000:]
     assert "Traceback" not in complaint
-    assert cli("doctor", log[1], timeout=120).returncode == 1
+    assert cli_process("doctor", log[1], timeout=120).returncode == 1
     place.assert_nothing_left()
 
 

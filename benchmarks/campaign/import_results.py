@@ -1,12 +1,17 @@
 """Take a packed campaign into the repository: records, what stands beside them, and a summary on stdout.
 
-python -m benchmarks.h200.import_results results.tgz [--commit SHA]
+python -m benchmarks.campaign.import_results results.tgz --target h100 [--commit SHA]
+
+Records of the recipe as it is lie in `recipes/records/<target>/`, those of a lever (a `variant`) in `levers/` below it, and
+every take of both in `evidence/levers.json`: one row for each lever and load.
 """
 
 import argparse
 import json
+import statistics
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +25,7 @@ from helpers.tune.table import outcome
 
 def take(folder: Path, records: Path, commit: str | None) -> list[str]:
     """Copy what a campaign's folder holds; returns one line per thing taken."""
-    said, evidence = [], records / "evidence"
+    said, evidence, rows = [], records / "evidence", []
     for step in sorted(path for path in folder.iterdir() if path.is_dir()):
         record, model = step / "record.json", "gpt-oss-" + step.name.split("-")[0]
         if record.exists() and (dummy := json.loads(record.read_text())).get("weights") == "dummy":
@@ -30,9 +35,15 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
                 said.append(f"{step.name}: left out, its sweep did not end")
         elif record.exists():
             read = whole(named(RunRecord.read(record), commit))
-            day = f"{read.finished:%Y%m%d}"
-            said.append(f"{shown(read.write(records / f'{day}-{step.name}.json'))}: {read.state}")
+            name, place = f"{read.finished:%Y%m%d}-{step.name}.json", records
+            if read.parameters.get("run_dir"):  # a notebook's: named as `cookbook render` and `publish` name it
+                name = f"{read.finished:%Y%m%d-%H%M%S}-{read.model}-{read.weights}.json"
+                read = read.model_copy(update={"parameters": read.parameters | {"run_dir": ""}})
+            elif read.parameters.get("variant"):
+                place = records / "levers"
+            said.append(f"{shown(read.write(place / name))}: {read.state} {read.why}")
             said += [f"    {line_of(point)}  {point.roofline_fraction or 0:.0%}" for point in read.throughput]
+            rows += lever_rows(read, step)
         if (step / "study.json").exists():
             study = settled(named(Study.read(step / "study.json"), commit))
             said.append(
@@ -42,14 +53,61 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
             said.append(copy(profile, evidence / f"gpt-oss-{step.name}.json"))
         for answers in step.glob("answers.json"):
             said.append(copy(answers, evidence / f"gpt-oss-{step.name}.json"))
-        for routing in step.glob("routing-*.json"):
-            said.append(copy(routing, evidence / f"{model}-{routing.name}"))
+        for found in (*step.glob("routing.json"), *step.glob("routing-*.json")):
+            name = found.name if found.name != "routing.json" else f"{step.name.removeprefix(model[8:] + '-')}.json"
+            said.append(copy(found, evidence / f"{model}-{name}"))
+    distances = newest(folder.glob("*/distances.json"))
+    if distances:
+        said.append(copy(distances, evidence / f"gpt-oss-{distances.parent.name.split('-')[0]}-distances.json"))
+    if rows:
+        said.append(write_table(evidence / "levers.json", rows))
     events = folder / "events.log"
     if events.exists():
         evidence.mkdir(parents=True, exist_ok=True)
         day = datetime.fromtimestamp(events.stat().st_mtime, UTC)
         (evidence / f"{day:%Y%m%d}-campaign.log").write_text(events.read_text())
     return said
+
+
+def newest(files: Iterable[Path]) -> Path | None:
+    """The file that was written last."""
+    return max(files, key=lambda file: file.stat().st_mtime, default=None)
+
+
+def lever_rows(record: RunRecord, step: Path) -> list[dict]:
+    """A row for each load of a job, with every take of it; none for a notebook's run, which takes each once."""
+    by_load: dict[tuple, list[dict]] = {}
+    for file in sorted(step.glob("take-*/bench/c*.json")) + sorted(step.glob("once/bench/c*.json")):
+        result = json.loads(file.read_text())
+        asked = result["cookbook"]["settings"]
+        load = asked["concurrency"], asked["input_tokens"], asked["output_tokens"]
+        one = {"output_tok_s": result["output_throughput"], "tpot_ms": result["p50_tpot_ms"],
+               "ttft_ms": result["p50_ttft_ms"], "prompts": asked["prompts"]}  # fmt: skip
+        if "spec_decode_acceptance_length" in result:
+            one["acceptance"] = result["spec_decode_acceptance_length"]
+        by_load.setdefault(load, []).append({key: round(value, 3) for key, value in one.items()})
+    about = {
+        "model": record.model, "weights": record.weights, "step": step.name, "variant": record.parameters.get("variant", ""),
+        "tensor_parallel_size": record.parameters.get("tensor_parallel_size", 1), "profile": record.parameters.get("profile", ""),
+        "gpu": record.machine.gpus[0] if record.machine.gpus else record.machine.cpu, "driver": record.machine.driver,
+        "versions": record.versions, "day": f"{record.finished:%Y-%m-%d}",
+    }  # fmt: skip
+    return [
+        about | {"concurrency": users, "input_tokens": given, "output_tokens": asked, "takes": takes,
+                 "output_tok_s": statistics.median(one["output_tok_s"] for one in takes),
+                 "tpot_ms": statistics.median(one["tpot_ms"] for one in takes)}
+        for (users, given, asked), takes in sorted(by_load.items())
+    ]  # fmt: skip
+
+
+def write_table(file: Path, rows: list[dict]) -> str:
+    """The rows of every campaign so far; a step that was taken again replaces its own."""
+    fresh = {(row["step"], row["day"]) for row in rows}
+    before = json.loads(file.read_text())["rows"] if file.exists() else []
+    kept = [row for row in before if (row["step"], row["day"]) not in fresh]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"rows": [*kept, *rows]}, indent=1) + "\n")
+    return f"{shown(file)}: {len(rows)} rows"
 
 
 def named(document: Document, commit: str | None) -> Document:

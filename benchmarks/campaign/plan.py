@@ -1,0 +1,241 @@
+"""What a campaign measures: servers, loads, levers, and which is wanted most. Data, and the little that reads it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from helpers.bench.sweep import Load, plan
+from helpers.recipes import Target
+
+CHUNKS = "stream interval 20: itl_ms is the time between chunks of 20 tokens"
+DRAFT = "<draft>"  # in a lever's arguments: the folder of the model's draft head
+NO_PREFIXES = ["--no-enable-prefix-caching"]  # prompts are random, so that a prefix cache could only cost
+
+# How many tokens of a draft count is a property of the trained head and of the text. Random ones are given the figure
+# that was published for the trained head: 2.72 tokens a step of the 4 that 3 drafted tokens can give.
+ACCEPTANCE = 2.72
+ACCEPTANCE_SOURCE = "NVIDIA Dynamo's recipe of gpt-oss-120b on H200 with gpt-oss-120b-Eagle3-v3, 3 drafted tokens"
+DRAFTED = 3
+
+
+@dataclass(frozen=True)
+class Lever:
+    """Flags and variables over the recipe's profile, and what a record calls them."""
+
+    variant: str
+    arguments: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    speculates: bool = False
+
+    def __add__(self, other: "Lever") -> "Lever":
+        return Lever(
+            f"{self.variant}, {other.variant}", [*self.arguments, *other.arguments], self.env | other.env,
+            self.speculates or other.speculates,
+        )  # fmt: skip
+
+    def laid(self, draft: str) -> list[str]:
+        """The arguments with the draft head's folder in place."""
+        return [word.replace(DRAFT, draft) for word in self.arguments]
+
+
+def eagle3(acceptance: float) -> Lever:
+    """EAGLE3 with a random head and an acceptance length that is set."""
+    settings = {
+        "method": "eagle3", "model": DRAFT, "num_speculative_tokens": DRAFTED,
+        "rejection_sample_method": "synthetic", "synthetic_acceptance_length": acceptance,
+    }  # fmt: skip
+    return Lever(f"EAGLE3 (acceptance {acceptance})", ["--speculative-config", json.dumps(settings)], speculates=True)
+
+
+NONE = Lever("")
+BASE = Lever("base of the levers")  # the same flags, a name of its own where the notebook measures the recipe itself
+HUMMING = Lever("humming experts", ["--moe-backend", "humming"])
+FP8 = Lever(
+    "FP8 activations (humming)", HUMMING.arguments, {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'}
+)
+EAGLE3 = eagle3(ACCEPTANCE)
+FP8_CACHE = Lever(
+    "FP8 KV cache (full attention)",
+    ["--kv-cache-dtype", "fp8", "--kv-cache-dtype-skip-layers", "sliding_window"],
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to measure. `needs` is how many GPUs it takes, `gpus` are those that it was given."""
+
+    done: ClassVar[str]  # the file in the step's folder that says that it is through
+
+    name: str
+    model: str
+    needs: int = field(default=1, kw_only=True)
+    gpus: tuple[int, ...] = field(default=(), kw_only=True)
+    least_s: float = field(default=0, kw_only=True)  # with less time left it is not begun
+
+
+@dataclass(frozen=True)
+class Notebook(Step):
+    """The target's notebook through papermill, as `cookbook run` executes it."""
+
+    done = "record.json"
+
+    concurrency: list[int]
+    weights: str = "synthetic"
+
+
+@dataclass(frozen=True)
+class Job(Step):
+    """One server and the sweep against it, `repeats` times over; a record holds each point's median.
+
+    `profile` is the recipe's; "" stands for `vllm serve` as it comes.
+    """
+
+    done = "record.json"
+
+    loads: list[Load]
+    lever: Lever = NONE
+    repeats: int = 1
+    once: list[Load] = field(default_factory=list)  # after the repeated ones: too long to take often
+    profile: str = "throughput"
+    arguments: list[str] = field(default_factory=lambda: list(NO_PREFIXES))
+    weights: str = "synthetic"
+    note: str = CHUNKS
+    replicas: int = 1  # servers behind one address, each on its share of the GPUs
+    graphs: int = 0  # the largest batch of tokens that is captured; 0: what the loads need
+
+    @property
+    def size(self) -> int:
+        """The tensor-parallel size."""
+        return max(self.needs // self.replicas, 1)
+
+    @property
+    def variant(self) -> str:
+        """What sets it apart from the recipe: such a record is no curve of its own."""
+        return ", ".join(filter(None, ["" if self.profile else "bare vllm serve", self.lever.variant]))
+
+    def captured(self, most: int = 0) -> list[int]:
+        """Batch sizes to capture: powers of two up to what the loads need, or to `most`.
+
+        gpt-oss captures 83 otherwise, which takes a minute of every start.
+        """
+        drafted = 1 + DRAFTED if self.lever.speculates else 1
+        wanted = self.graphs or max(load.concurrency for load in [*self.loads, *self.once]) * drafted
+        largest = min(wanted, most) if most else wanted
+        sizes = [1]
+        while sizes[-1] < largest:
+            sizes.append(sizes[-1] * 2)
+        return sizes
+
+
+@dataclass(frozen=True)
+class Routing(Step):
+    """How evenly tokens spread over the experts under a lever; optionally what each prompt's next token would be."""
+
+    done = "routing.json"
+
+    lever: Lever = NONE
+    batches: tuple[int, ...] = (1, 16, 64)
+    load_format: str = "auto"
+    prompts: int = 0  # of as many, the distribution of the next token is compared with that of the recipe as it is
+
+
+@dataclass(frozen=True)
+class Tuning(Step):
+    """`cookbook tune` with one objective: bare `vllm serve` and the first `trials` configurations of the space."""
+
+    done = "study.json"
+
+    objective: str
+    concurrency: list[int]
+    trials: int
+    first: list[dict] = field(default_factory=list)  # what to begin with, else what recipes/tuning.yaml names
+
+
+@dataclass(frozen=True)
+class Steps(Step):
+    """A decode step of bare `vllm serve` (and `arguments`) taken apart at some batch sizes."""
+
+    done = "steps.json"
+
+    batches: list[int]
+    arguments: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Answers(Step):
+    """gpt-oss-nano under bare `vllm serve` and a lever, asked what it knows: a wrong kernel answers noise."""
+
+    done = "answers.json"
+
+    lever: Lever
+
+
+Plan = list[Step]  # most wanted first; a step begins as soon as as many GPUs are free as it needs
+
+
+def waves(concurrency: list[int], input_tokens: int = 1024, output_tokens: int = 1024, number: int = 2) -> list[Load]:
+    """Points of `number` prompts per user, the first take of each warmed up at its own batch size."""
+    return [
+        load.model_copy(update={"prompts": load.concurrency * number})
+        for load in plan(concurrency, input_tokens, output_tokens, warmup_output_tokens=128)
+    ]
+
+
+def hopper(target: Target) -> Plan:
+    """H100 and H200: the pages, what each lever gives beside its base on one host, and whether that may be believed."""
+    small, large = "gpt-oss-20b", "gpt-oss-120b"
+    tight = target.device.memory_gib < 100  # one GPU holds 120b and little more
+    sweep = [1, 4, 16, 64, 128, 256]
+    two = 2 if tight else 1
+    users = [1, 4, 16, 64]
+    first: Plan = [
+        Notebook("120b-notebook", large, sweep, needs=two, least_s=500),
+        Notebook("20b-notebook", small, sweep, least_s=400),
+        Job("120b-base", large, waves(users), NONE if tight else BASE, repeats=2, once=waves([128]), least_s=250),
+    ]  # fmt: skip
+    return [
+        *first,
+        Routing("20b-routing-fp8", small, FP8, prompts=1000, least_s=120),
+        Job("20b-fp8", small, waves([*users, 256]), FP8, repeats=3, least_s=200),
+        Job("120b-fp8", large, waves(users), FP8, repeats=2, once=waves([128]), least_s=250),
+        Job("20b-base", small, waves([*users, 256]), BASE, repeats=3, least_s=200),
+        Job("20b-fp8-eagle3", small, waves([*users, 128]), FP8 + EAGLE3, repeats=3, least_s=200),
+        Job("120b-bare", large, waves([1, 64]), profile="", note="", least_s=200),
+        Job("120b-fp8-eagle3", large, waves(users), FP8 + EAGLE3, repeats=2, least_s=250),
+        Routing("20b-routing-fp8-eagle3", small, FP8 + EAGLE3, least_s=120),
+        Routing("20b-routing-synthetic", small, prompts=1000, least_s=120),
+        Job("20b-bare", small, waves([*users, 256]), profile="", note="", repeats=3, least_s=200),
+        Job("20b-eagle3", small, waves(users), EAGLE3, repeats=3, least_s=180),
+        Job("20b-fp8-kv", small, waves([64, 256, 512]), FP8 + FP8_CACHE, repeats=2, least_s=200),
+        Answers("nano-answers-fp8", "gpt-oss-nano", FP8, least_s=100),
+        Routing("120b-routing-fp8", large, FP8, least_s=180),
+        Job("120b-eagle3", large, waves(users), EAGLE3, repeats=2, least_s=250),
+        Routing("20b-routing-fp8-kv", small, FP8_CACHE, prompts=1000, least_s=120),
+        Job("20b-humming", small, waves([*users, 256]), HUMMING, repeats=2, least_s=180),
+        Job("20b-fp8-eagle3-low", small, waves([1, 16]), FP8 + eagle3(1.5), repeats=2, least_s=150),
+        Job("20b-fp8-eagle3-high", small, waves([1, 16]), FP8 + eagle3(3.5), repeats=2, least_s=150),
+    ]  # fmt: skip
+
+
+def rehearsal(target: Target) -> Plan:
+    """Every kind of step with gpt-oss-nano on the CPU stack."""
+    nano = "gpt-oss-nano"
+    tiny = waves([1, 2], 64, 16)
+    cpu = ["--enforce-eager", "--max-model-len", "2048", *NO_PREFIXES]
+    few = Lever("64 at once", ["--max-num-seqs", "64"], {"VLLM_CPU_KVCACHE_SPACE": "1"})
+    return [
+        Job("nano", nano, [*tiny, *waves([1], 128, 16)], repeats=2, weights="nano", arguments=cpu, note=""),
+        Job("nano-few", nano, tiny, few, repeats=3, weights="nano", arguments=cpu, note=""),
+        Job("nano-large", nano, tiny, weights="nano", arguments=cpu, needs=99),
+        Job("nano-broken", nano, tiny, Lever("broken", ["--max-num-seqs", "0"]), weights="nano", arguments=cpu),
+        Job("late", nano, tiny, weights="nano", arguments=cpu, least_s=1e9),
+        Notebook("nano-notebook", nano, [1, 2], weights="nano"),
+        Routing("nano-routing", nano, batches=(1, 4), prompts=8),
+        Routing("nano-routing-few", nano, few, batches=(1,), prompts=8),
+        Tuning("nano-latency", nano, "latency", [1, 2], 1, [{"max-num-seqs": 2}]),
+        Answers("nano-answers", nano, Lever("eager", ["--enforce-eager"])),
+    ]  # fmt: skip
+
+
+PLANS: dict[str, Callable[[Target], Plan]] = {"hopper": hopper, "rehearsal": rehearsal}

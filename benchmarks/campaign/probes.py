@@ -1,0 +1,167 @@
+"""The other steps of a campaign: a notebook, a tuning, a decode step taken apart, the balance of routing, known answers."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import yaml
+
+from benchmarks.campaign.plan import Answers, Notebook, Routing, Step, Steps, Tuning
+from helpers.bench.steps import profile_step, profiler_arguments
+from helpers.bench.worker import environment
+from helpers.command.serve import bare_argv
+from helpers.errors import CookbookError
+from helpers.paths import CACHE, ROOT
+from helpers.recipes.tuning import FILE, load_space
+from helpers.server.logfacts import backends
+
+
+def notebook(campaign, step: Notebook, folder: Path) -> None:
+    """`cookbook run` in a process of its own, since what it starts has to see its GPUs only."""
+    campaign.checkpoint(step)
+    given = {"model": step.model, "weights": step.weights, "install": "existing", "port": campaign.port(step),
+             "concurrency": step.concurrency, "run_dir": str(folder)}  # fmt: skip
+    if step.needs > 1:
+        given["tensor_parallel_size"] = step.needs
+    if campaign.on_cpu:
+        given |= {"input_tokens": 64, "output_tokens": 16}
+    argv = [sys.executable, "-m", "helpers.cli", "run", campaign.target.target]
+    for name, value in given.items():
+        argv += ["-p", name, str(value)]
+    env = os.environ | campaign.visible(step.gpus) | {"COOKBOOK_PYTHON": str(campaign.interpreter)}
+    said = watched(campaign, argv, env, folder / "run.log")
+    for line in said.splitlines():
+        campaign.say(step.name, line)
+
+
+def watched(campaign, argv: list[str], env: dict[str, str], log: Path) -> str:
+    """Run a command until it ends or the campaign's time is over; what it said, `CookbookError` where it failed."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(list(map(str, argv)), cwd=ROOT, env=env, stdout=out, stderr=out)
+    try:
+        code = process.wait(timeout=min(campaign.left_s(), threading.TIMEOUT_MAX))
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
+        raise CookbookError("cut off", "the campaign's time was over") from None
+    said = log.read_text(errors="replace")
+    if code:
+        last = said.strip().splitlines()[-1] if said.strip() else "no output"
+        raise CookbookError(f"{Path(log).name}: exit code {code}", last)
+    return said
+
+
+def tune(campaign, step: Tuning, folder: Path) -> None:
+    """`cookbook tune` in a process of its own, since what it starts has to see its GPU only."""
+    campaign.checkpoint(step)
+    argv = [sys.executable, "-m", "helpers.cli", "tune", campaign.target.target, "--model", step.model, "--objective",
+            step.objective, "--concurrency", ",".join(map(str, step.concurrency)), "--trials", str(step.trials),
+            "--start-minutes", "6", "--study", str(folder)]  # fmt: skip
+    if not campaign.on_cpu:
+        argv += ["--weights", "synthetic", "--install", "existing"]
+    if step.first:
+        argv += ["--space", str(space_with(campaign.target.target, step, folder))]
+    process = subprocess.Popen(argv, cwd=ROOT, env=os.environ | campaign.visible(step.gpus), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    for line in process.stdout:
+        campaign.say(step.name, line.rstrip())
+    if process.wait():
+        raise CookbookError("the tuning failed", f"exit code {process.returncode}", "see the lines above")
+
+
+def space_with(target: str, step: Tuning, folder: Path) -> Path:
+    """The target's search space with the step's own configurations to begin with, as a file."""
+    name, _ = load_space(target, step.model)
+    space = yaml.safe_load(FILE.read_text())[name]
+    space["first"] = {step.objective: step.first}
+    file = folder / "space.yaml"
+    file.write_text(yaml.safe_dump({name: space}, sort_keys=False))
+    return file
+
+
+def profile(campaign, step: Steps, folder: Path) -> None:
+    """Bare `vllm serve` with its profiler, one profile per batch size; the traces stay where there is room."""
+    weights, port = campaign.checkpoint(step), campaign.port(step)
+    traces = CACHE / "traces" / step.name
+    serve = bare_argv(str(weights), step.model, port) + step.arguments + profiler_arguments(traces)
+    log, found = folder / "server.log", []
+    server = campaign.launch(step, serve, campaign.visible(step.gpus), port, log)
+    try:
+        for batch in step.batches:
+            found.append(profile_step(server.base_url, step.model, batch, traces))
+            groups = ", ".join(f"{name} {ms:.2f}" for name, ms in found[-1].groups().items())
+            campaign.say(step.name, f"B={batch}: {found[-1].step_ms:.2f} ms: {groups}")
+    finally:
+        value = {"model": step.model, "weights": "synthetic", **seen(campaign, step, serve, log),
+                 "startup_s": server.startup_s, "profiles": [one.model_dump() for one in found]}  # fmt: skip
+        name = "steps.json" if len(found) == len(step.batches) else "steps-part.json"
+        (folder / name).write_text(json.dumps(value, indent=1) + "\n")
+        campaign.say(step.name, server.stop())
+
+
+def seen(campaign, step: Step, serve: list[str], log: Path) -> dict:
+    """What a measurement says of its server."""
+    gpus = campaign.facts["machine"].gpus
+    return {"vllm": campaign.facts["versions"]["vllm"], "gpu": gpus[0] if gpus else "",
+            "argv": [word.replace(f"{ROOT}/", "") for word in serve[3:]], "backends": backends(log)}  # fmt: skip
+
+
+def route(campaign, step: Routing, folder: Path) -> None:
+    """The balance of routing with the lever's flags and variables, and how far its answers lie from those without."""
+    weights, env = campaign.checkpoint(step), environment() | campaign.visible(step.gpus) | step.lever.env
+    draft = str(campaign.draft(step)) if step.lever.speculates else ""
+    if campaign.on_cpu:
+        env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    kept = CACHE / "distributions" / step.model
+    argv = [campaign.interpreter, "-m", "helpers.instack.routing", "--model", weights, "--load-format", step.load_format,
+            "--batch", *step.batches, "--variant", step.lever.variant, "--out", folder / step.done]  # fmt: skip
+    if step.prompts:
+        argv += ["--distributions", kept / step.name, "--prompts", step.prompts]
+    watched(campaign, [*argv, "--", *step.lever.laid(draft)], env, folder / "routing.log")
+    rows = json.loads((folder / step.done).read_text())["batches"]
+    campaign.say(step.name, ", ".join(f"B={row['batch']} {row['ratio']:.3f}" for row in rows))
+    if step.prompts:
+        (kept / step.name / "variant").write_text(step.lever.variant)
+        with campaign.guard_distances:
+            compare(campaign, kept, folder)
+
+
+def compare(campaign, kept: Path, folder: Path) -> None:
+    """Hold every set of distributions of a model that is there against those of the recipe as it is (no variant)."""
+    sets = {(one / "variant").read_text(): one for one in sorted(kept.iterdir()) if (one / "variant").exists()}
+    reference = sets.pop("", None)
+    if reference is None:
+        return
+    pairs = {"other batch size": sorted(reference.glob("batch-*"))[0]}
+    pairs |= {variant: one / "batch-64.safetensors" for variant, one in sets.items()}
+    found = {}
+    for variant, other in pairs.items():
+        argv = [campaign.interpreter, "-m", "helpers.instack.distances", reference / "batch-64.safetensors", other]
+        found[variant] = json.loads(watched(campaign, argv, environment(), folder / "distances.log"))
+        campaign.say(folder.name, f"{variant}: top-1 {found[variant]['top1_agreement']:.3f}, KL {found[variant]['kl_mean']}")
+    value = {"reference": "BF16 activations, BF16 cache, batches of 64", "distances": found}
+    (folder / "distances.json").write_text(json.dumps(value, indent=1) + "\n")
+
+
+def answer(campaign, step: Answers, folder: Path) -> None:
+    """Serve gpt-oss-nano and put the quick gate's questions to it; what a server answered at its end is kept too."""
+    from helpers.evals.quick import run_quick
+
+    weights, port, log = campaign.checkpoint(step), campaign.port(step), folder / "server.log"
+    serve = bare_argv(str(weights), step.model, port) + step.lever.arguments
+    env = step.lever.env | ({"VLLM_CPU_KVCACHE_SPACE": "1"} if campaign.on_cpu else {})
+    server = campaign.launch(step, serve, env | campaign.visible(step.gpus), port, log)
+    try:
+        gate = run_quick(server.base_url + "/v1", step.model)
+    finally:
+        campaign.say(step.name, server.stop())
+    value = {"state": "passed" if gate.passed else "failed", "why": gate.why(), "needed": gate.needed,
+             "rounds": [round(gate.share(number), 3) for number in range(gate.rounds)],
+             "model": step.model, "env": env, **seen(campaign, step, serve, log)}  # fmt: skip
+    (folder / "answers.json").write_text(json.dumps(value, indent=1) + "\n")
+    campaign.say(step.name, gate.text().splitlines()[0])
+    if not gate.passed:
+        raise CookbookError("the answers are wrong", gate.why())
