@@ -77,12 +77,25 @@ def measure() -> Result:
         papermill_seconds(1, Path(folder))  # imports papermill, warms the disk
         few, many = papermill_seconds(1, Path(folder)), papermill_seconds(CELLS + 1, Path(folder))
     values = [
-        Value(name="first cell's imports", value=imported - bare, unit="s", bar=IMPORT_BAR, detail=notebook.name),
+        Value(
+            name="first cell's imports", value=imported - bare, unit="s", bar=IMPORT_BAR, detail=notebook.name
+        ),
         Value(name="first cell's imports / a bare interpreter", value=imported / bare, unit="x"),
-        Value(name="heavy libraries among them", value=len(heavy), unit="", bar=0, detail=", ".join(heavy) or "none"),
-        Value(name="papermill per cell", value=1e3 * (many - few) / CELLS, unit="ms", detail=f"{CELLS} trivial cells"),
+        Value(
+            name="heavy libraries among them",
+            value=len(heavy),
+            unit="",
+            bar=0,
+            detail=", ".join(heavy) or "none",
+        ),
+        Value(
+            name="papermill per cell",
+            value=1e3 * (many - few) / CELLS,
+            unit="ms",
+            detail=f"{CELLS} trivial cells",
+        ),
         Value(name="papermill start, one cell", value=few, unit="s"),
-    ]  # fmt: skip
+    ]
     import papermill
 
     versions = {"papermill": papermill.__version__, "python": sys.version.split()[0]}

@@ -67,9 +67,14 @@ def result_of(benchmark: str, question: str, values: list[Value], versions: dict
     from helpers.runs import facts
 
     return Result(
-        benchmark=benchmark, question=question, values=values, machine=facts.machine(), versions=versions,
-        commit=facts.commit(), finished=datetime.now(UTC).replace(microsecond=0),
-    )  # fmt: skip
+        benchmark=benchmark,
+        question=question,
+        values=values,
+        machine=facts.machine(),
+        versions=versions,
+        commit=facts.commit(),
+        finished=datetime.now(UTC).replace(microsecond=0),
+    )
 
 
 def read_all(folder: Path = RECORDS) -> list[Result]:

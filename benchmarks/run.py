@@ -21,8 +21,12 @@ def take(name: str) -> Result:
 
     interpreter = ensure("cpu")
     checkpoint = build_nano(interpreter, CACHE / "models")
-    chosen = {"fidelity": fidelity, "sweep_cost": sweep_cost, "startup_cost": startup_cost,
-              "seeded_prompts": seeded_prompts}  # fmt: skip
+    chosen = {
+        "fidelity": fidelity,
+        "sweep_cost": sweep_cost,
+        "startup_cost": startup_cost,
+        "seeded_prompts": seeded_prompts,
+    }
     return chosen[name].measure(interpreter, checkpoint)
 
 

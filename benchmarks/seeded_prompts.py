@@ -120,11 +120,17 @@ async def load(server: Server, seen: Seen, seed: int) -> None:
 
 async def kill(server: Server, kind: str) -> int:
     """How many of the requests that end a server as vLLM comes are answered: one long prompt, or forty at once."""
-    chance, many, tokens = random.Random(3), (1 if kind == "long" else AT_ONCE), LONG if kind == "long" else SHORT
+    chance, many, tokens = (
+        random.Random(3),
+        (1 if kind == "long" else AT_ONCE),
+        LONG if kind == "long" else SHORT,
+    )
     async with client_of(server) as client:
         jobs = (stream(client, prompt(chance, tokens), 8, temperature=1.0, seed=n) for n in range(many))
         replies = await asyncio.gather(*jobs, return_exceptions=True)
-    if strange := [one for one in replies if isinstance(one, BaseException) and not isinstance(one, httpx.HTTPError)]:
+    if strange := [
+        one for one in replies if isinstance(one, BaseException) and not isinstance(one, httpx.HTTPError)
+    ]:
         raise strange[0]
     return sum(isinstance(reply, tuple) for reply in replies)
 
@@ -190,32 +196,82 @@ def result(found: dict[str, Seen], compiled: dict[str, list[float]], vllm: str) 
         own = name == WHOLE
         ratios = [
             ("start", min(seen.start_s) / min(bare.start_s), "the less of two", 1.05),
-            ("memory", statistics.mean(seen.memory_gib) / statistics.mean(bare.memory_gib), "after the load", 1.1),
-            ("TTFT of a long prompt", statistics.median(seen.long_ttft_s) / statistics.median(bare.long_ttft_s),
-             f"{LONG} tokens alone, median", 1.1),
-            (f"time of {AT_ONCE} at once", statistics.median(seen.wave_s) / statistics.median(bare.wave_s),
-             f"{SHORT}/{SHORT_OUT} tokens, median", 1.1),
-        ]  # fmt: skip
+            (
+                "memory",
+                statistics.mean(seen.memory_gib) / statistics.mean(bare.memory_gib),
+                "after the load",
+                1.1,
+            ),
+            (
+                "TTFT of a long prompt",
+                statistics.median(seen.long_ttft_s) / statistics.median(bare.long_ttft_s),
+                f"{LONG} tokens alone, median",
+                1.1,
+            ),
+            (
+                f"time of {AT_ONCE} at once",
+                statistics.median(seen.wave_s) / statistics.median(bare.wave_s),
+                f"{SHORT}/{SHORT_OUT} tokens, median",
+                1.1,
+            ),
+        ]
         if name != BARE:
-            values += [Value(name=f"{name}: {what} / {BARE}", value=ratio, unit="x", detail=detail,
-                             bar=bar if own else None) for what, ratio, detail, bar in ratios]  # fmt: skip
+            values += [
+                Value(
+                    name=f"{name}: {what} / {BARE}",
+                    value=ratio,
+                    unit="x",
+                    detail=detail,
+                    bar=bar if own else None,
+                )
+                for what, ratio, detail, bar in ratios
+            ]
         values += [
-            Value(name=f"{name}: longest pause of four streams", value=1e3 * max(seen.pause_s), unit="ms",
-                  detail=f"a prompt of {LONG} tokens arrives meanwhile"),
-            Value(name=f"{name}: unanswered of 1 seeded long prompt", value=1 - seen.answered["long"], unit="",
-                  bar=0 if own else None),
-            Value(name=f"{name}: unanswered of {AT_ONCE} seeded at once", value=AT_ONCE - seen.answered["forty"], unit="",
-                  bar=0 if own else None, detail=f"{SHORT} tokens each"),
-        ]  # fmt: skip
+            Value(
+                name=f"{name}: longest pause of four streams",
+                value=1e3 * max(seen.pause_s),
+                unit="ms",
+                detail=f"a prompt of {LONG} tokens arrives meanwhile",
+            ),
+            Value(
+                name=f"{name}: unanswered of 1 seeded long prompt",
+                value=1 - seen.answered["long"],
+                unit="",
+                bar=0 if own else None,
+            ),
+            Value(
+                name=f"{name}: unanswered of {AT_ONCE} seeded at once",
+                value=AT_ONCE - seen.answered["forty"],
+                unit="",
+                bar=0 if own else None,
+                detail=f"{SHORT} tokens each",
+            ),
+        ]
         if own:
             other = sum(one != two for one, two in zip(seen.texts, bare.texts, strict=True))
-            values.append(Value(name=f"{name}: greedy answers unlike {BARE}", value=other, unit="",
-                                detail=f"of {len(seen.texts)} to prompts of {LONG} tokens"))  # fmt: skip
+            values.append(
+                Value(
+                    name=f"{name}: greedy answers unlike {BARE}",
+                    value=other,
+                    unit="",
+                    detail=f"of {len(seen.texts)} to prompts of {LONG} tokens",
+                )
+            )
     values += [
-        Value(name=f"{BARE}: start", value=min(bare.start_s), unit="s", detail="latency profile, not compiled"),
-        Value(name=f"{BARE}: TTFT of a long prompt", value=1e3 * statistics.median(bare.long_ttft_s), unit="ms"),
+        Value(
+            name=f"{BARE}: start", value=min(bare.start_s), unit="s", detail="latency profile, not compiled"
+        ),
+        Value(
+            name=f"{BARE}: TTFT of a long prompt", value=1e3 * statistics.median(bare.long_ttft_s), unit="ms"
+        ),
     ]
     if compiled[WHOLE]:
-        values.append(Value(name=f"{WHOLE}: compiled start / {BARE}", value=compiled[WHOLE][-1] / compiled[BARE][-1],
-                            unit="x", detail="throughput profile, caches warm"))  # fmt: skip
+        values.append(
+            Value(
+                name=f"{WHOLE}: compiled start / {BARE}",
+                value=compiled[WHOLE][-1] / compiled[BARE][-1],
+                unit="x",
+                detail="throughput profile, caches warm",
+            )
+        )
     return result_of("seeded_prompts", QUESTION, values, {"vllm": vllm})

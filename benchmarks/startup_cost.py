@@ -51,14 +51,23 @@ def result(ours: list[Start], hand: list[Start], plain: Start, vllm: str) -> Res
     mine, theirs = (min(starts, key=lambda start: start.total) for starts in (ours, hand))
     bar = max(SECONDS, SHARE * theirs.total)
     values = [
-        Value(name="cookbook - by hand, same command", value=mine.total - theirs.total, unit="s", bar=bar,
-              detail="1 s or 2 %, the least of two each"),
+        Value(
+            name="cookbook - by hand, same command",
+            value=mine.total - theirs.total,
+            unit="s",
+            bar=bar,
+            detail="1 s or 2 %, the least of two each",
+        ),
         Value(name="cookbook / by hand, same command", value=mine.total / theirs.total, unit="x"),
-        Value(name="cookbook / bare vllm serve", value=mine.total / plain.total, unit="x",
-              detail="the recipe's latency profile, caches warm"),
+        Value(
+            name="cookbook / bare vllm serve",
+            value=mine.total / plain.total,
+            unit="x",
+            detail="the recipe's latency profile, caches warm",
+        ),
         Value(name="cookbook: launch to first streamed token", value=mine.total, unit="s"),
         Value(name="by hand: the same", value=theirs.total, unit="s"),
         Value(name="bare vllm serve: the same", value=plain.total, unit="s"),
         Value(name="of the cookbook's: the first request", value=mine.phases[FIRST_REQUEST], unit="s"),
-    ]  # fmt: skip
+    ]
     return result_of("startup_cost", "What does the cookbook add to a start?", values, {"vllm": vllm})

@@ -63,17 +63,44 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
         try:
             while not healthy(port):
                 if process.poll() is not None:
-                    raise CookbookError("the bare server died", do=f"see `cookbook doctor {shown(folder / 'bare.log')}`")
+                    raise CookbookError(
+                        "the bare server died", do=f"see `cookbook doctor {shown(folder / 'bare.log')}`"
+                    )
                 time.sleep(0.5)
             for load in plan(CONCURRENCY, INPUT, OUTPUT):
                 call = [
-                    str(interpreter), "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--port", str(port),
-                    "--model", "gpt-oss-nano", "--tokenizer", str(checkpoint), "--dataset-name", "random",
-                    "--random-input-len", str(INPUT), "--random-output-len", str(OUTPUT), "--ignore-eos",
-                    "--num-prompts", str(load.prompts), "--max-concurrency", str(load.concurrency),
-                    "--num-warmups", str(load.concurrency), "--temperature", "1.0", "--save-result",
-                    "--result-dir", str(folder), "--percentile-metrics", "ttft,tpot,itl,e2el",
-                ]  # fmt: skip
+                    str(interpreter),
+                    "-m",
+                    "vllm.entrypoints.cli.main",
+                    "bench",
+                    "serve",
+                    "--port",
+                    str(port),
+                    "--model",
+                    "gpt-oss-nano",
+                    "--tokenizer",
+                    str(checkpoint),
+                    "--dataset-name",
+                    "random",
+                    "--random-input-len",
+                    str(INPUT),
+                    "--random-output-len",
+                    str(OUTPUT),
+                    "--ignore-eos",
+                    "--num-prompts",
+                    str(load.prompts),
+                    "--max-concurrency",
+                    str(load.concurrency),
+                    "--num-warmups",
+                    str(load.concurrency),
+                    "--temperature",
+                    "1.0",
+                    "--save-result",
+                    "--result-dir",
+                    str(folder),
+                    "--percentile-metrics",
+                    "ttft,tpot,itl,e2el",
+                ]
                 subprocess.run(call, env=environment(), cwd=ROOT, stdout=log, stderr=log, check=True)
         finally:
             end_group(server)

@@ -38,7 +38,11 @@ def run(argv, what, env=None):
     if done.returncode:
         text = done.stdout.decode(errors="replace").strip()
         sys.stderr.write(text[-4000:] + "\n")
-        fail(what + " failed", "of the message above", "mend it and run the same command again: it goes on where it stopped")
+        fail(
+            what + " failed",
+            "of the message above",
+            "mend it and run the same command again: it goes on where it stopped",
+        )
 
 
 def uv_pin():
@@ -50,7 +54,11 @@ def uv_pin():
 def main():
     """Create or refresh `.venv`; a second call with the same lock returns at once."""
     if sys.version_info < NEEDED:
-        fail("this Python is %d.%d" % sys.version_info[:2], "vLLM needs 3.11 or newer", "pass PYTHON=/path/to/python3.11 to make")
+        fail(
+            "this Python is %d.%d" % sys.version_info[:2],
+            "vLLM needs 3.11 or newer",
+            "pass PYTHON=/path/to/python3.11 to make",
+        )
     stamp = os.path.join(VENV, ".ready")
     wanted = fingerprint()
     if os.path.exists(stamp):
@@ -62,7 +70,11 @@ def main():
 
     free = shutil.disk_usage(ROOT).free / 2**30
     if free < FREE_GIB:
-        fail("the workbench does not fit", "%.1f GiB are free and it needs %.1f" % (free, FREE_GIB), "free some disk")
+        fail(
+            "the workbench does not fit",
+            "%.1f GiB are free and it needs %.1f" % (free, FREE_GIB),
+            "free some disk",
+        )
     with open(os.path.join(ROOT, ".setup.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two makes at once: the second waits, then finds it done
         began = time.time()
@@ -70,16 +82,30 @@ def main():
         python = os.path.join(VENV, "bin", "python")
         if os.path.exists(stamp):
             os.unlink(stamp)
-        if subprocess.run([python, "-c", "import pip"], stderr=subprocess.DEVNULL).returncode if os.path.exists(python) else 1:
-            run([sys.executable, "-m", "venv", "--clear", VENV], "creating .venv (Debian and Ubuntu: apt install python3-venv)")
-        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", uv_pin()], "installing uv")
+        if (
+            subprocess.run([python, "-c", "import pip"], stderr=subprocess.DEVNULL).returncode
+            if os.path.exists(python)
+            else 1
+        ):
+            run(
+                [sys.executable, "-m", "venv", "--clear", VENV],
+                "creating .venv (Debian and Ubuntu: apt install python3-venv)",
+            )
+        run(
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", uv_pin()],
+            "installing uv",
+        )
         sys.path.insert(0, ROOT)
         from helpers.stack.index import uv_environment
 
         uv = [os.path.join(VENV, "bin", "uv"), "pip"]
         env = uv_environment(dict(os.environ, VIRTUAL_ENV=VENV), python)
         run(uv + ["install", "--quiet", "-r", LOCK], "installing recipes/locks/workbench.txt", env)
-        run(uv + ["install", "--quiet", "--no-deps", "--editable", ROOT], "installing the helpers package", env)
+        run(
+            uv + ["install", "--quiet", "--no-deps", "--editable", ROOT],
+            "installing the helpers package",
+            env,
+        )
         with open(stamp + ".new", "w") as file:
             file.write(wanted)
         os.replace(stamp + ".new", stamp)

@@ -48,9 +48,12 @@ HEADER = re.compile(
 USERINFO = re.compile(
     r"\b([a-z][a-z0-9+.-]*://)[^/\s:@]*:[^/\s]+@|\b([a-z][a-z0-9+.-]*://)[^/\s:@]{16,}@", re.I
 )
-SAID = re.compile(r"(?i)\b(passwords?|passphrase|cookie)(\s+(?:is\s+)?)(\"[^\"\n]+\"|'[^'\n]+'|[\w.-]+=[^\s;,]+)")
+SAID = re.compile(
+    r"(?i)\b(passwords?|passphrase|cookie)(\s+(?:is\s+)?)(\"[^\"\n]+\"|'[^'\n]+'|[\w.-]+=[^\s;,]+)"
+)
 QUERY = re.compile(
-    r"((?:[?&]|\b(?=X-Amz-Signature[=]))(?:[\w.-]*(?:key|token|secret|sig|signature|password|auth))=)[^&\s\"']+", re.IGNORECASE
+    r"((?:[?&]|\b(?=X-Amz-Signature[=]))(?:[\w.-]*(?:key|token|secret|sig|signature|password|auth))=)[^&\s\"']+",
+    re.IGNORECASE,
 )
 ASSIGNED = re.compile(
     r"(?i)(?<![\w.-])(['\"]?(?P<name>" + _NAMED + r")['\"]?\s*[:=]\s*)(?P<value>\[[^\]]*\]|" + _VALUE + r")"

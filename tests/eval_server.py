@@ -130,17 +130,38 @@ def response(model: str, text: str, truncated: bool) -> dict:
         "content": [part],
     }
     return {
-        "id": "resp_1", "object": "response", "created_at": 0, "model": model, "output": [message] if text else [],
-        "status": "incomplete" if truncated else "completed", "parallel_tool_calls": True, "tool_choice": "auto",
-        "tools": [], "incomplete_details": {"reason": "max_output_tokens"} if truncated else None,
-        "usage": {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30,
-                  "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 4}},
-    }  # fmt: skip
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 0,
+        "model": model,
+        "output": [message] if text else [],
+        "status": "incomplete" if truncated else "completed",
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "incomplete_details": {"reason": "max_output_tokens"} if truncated else None,
+        "usage": {
+            "input_tokens": 20,
+            "output_tokens": 10,
+            "total_tokens": 30,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": 4},
+        },
+    }
 
 
 def chat_reply(model: str, text: str, truncated: bool) -> dict:
     """A chat completion."""
-    choice = {"index": 0, "finish_reason": "length" if truncated else "stop",
-              "message": {"role": "assistant", "content": text or None}}  # fmt: skip
-    return {"id": "chat_1", "object": "chat.completion", "created": 0, "model": model, "choices": [choice],
-            "usage": {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}}  # fmt: skip
+    choice = {
+        "index": 0,
+        "finish_reason": "length" if truncated else "stop",
+        "message": {"role": "assistant", "content": text or None},
+    }
+    return {
+        "id": "chat_1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [choice],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30},
+    }

@@ -26,9 +26,16 @@ def test_an_unknown_target(cli) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
-    [("prot", "8000", "prot"), ("port", "eight", "port"), ("port", "99999", "65535"), ("concurrency", "[1, 0]", "concurrency"),
-     ("model", "gpt-5", "gpt-5"), ("weights", "nowhere/at/all", "weights"), ("tensor_parallel_size", "3", "tensor_parallel_size")],
-)  # fmt: skip
+    [
+        ("prot", "8000", "prot"),
+        ("port", "eight", "port"),
+        ("port", "99999", "65535"),
+        ("concurrency", "[1, 0]", "concurrency"),
+        ("model", "gpt-5", "gpt-5"),
+        ("weights", "nowhere/at/all", "weights"),
+        ("tensor_parallel_size", "3", "tensor_parallel_size"),
+    ],
+)
 def test_a_wrong_parameter(cli, name: str, value: str, said: str) -> None:
     assert said in one_line(cli("run", "cpu", "-p", name, value))
 
@@ -80,7 +87,10 @@ def test_a_batch_folder_that_cannot_be_made(cli, tmp_path: Path) -> None:
         (["doctor", "a", "b"], "unexpected extra argument"),
         (["nano", "build"], "see `cookbook nano build --help`"),
         (["nonsense"], "no such command 'nonsense'; see `cookbook --help`"),
-        (["publish", "/nowhere/at/all"], "/nowhere/at/all is not a run's folder because it has no record.json"),
+        (
+            ["publish", "/nowhere/at/all"],
+            "/nowhere/at/all is not a run's folder because it has no record.json",
+        ),
     ],
 )
 def test_words_that_the_command_line_does_not_take(cli, words: list[str], said: str) -> None:
@@ -93,17 +103,21 @@ def test_help_is_still_there(cli, words: list[str]) -> None:
     assert done.returncode == 0 and "Usage: cookbook" in done.stdout and not done.stderr
 
 
-def test_an_error_of_the_system_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_the_system_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Whatever errno it carries; a fault of the program itself keeps its traceback."""
     import typer
 
     from helpers import cli as package
 
     raised: list[Exception] = []
-    for error, said in ((NotADirectoryError(20, "Not a directory", "/a/b"), "/a/b cannot be used because Not a directory"),
-                        (OSError(28, "No space left on device", "/a"), "/a cannot be written because No space"),
-                        (ConnectionRefusedError(111, "Connection refused"), "because Connection refused"),
-                        (KeyError("x"), None)):  # fmt: skip
+    for error, said in (
+        (NotADirectoryError(20, "Not a directory", "/a/b"), "/a/b cannot be used because Not a directory"),
+        (OSError(28, "No space left on device", "/a"), "/a cannot be written because No space"),
+        (ConnectionRefusedError(111, "Connection refused"), "because Connection refused"),
+        (KeyError("x"), None),
+    ):
         app = typer.Typer()
 
         @app.command()

@@ -71,8 +71,11 @@ def test_a_plan_crosses_targets_models_and_values(tmp_path: Path):
     assert len(skipped) == 2 and all("rtx4090" in name for name in skipped)  # 20b on 4 cards, 120b on 1
     assert runs[0].name == "01-h200-gpt-oss-20b-tensor_parallel_size-1-output_tokens-64"
     assert runs[0].given == {
-        "profile": "latency", "model": "gpt-oss-20b", "tensor_parallel_size": 1, "output_tokens": 64,
-    }  # fmt: skip
+        "profile": "latency",
+        "model": "gpt-oss-20b",
+        "tensor_parallel_size": 1,
+        "output_tokens": 64,
+    }
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def test_the_plan_holds_what_the_pages_need(target):
     for model in ("20b", "120b"):  # a lever is compared with its base at the same loads
         base = {(x.concurrency, x.prompts) for x in found[f"{model}-base"].loads}
         fp8 = found[f"{model}-fp8"]
-        assert {(x.concurrency, x.prompts) for x in fp8.loads} == base and fp8.once == found[f"{model}-base"].once
+        assert {(x.concurrency, x.prompts) for x in fp8.loads} == base and fp8.once == found[
+            f"{model}-base"
+        ].once
         assert all(x.prompts >= 2 * x.concurrency for x in found[f"{model}-base"].loads)
 
 
@@ -86,7 +88,9 @@ def test_steps_side_by_side_never_share_a_gpu_and_the_wanted_one_goes_first(tmp_
 
 
 def test_a_step_wider_than_the_host_is_skipped(tmp_path):
-    run_campaign(Campaign(tmp_path, sys.executable, "h200", slots=1), [Job("wide", "gpt-oss-20b", [], needs=2)])
+    run_campaign(
+        Campaign(tmp_path, sys.executable, "h200", slots=1), [Job("wide", "gpt-oss-20b", [], needs=2)]
+    )
     assert "skipped: it needs 2 GPUs, here are 1" in events(tmp_path)
 
 
@@ -110,9 +114,11 @@ def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
 
 def test_a_notebook_runs_on_its_gpus_and_port_and_ends_with_the_campaign(tmp_path, monkeypatch):
     python = tmp_path / "python"
-    python.write_text(f"#!{sys.executable}\nimport os, sys, time\n"
-                      "print(os.environ['CUDA_VISIBLE_DEVICES'], *sys.argv[1:], flush=True)\n"
-                      "time.sleep(60 if 'gpt-oss-120b' in sys.argv else 0)\n")  # fmt: skip
+    python.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\n"
+        "print(os.environ['CUDA_VISIBLE_DEVICES'], *sys.argv[1:], flush=True)\n"
+        "time.sleep(60 if 'gpt-oss-120b' in sys.argv else 0)\n"
+    )
     python.chmod(0o755)
     made = Campaign(tmp_path / "out", sys.executable, "h100", slots=3, minutes=0.05)
     monkeypatch.setattr(probes.sys, "executable", str(python))
@@ -122,7 +128,10 @@ def test_a_notebook_runs_on_its_gpus_and_port_and_ends_with_the_campaign(tmp_pat
     run_campaign(made, plan)
     assert time.monotonic() - began < 20
     log = events(tmp_path / "out")
-    assert "2 -m helpers.cli run h100 -p model gpt-oss-20b -p weights synthetic -p install existing -p port 20100" in log
+    assert (
+        "2 -m helpers.cli run h100 -p model gpt-oss-20b -p weights synthetic -p install existing -p port 20100"
+        in log
+    )
     assert "FAILED: cut off" in log
     said = (tmp_path / "out" / "large" / "run.log").read_text()
     assert said.startswith("0,1 ") and "-p concurrency [1, 4]" in said and "-p tensor_parallel_size 2" in said
@@ -144,7 +153,9 @@ def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
     assert "RuntimeError: it broke" in (out / "errors.log").read_text()
     assert log.splitlines()[-1].endswith("ended")
     run_campaign(Campaign(out, sys.executable, "h200"), [good])
-    assert events(out).count("good                   begins") == 1 and "good                   done before" in events(out)
+    assert events(out).count(
+        "good                   begins"
+    ) == 1 and "good                   done before" in events(out)
 
 
 def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
@@ -154,8 +165,22 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
         return command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
 
     argv, env = made("h200", "20b-base")
-    assert argv[:3] == ["vllm", "serve", "W"] and "--stream-interval" in argv and env["CUDA_VISIBLE_DEVICES"] == "0"
-    assert argv[argv.index("--cudagraph-capture-sizes") + 1 :][:9] == ["1", "2", "4", "8", "16", "32", "64", "128", "256"]
+    assert (
+        argv[:3] == ["vllm", "serve", "W"]
+        and "--stream-interval" in argv
+        and env["CUDA_VISIBLE_DEVICES"] == "0"
+    )
+    assert argv[argv.index("--cudagraph-capture-sizes") + 1 :][:9] == [
+        "1",
+        "2",
+        "4",
+        "8",
+        "16",
+        "32",
+        "64",
+        "128",
+        "256",
+    ]
     with_fp8, fp8_env = made("h200", "20b-fp8")
     assert with_fp8 == [*argv, "--moe-backend", "humming"]
     assert fp8_env == env | {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'}
@@ -164,7 +189,8 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
     assert settings["model"] == "HEAD" and settings["synthetic_acceptance_length"] == 2.72
     bare, _ = made("h200", "20b-bare")
     assert "--stream-interval" not in bare and "--cudagraph-capture-sizes" not in bare
-    tight, _ = made("h100", "120b-base")  # the recipe bounds the graphs there, and vLLM wants the bound among the sizes
+    # the recipe bounds the graphs there, and vLLM wants the bound among the sizes
+    tight, _ = made("h100", "120b-base")
     assert tight[tight.index("--max-cudagraph-capture-size") + 1] == "128"
     assert tight[tight.index("--cudagraph-capture-sizes") + 1 :][7] == "128"
     tight, _ = made("h100", "120b-eagle3")  # 64 users have 256 tokens in a step
@@ -176,15 +202,24 @@ def test_levers_add_up():
     assert both.speculates and not (FP8 + FP8_CACHE).speculates
     assert both.arguments == [*FP8.arguments, *EAGLE3.arguments, *FP8_CACHE.arguments] and both.env == FP8.env
     job = Job("j", "gpt-oss-20b", [], both, profile="")
-    assert job.variant == "bare vllm serve, FP8 activations (humming), EAGLE3 (acceptance 2.72), FP8 KV cache (full attention)"
+    assert (
+        job.variant
+        == "bare vllm serve, FP8 activations (humming), EAGLE3 (acceptance 2.72), FP8 KV cache (full attention)"
+    )
 
 
 def test_a_record_holds_the_median_take_of_each_point_and_says_how_far_they_lie_apart():
     def taken(rate: float, users: int = 4) -> Point:
         raw, one = point(), Point.model_validate(point())
         scale = rate / one.output_tok_s
-        raw |= {"concurrency": users, "output_tok_s": rate, "output_tok_s_per_gpu": rate, "roofline_tok_s": None,
-                "roofline_fraction": None, "duration_s": one.duration_s / scale}  # fmt: skip
+        raw |= {
+            "concurrency": users,
+            "output_tok_s": rate,
+            "output_tok_s_per_gpu": rate,
+            "roofline_tok_s": None,
+            "roofline_fraction": None,
+            "duration_s": one.duration_s / scale,
+        }
         return Point.model_construct(**raw)
 
     found, words = medians([[taken(100), taken(10, 1)], [taken(110)], [taken(90)]])
@@ -230,8 +265,13 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
         bench = out / "20b-fp8" / f"take-{number}" / "bench"
         bench.mkdir(parents=True)
         settings = {"concurrency": 4, "input_tokens": 1024, "output_tokens": 1024, "prompts": 8}
-        result = {"output_throughput": rate, "p50_tpot_ms": 1000 / rate, "p50_ttft_ms": 50.0,
-                  "spec_decode_acceptance_length": 2.7, "cookbook": {"settings": settings}}  # fmt: skip
+        result = {
+            "output_throughput": rate,
+            "p50_tpot_ms": 1000 / rate,
+            "p50_ttft_ms": 50.0,
+            "spec_decode_acceptance_length": 2.7,
+            "cookbook": {"settings": settings},
+        }
         (bench / "c0004-i1024-o1024.json").write_text(json.dumps(result))
     (out / "20b-fp8" / "record.json").write_text(json.dumps(raw))
     (out / "20b-routing-fp8").mkdir()
@@ -249,7 +289,9 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     assert (row["variant"], row["concurrency"], row["output_tok_s"]) == ("FP8", 4, 110.0)
     assert [one["acceptance"] for one in row["takes"]] == [2.7] * 3
     take(out, records, None)
-    assert json.loads((records / "evidence" / "levers.json").read_text())["rows"] == table, "taken twice, kept once"
+    assert json.loads((records / "evidence" / "levers.json").read_text())["rows"] == table, (
+        "taken twice, kept once"
+    )
 
 
 def test_every_kind_of_step_of_every_plan_has_a_way():
@@ -266,8 +308,13 @@ def test_a_sweep_that_was_cut_off_names_what_it_lacks():
     load = [*waves([1, 4]), *plan([1, 16], 8192, 1024)]
     one = Point.model_validate(point() | {"concurrency": 4})
     taken = one.model_copy(update={"input_tokens": 1024, "output_tokens": 1024})
-    assert missing(load, [taken]) == "concurrency 1 at 1,024/1,024 tokens; concurrency 1, 16 at 8,192/1,024 tokens"
-    every = [taken.model_copy(update={"concurrency": x.concurrency, "input_tokens": x.input_tokens}) for x in load]
+    assert (
+        missing(load, [taken])
+        == "concurrency 1 at 1,024/1,024 tokens; concurrency 1, 16 at 8,192/1,024 tokens"
+    )
+    every = [
+        taken.model_copy(update={"concurrency": x.concurrency, "input_tokens": x.input_tokens}) for x in load
+    ]
     assert missing(load, every) == ""
 
 
@@ -294,8 +341,13 @@ def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
         progress({"event": "point", "measured": taken})
         raise RuntimeError("the server died")
 
-    for name, own in (("start", lambda *_: server), ("sweep", sweep), ("LoadWorker", lambda *_: nullcontext()),
-                      ("memory", lambda log: {}), ("backends", lambda log: {})):  # fmt: skip
+    for name, own in (
+        ("start", lambda *_: server),
+        ("sweep", sweep),
+        ("LoadWorker", lambda *_: nullcontext()),
+        ("memory", lambda log: {}),
+        ("backends", lambda log: {}),
+    ):
         monkeypatch.setattr(measuring, name, own)
     monkeypatch.setattr(Campaign, "checkpoint", lambda *_: tmp_path)
     job = Job("20b-x", "gpt-oss-20b", plan([taken.concurrency, 9], taken.input_tokens, taken.output_tokens))
@@ -306,23 +358,33 @@ def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
 
 
 def test_records_of_one_command_make_one_curve_and_a_newer_command_replaces_it():
-    first = RunRecord.model_validate(record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"})
+    first = RunRecord.model_validate(
+        record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"}
+    )
     p = first.throughput[0]
     more = first.model_copy(update={"throughput": [p.model_copy(update={"concurrency": p.concurrency + 1})]})
     (both,) = curves([first, more], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
-    assert [x.concurrency for x in both] == sorted({*(x.concurrency for x in first.throughput), p.concurrency + 1})
+    assert [x.concurrency for x in both] == sorted(
+        {*(x.concurrency for x in first.throughput), p.concurrency + 1}
+    )
     pair = [p, *more.throughput]
     other = more.model_copy(update={"argv": [*more.argv, "--enforce-eager"], "throughput": pair})
     alone = other.model_copy(update={"throughput": pair[:1]})
     lengths = ("gpt-oss-20b", p.input_tokens, p.output_tokens)
     assert list(curves([first, other], *lengths).values()) == [pair]
-    assert list(curves([first, alone], *lengths).values()) == [first.throughput], "one point replaces no curve"
+    assert list(curves([first, alone], *lengths).values()) == [first.throughput], (
+        "one point replaces no curve"
+    )
     switched = other.model_copy(update={"argv": more.argv, "env": {"VLLM_X": "1"}})
     assert list(curves([first, switched], *lengths).values()) == [pair], "another switch is another command"
     again = [curve for curve in curves([first, other, more], *lengths).values()]
-    assert [len(curve) for curve in again] == [len(both)], "a command between two of another does not part them"
+    assert [len(curve) for curve in again] == [len(both)], (
+        "a command between two of another does not part them"
+    )
     moved = more.model_copy(update={"argv": [*more.argv[:2], "/elsewhere", *more.argv[3:]]})
-    assert len(curves([first, moved], *lengths)["TP1"]) == len(both), "where the checkpoint lay does not matter"
+    assert len(curves([first, moved], *lengths)["TP1"]) == len(both), (
+        "where the checkpoint lay does not matter"
+    )
     argv = list(more.argv)
     argv[argv.index("--port") + 1] = "5"
     ported = more.model_copy(update={"argv": argv})

@@ -108,10 +108,16 @@ def test_impossible_points_are_refused(change, said):
         ({"versions": {}}, "no vllm"),
         ({"weights": "dummy"}, "weights"),
         ({"throughput": [point(1), point(1)]}, "same settings"),
-        ({"contracts": [{"name": "a", "group": "g", "state": "failed", "why": "x", "model": "m", "weights": "w"}]},
-         "failed contracts"),
+        (
+            {
+                "contracts": [
+                    {"name": "a", "group": "g", "state": "failed", "why": "x", "model": "m", "weights": "w"}
+                ]
+            },
+            "failed contracts",
+        ),
     ],
-)  # fmt: skip
+)
 def test_incoherent_records_are_refused(tmp_path, change, said):
     path = tmp_path / "record.json"
     path.write_text(json.dumps({**record(), **change}))
@@ -134,9 +140,11 @@ def test_a_plan_has_whole_waves():
 
 def test_a_result_that_cannot_be_is_an_error():
     raw = point(4)
-    result = {f"{name}_{metric}_ms": raw[field][name] for metric, field in
-              (("ttft", "ttft_ms"), ("tpot", "tpot_ms"), ("itl", "itl_ms"), ("e2el", "e2e_ms"))
-              for name in ("p50", "p90", "p99", "mean")}  # fmt: skip
+    result = {
+        f"{name}_{metric}_ms": raw[field][name]
+        for metric, field in (("ttft", "ttft_ms"), ("tpot", "tpot_ms"), ("itl", "itl_ms"), ("e2el", "e2e_ms"))
+        for name in ("p50", "p90", "p99", "mean")
+    }
     result |= {"output_throughput": raw["output_tok_s"], "duration": raw["duration_s"]}
     result["cookbook"] = {
         "settings": {key: raw[key] for key in ("concurrency", "input_tokens", "output_tokens", "prompts")}

@@ -8,10 +8,16 @@ from helpers.plots.routing import routing_figure
 
 def result(weights: str, share: float, experts: int = 32) -> dict:
     rows = [
-        {"batch": size, "steps": 40, "expected_share": expected, "mean_share": share, "ratio": share / expected,
-         "share_by_layer": [share] * 4}
+        {
+            "batch": size,
+            "steps": 40,
+            "expected_share": expected,
+            "mean_share": share,
+            "ratio": share / expected,
+            "share_by_layer": [share] * 4,
+        }
         for size, expected in ((1, 0.125), (16, 0.88), (64, 1.0))
-    ]  # fmt: skip
+    ]
     return {"weights": weights, "layers": 4, "experts": experts, "experts_per_token": 4, "batches": rows}
 
 

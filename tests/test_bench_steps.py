@@ -40,7 +40,9 @@ def test_only_whole_steps_count() -> None:
         ("flash::fwd_kernel", 3, 300),
     ]
     assert profile.busy_ms == pytest.approx(0.45), "what runs at once counts once"
-    assert profile.groups() == pytest.approx({"MoE": 0.36, "attention": 0.09, GAPS: 0.55}), "they add up to the step"
+    assert profile.groups() == pytest.approx({"MoE": 0.36, "attention": 0.09, GAPS: 0.55}), (
+        "they add up to the step"
+    )
 
 
 def test_steps_with_a_prompt_or_another_batch_are_no_decode_steps() -> None:

@@ -102,11 +102,18 @@ def test_a_failed_request_is_an_error_and_keeps_earlier_points(worker, interpret
 
 
 @pytest.mark.full
-def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(shared, worker, checkpoint, tmp_path):
+def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(
+    shared, worker, checkpoint, tmp_path
+):
     process, path = shared
     with latency_server("--ttft-ms", "300", "--itl-ms", "20") as url:
-        request = {"base_url": url, "model": "m", "tokenizer": str(checkpoint), "out": str(tmp_path),
-                   "points": [load(1, 3).model_dump(exclude_none=True)]}  # fmt: skip
+        request = {
+            "base_url": url,
+            "model": "m",
+            "tokenizer": str(checkpoint),
+            "out": str(tmp_path),
+            "points": [load(1, 3).model_dump(exclude_none=True)],
+        }
         with socket.socket(socket.AF_UNIX) as gone:
             gone.connect(str(path))
             gone.sendall((json.dumps(request) + "\n").encode())

@@ -91,9 +91,13 @@ def test_a_synthetic_checkpoint_has_the_hubs_layout(tmp_path, interpreter):
     out, script = tmp_path / "model", tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
-        [interpreter, script, out], cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, timeout=180,
-    )  # fmt: skip
+        [interpreter, script, out],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout.splitlines()[-1])
     index = json.loads((out / "model.safetensors.index.json").read_text())

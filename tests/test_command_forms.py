@@ -116,7 +116,8 @@ def test_kubernetes_manifests_are_valid(name: str, given: dict):
     pod = deployment["spec"]["template"]["spec"]
     container = pod["containers"][0]
     assert deployment["spec"]["replicas"] == parameters.replicas
-    modes = ["ReadWriteMany" if parameters.replicas > 1 else "ReadWriteOnce"]  # all replicas mount the one claim
+    # all replicas mount the one claim
+    modes = ["ReadWriteMany" if parameters.replicas > 1 else "ReadWriteOnce"]
     assert documents[0]["spec"]["accessModes"] == modes
     assert ("must offer ReadWriteMany" in text) == (parameters.replicas > 1)
     assert container["args"] == container_command(command).argv[1:]
@@ -169,9 +170,14 @@ def test_a_command_names_weights_that_exist(cli_process, checkpoint: Path, tmp_p
         assert "serve gpt-oss-nano" not in text
     empty = {"COOKBOOK_CACHE": str(tmp_path)}
     synthetic = "helpers.instack.synthetic --model gpt-oss-120b --out DIR`"
-    for words, way in ((("cpu",), "`cookbook nano build DIR`"), (("h200", "--weights", "synthetic"), synthetic)):
+    for words, way in (
+        (("cpu",), "`cookbook nano build DIR`"),
+        (("h200", "--weights", "synthetic"), synthetic),
+    ):
         done = cli_process("command", *words, env=empty)
-        assert done.returncode == 2 and way in done.stderr and "--weights DIR" in done.stderr and not done.stdout
+        assert (
+            done.returncode == 2 and way in done.stderr and "--weights DIR" in done.stderr and not done.stdout
+        )
     done = cli_process("command", "cpu", "--weights", str(tmp_path))
     assert done.returncode == 2 and "is not a model folder because it has no config.json" in done.stderr
 

@@ -71,8 +71,11 @@ def test_vllm_takes_every_command_of_every_recipe(answers: dict[str, dict]):
     assert len(ids) == len(set(ids)) > 400
     assert {identity.split("/")[0] for identity in ids} == set(target_names())
     assert [answers[identity] for identity in ids if answers[identity]["faults"]] == []
-    assert [answers[identity] for identity in ids if any("eprecat" in w or "uplicate" in w
-            for w in answers[identity]["warnings"])] == []  # fmt: skip
+    assert [
+        answers[identity]
+        for identity in ids
+        if any("eprecat" in w or "uplicate" in w for w in answers[identity]["warnings"])
+    ] == []
 
 
 @pytest.mark.real
@@ -101,8 +104,11 @@ def test_vllm_refuses_what_is_wrong(answers: dict[str, dict], name: str):
 def test_the_seeds_own_commands_are_taken_or_refused_as_the_page_says(answers: dict[str, dict]):
     seed = load_seed()
     assert answers["version"].startswith(seed.checked_with)
-    verdicts = {entry.seed: not answers[f"seed {number}"]["faults"]
-                for number, entry in enumerate(seed.entries()) if entry.parse}  # fmt: skip
+    verdicts = {
+        entry.seed: not answers[f"seed {number}"]["faults"]
+        for number, entry in enumerate(seed.entries())
+        if entry.parse
+    }
     assert verdicts == {entry.seed: entry.parse.taken for entry in seed.entries() if entry.parse}
     assert len(verdicts) > 20 and len(set(verdicts.values())) == 2
     deprecated = answers[
@@ -117,13 +123,23 @@ def test_a_fault_names_file_and_key():
     one = combination(target, {"model": "gpt-oss-120b", "tensor_parallel_size": 1})
     two = combination(load_target("mi300x"), {})
     raw = [
-        {"id": one.id, "warnings": [], "faults": [
-            {"kind": "flag", "name": "--max-num-batched-tokens", "message": "unknown option"},
-            {"kind": "flag", "name": "--host", "message": "unknown option"}]},
-        {"id": two.id, "warnings": [], "faults": [
-            {"kind": "variable", "name": "VLLM_ROCM_USE_AITER", "message": "unknown"},
-            {"kind": "flag", "name": "--stream-interval", "message": "unknown option"}]},
-    ]  # fmt: skip
+        {
+            "id": one.id,
+            "warnings": [],
+            "faults": [
+                {"kind": "flag", "name": "--max-num-batched-tokens", "message": "unknown option"},
+                {"kind": "flag", "name": "--host", "message": "unknown option"},
+            ],
+        },
+        {
+            "id": two.id,
+            "warnings": [],
+            "faults": [
+                {"kind": "variable", "name": "VLLM_ROCM_USE_AITER", "message": "unknown"},
+                {"kind": "flag", "name": "--stream-interval", "message": "unknown option"},
+            ],
+        },
+    ]
     found = {fault.name: fault.where for fault in summarised(raw, {one.id: one, two.id: two})}
     assert found == {
         "--max-num-batched-tokens": "recipes/targets/h100.yaml: known_limits.tp1-memory-120b.avoid.args.max-num-batched-tokens",

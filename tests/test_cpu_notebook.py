@@ -24,8 +24,9 @@ def prepared(notebook: Path, out: Path, **parameters) -> Path:
     values.write_text(yaml.safe_dump(parameters))
     subprocess.run(
         [sys.executable, "-m", "papermill", "--prepare-only", "-f", str(values), str(notebook), str(out)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     return out
 
 
@@ -56,7 +57,10 @@ def test_the_cpu_notebook_runs_from_cold_to_stopped(
     cache.mkdir()
     (cache / "models").symlink_to(checkpoint.parent)
     monkeypatch.setenv("COOKBOOK_CACHE", str(cache))
-    for name, value in canaries.KEYS.items():  # the server then wants VLLM_API_KEY from every client of the notebook
+    for (
+        name,
+        value,
+    ) in canaries.KEYS.items():  # the server then wants VLLM_API_KEY from every client of the notebook
         monkeypatch.setenv(name, value)
 
     outcome = run_target("cpu", SMALL | {"run_dir": str(tmp_path / "run")}, progress=False)

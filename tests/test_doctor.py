@@ -227,8 +227,12 @@ def test_exit_codes():
 
 @pytest.mark.real
 def test_exit_code_of_the_process(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "helpers.cli", "doctor", tmp_path / "none.log"], capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "helpers.cli", "doctor", tmp_path / "none.log"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "there is no such file" in done.stderr
 
 
@@ -330,11 +334,17 @@ def test_lines_that_are_never_alike_are_read_at_a_rate(row, mb_s):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("(APIServer pid=5) ERROR 11-22 14:00:00 [serving.py:41] unexpected tokens remaining in message header", "F30"),
+        (
+            "(APIServer pid=5) ERROR 11-22 14:00:00 [serving.py:41] unexpected tokens remaining in message header",
+            "F30",
+        ),
         ("Killed", "S8"),
-        ("(Worker pid=9) ERROR 11-22 14:00:00 [x.py:1] OSError: [Errno 28] No space left on device: 'x'", "S6"),
+        (
+            "(Worker pid=9) ERROR 11-22 14:00:00 [x.py:1] OSError: [Errno 28] No space left on device: 'x'",
+            "S6",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_storm_of_errors_hides_no_other_failure(line, expected):
     """Errors by the thousand from one place, then one line: from the same place, without one, from another process."""
     storm = varied(ERRORS, 2_000_000)

@@ -206,7 +206,9 @@ CASES = {
         "(APIServer pid=5) INFO:     Application startup complete.\n(APIServer pid=5) ERROR:    Exception in ASGI application\n"
         + traceback("ValueError: one bad request", prefix="(APIServer pid=5) ")
         + traceback("RuntimeError: the engine's own", prefix="(EngineCore pid=7) ")
-        + traceback("vllm.v1.engine.exceptions.EngineDeadError: EngineCore died", prefix="(APIServer pid=5) "),
+        + traceback(
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore died", prefix="(APIServer pid=5) "
+        ),
         "RuntimeError: the engine's own",
     ),
     "only a request failed": (
@@ -346,24 +348,46 @@ def test_exit_code_is_one_when_there_is_a_cause(name):
 UP = "(APIServer pid=5) INFO:     Application startup complete.\n"
 BAD = (
     "(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] Error in preprocessing prompt inputs\n"
-    + traceback("ValueError: max_tokens must be at least 1", prefix="(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] ")
-)  # fmt: skip
+    + traceback(
+        "ValueError: max_tokens must be at least 1",
+        prefix="(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] ",
+    )
+)
 
 
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        (UP + BAD + '(APIServer pid=5) INFO:     127.0.0.1:1 - "POST /v1/responses HTTP/1.1" 400 Bad Request\n', "request"),
+        (
+            UP
+            + BAD
+            + '(APIServer pid=5) INFO:     127.0.0.1:1 - "POST /v1/responses HTTP/1.1" 400 Bad Request\n',
+            "request",
+        ),
         (UP + CASES["only a request failed"][0], "request"),
-        (UP + BAD + CORE + "EngineCore encountered a fatal error.\n" + traceback("RuntimeError: x", prefix=CORE), "fatal"),
+        (
+            UP
+            + BAD
+            + CORE
+            + "EngineCore encountered a fatal error.\n"
+            + traceback("RuntimeError: x", prefix=CORE),
+            "fatal",
+        ),
         (UP + BAD + wrapper(), "fatal"),
         (BAD, "fatal"),
         (UP + traceback("RuntimeError: nobody caught it", prefix="(APIServer pid=5) "), "fatal"),
         (UP + traceback("RuntimeError: the engine's", prefix=CORE), "fatal"),
     ],
-    ids=["answered with 400", "in the application", "then the engine died", "then the server ended", "never started", "uncaught",
-         "of the engine"],
-)  # fmt: skip
+    ids=[
+        "answered with 400",
+        "in the application",
+        "then the engine died",
+        "then the server ended",
+        "never started",
+        "uncaught",
+        "of the engine",
+    ],
+)
 def test_a_failed_request_of_a_server_that_goes_on_is_not_fatal(text, kind):
     found = diagnose(io.BytesIO(text.encode()))
     assert found.kind == kind and found.exit_code == (kind == "fatal") and found.to_dict()["class"] == kind
@@ -395,7 +419,8 @@ def test_interleaved_processes():
         while left or right:
             side = left if left and (not right or chance.random() < 0.5) else right
             mixed.append(side.pop(0))
-        printed = next(row for row in mixed if "Error: from" in row)  # not the one whose traceback began first
+        # not the one whose traceback began first
+        printed = next(row for row in mixed if "Error: from" in row)
         expected = printed.partition(") ")[2]
         assert first("\n".join(mixed) + "\n" + wrapper()) == expected
 
@@ -414,8 +439,15 @@ def test_a_storm_of_request_errors_does_not_hide_the_engine():
         + traceback(f"ValueError: bad {n}", prefix="(APIServer pid=5) ")
         for n in range(3000)
     )
-    end = CORE + "EngineCore encountered a fatal error.\n" + traceback("RuntimeError: at last", prefix=CORE) + traceback(
-        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", prefix="(APIServer pid=5) ")  # fmt: skip
+    end = (
+        CORE
+        + "EngineCore encountered a fatal error.\n"
+        + traceback("RuntimeError: at last", prefix=CORE)
+        + traceback(
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
+            prefix="(APIServer pid=5) ",
+        )
+    )
     assert (
         first("(APIServer pid=5) INFO:     Application startup complete.\n" + storm + end)
         == "RuntimeError: at last"
@@ -433,16 +465,35 @@ def test_a_traceback_that_never_ends_is_given_up():
     ("raw", "stream", "level", "text"),
     [
         ("(EngineCore pid=7) ERROR 11-22 14:05:14 [core.py:559]   File", "EngineCore 7", "ERROR", "  File"),
-        ("(Worker_TP0_EP0 pid=7) INFO 2026-11-22 14:05:14.123 [v1/a.py:5] x", "Worker_TP0_EP0 7", "INFO", "x"),
-        ("**(VllmWorker TP0 pid=174579)** ERROR 08-05 07:31:10 [m.py:559] AssertionError: S", "VllmWorker TP0 174579", "ERROR",
-         "AssertionError: S"),
-        ("(RayWorkerWrapper pid=1, ip=10.0.0.1) INFO 11-22 14:05:14 [a.py:5] x", "RayWorkerWrapper 1, ip=10.0.0.1", "INFO", "x"),
+        (
+            "(Worker_TP0_EP0 pid=7) INFO 2026-11-22 14:05:14.123 [v1/a.py:5] x",
+            "Worker_TP0_EP0 7",
+            "INFO",
+            "x",
+        ),
+        (
+            "**(VllmWorker TP0 pid=174579)** ERROR 08-05 07:31:10 [m.py:559] AssertionError: S",
+            "VllmWorker TP0 174579",
+            "ERROR",
+            "AssertionError: S",
+        ),
+        (
+            "(RayWorkerWrapper pid=1, ip=10.0.0.1) INFO 11-22 14:05:14 [a.py:5] x",
+            "RayWorkerWrapper 1, ip=10.0.0.1",
+            "INFO",
+            "x",
+        ),
         ("INFO:     127.0.0.1:5 - ok", "", "INFO", "127.0.0.1:5 - ok"),
         ("WARNING:root:careful", "", "WARNING", "careful"),
-        ("[rank3]:[E1122 14:05:14.123456789 ProcessGroupNCCL.cpp:616] timed out", "rank3", "ERROR", "timed out"),
+        (
+            "[rank3]:[E1122 14:05:14.123456789 ProcessGroupNCCL.cpp:616] timed out",
+            "rank3",
+            "ERROR",
+            "timed out",
+        ),
         ("plain", "", "", "plain"),
     ],
-)  # fmt: skip
+)
 def test_lines_are_taken_apart(raw, stream, level, text):
     line = parse(raw.encode())
     assert (line.stream, line.level, line.text) == (stream, level, text)
@@ -478,7 +529,11 @@ def test_the_end_of_a_peer_is_not_the_cause(echo):
 
 def test_what_one_request_sent_is_no_broken_checkpoint():
     """JSON that is cut off is a damaged file before the server is ready, and somebody's request body after it."""
-    body = traceback("json.decoder.JSONDecodeError: Unterminated string starting at: line 1 column 2 (char 1)", "f()", "raise")
+    body = traceback(
+        "json.decoder.JSONDecodeError: Unterminated string starting at: line 1 column 2 (char 1)",
+        "f()",
+        "raise",
+    )
     at_start = diagnose(io.BytesIO((START + body + wrapper()).encode()))
     assert at_start.ids == ["S12"] and at_start.exit_code == 1
     later = "(APIServer pid=1) ERROR:    Exception in ASGI application\n" + "".join(
@@ -498,24 +553,41 @@ def test_a_client_that_asks_for_another_model_stops_no_server():
 def test_a_log_that_ends_before_the_server_is_ready_says_so():
     loading = "Loading safetensors checkpoint shards:  33% Completed | 1/3\n"
     found = diagnose(io.BytesIO((START + loading).encode()))
-    assert found.exit_code == 0 and "ends before the server was ready; its last line: Loading safetensors" in found.verdict
+    assert (
+        found.exit_code == 0
+        and "ends before the server was ready; its last line: Loading safetensors" in found.verdict
+    )
     assert diagnose(io.BytesIO(READY.encode())).verdict == "no failure found"
     assert "nothing in it reads like a server's log" in diagnose(ROOT / "README.md").verdict
 
 
 def test_a_limit_that_is_lower_already_is_not_raised():
-    oom = traceback("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.98 GiB.", "f()", "raise") + "\n"
+    oom = (
+        traceback("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.98 GiB.", "f()", "raise")
+        + "\n"
+    )
     found = diagnose(io.BytesIO((START + oom + wrapper()).encode()))
-    assert found.ids == ["F20"] and "+--max-model-len" not in found.text(), "8,192 is less than what the change sets"
+    assert found.ids == ["F20"] and "+--max-model-len" not in found.text(), (
+        "8,192 is less than what the change sets"
+    )
 
 
 @pytest.mark.parametrize("form", ["gzip", "utf-16", "plain.gz"])
 def test_a_log_is_read_whatever_its_form_and_name(tmp_path, form):
     import gzip
 
-    text = START + traceback("torch.OutOfMemoryError: CUDA out of memory. Tried", "f()", "raise") + "\n" + wrapper()
+    text = (
+        START
+        + traceback("torch.OutOfMemoryError: CUDA out of memory. Tried", "f()", "raise")
+        + "\n"
+        + wrapper()
+    )
     log = tmp_path / ("log.gz" if form == "plain.gz" else "log.txt")
-    log.write_bytes({"gzip": gzip.compress(text.encode()), "utf-16": text.encode("utf-16"), "plain.gz": text.encode()}[form])
+    log.write_bytes(
+        {"gzip": gzip.compress(text.encode()), "utf-16": text.encode("utf-16"), "plain.gz": text.encode()}[
+            form
+        ]
+    )
     assert diagnose(log).ids == ["F20"]
 
 

@@ -26,8 +26,14 @@ ENDED_S = 60  # the specification's: a dead server ends the run within a minute
 
 
 def plan(**changes) -> Plan:
-    values = {"target": "cpu", "model": "gpt-oss-nano", "weights": "nano", "evals": ["nano-integer"],
-              "efforts": ["low"], "concurrency": 8}  # fmt: skip
+    values = {
+        "target": "cpu",
+        "model": "gpt-oss-nano",
+        "weights": "nano",
+        "evals": ["nano-integer"],
+        "efforts": ["low"],
+        "concurrency": 8,
+    }
     return Plan(**values | changes)
 
 
@@ -239,20 +245,47 @@ def kept_run(folder: Path, state: str, retries: int = 0) -> None:
     """An unfinished run with one sample of that fate in each ten."""
     from helpers.evals.evaluation import samples_path, settings
 
-    line = {"score": 0.0, "correct": "1", "extracted": "", "answer": "", "doubt": "", "input_tokens": 1, "output_tokens": 1,
-            "cause": "x", "seconds": 1.0, "finished": "2026-01-01T00:00:00+00:00"}  # fmt: skip
+    line = {
+        "score": 0.0,
+        "correct": "1",
+        "extracted": "",
+        "answer": "",
+        "doubt": "",
+        "input_tokens": 1,
+        "output_tokens": 1,
+        "cause": "x",
+        "seconds": 1.0,
+        "finished": "2026-01-01T00:00:00+00:00",
+    }
     path = samples_path(folder, EVALS["nano-integer"], "low")
     path.parent.mkdir(parents=True)
-    path.write_text("".join(
-        json.dumps(line | {"id": f"nano-integer-{n:03}", "repeat": 0, "state": "ok" if n % 10 else state,
-                           "retries": 0 if n % 10 else retries}) + "\n" for n in range(16)
-    ))  # fmt: skip
+    path.write_text(
+        "".join(
+            json.dumps(
+                line
+                | {
+                    "id": f"nano-integer-{n:03}",
+                    "repeat": 0,
+                    "state": "ok" if n % 10 else state,
+                    "retries": 0 if n % 10 else retries,
+                }
+            )
+            + "\n"
+            for n in range(16)
+        )
+    )
     (folder / "settings.json").write_text(json.dumps(settings(plan(), "1")))
 
 
 @pytest.mark.parametrize(
     ("state", "retries", "goes_on"),
-    [("empty", 0, False), ("truncated", 0, False), ("ok", 1, False), ("connection", 3, True), ("bad_request", 0, True)],
+    [
+        ("empty", 0, False),
+        ("truncated", 0, False),
+        ("ok", 1, False),
+        ("connection", 3, True),
+        ("bad_request", 0, True),
+    ],
 )
 def test_a_refused_run_is_not_gone_on_with(tmp_path: Path, state: str, retries: int, goes_on: bool) -> None:
     """Its answers stand, so going on would refuse for ever; what never got an answer is asked again."""
@@ -305,8 +338,11 @@ def test_the_json_holds_what_was_promised(scorer: Path, tmp_path: Path) -> None:
         results = run(server, tmp_path, scorer, **asked)
     held = summary(results)
     assert [(item["eval"], item["effort"]) for item in held] == [
-        ("nano-choice", "low"), ("nano-choice", "high"), ("nano-integer", "low"), ("nano-integer", "high")
-    ]  # fmt: skip
+        ("nano-choice", "low"),
+        ("nano-choice", "high"),
+        ("nano-integer", "low"),
+        ("nano-integer", "high"),
+    ]
     for item in held:
         assert {"eval", "effort", "score", "stderr", "samples", "failures"} <= set(item)
         assert 0 <= item["score"] <= 1 and item["samples"] == 2 and item["failures"] == 0

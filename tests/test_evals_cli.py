@@ -25,13 +25,30 @@ NOTEBOOK = NOTEBOOKS / "topics" / "evals.ipynb"
 def test_a_run_on_a_server_that_is_there(cli, scorer: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     with EvalServer(lambda prompt, count: "4" if "2 + 2" in prompt else solve(prompt)) as server:
-        done = cli("eval", "cpu", "--base-url", server.url, "--eval", "nano-integer", "--effort", "low,high", "--examples", "3",
-                   "--repeats", "1", "--json", str(out), "--run-dir", str(tmp_path / "run"))  # fmt: skip
+        done = cli(
+            "eval",
+            "cpu",
+            "--base-url",
+            server.url,
+            "--eval",
+            "nano-integer",
+            "--effort",
+            "low,high",
+            "--examples",
+            "3",
+            "--repeats",
+            "1",
+            "--json",
+            str(out),
+            "--run-dir",
+            str(tmp_path / "run"),
+        )
     assert done.returncode == 0, done.stderr
     held = json.loads(out.read_text())
     assert [(item["eval"], item["effort"], item["score"], item["samples"]) for item in held] == [
-        ("nano-integer", "low", 1.0, 3), ("nano-integer", "high", 1.0, 3)
-    ]  # fmt: skip
+        ("nano-integer", "low", 1.0, 3),
+        ("nano-integer", "high", 1.0, 3),
+    ]
     assert "output tokens" in done.stdout.splitlines()[0], "the estimate comes first"
     assert "✓ one request" in done.stdout and "no reference" in done.stdout
     assert (tmp_path / "run" / "record.json").exists()
@@ -41,8 +58,20 @@ def test_a_run_on_a_server_that_is_there(cli, scorer: Path, tmp_path: Path) -> N
 def test_a_withheld_score_is_a_failure_with_its_cause(cli, scorer: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     with EvalServer(lambda prompt, count: "4" if "2 + 2" in prompt else "400") as server:
-        done = cli("eval", "cpu", "--base-url", server.url, "--eval", "nano-integer", "--effort", "low", "--json", str(out),
-                   "--run-dir", str(tmp_path / "run"))  # fmt: skip
+        done = cli(
+            "eval",
+            "cpu",
+            "--base-url",
+            server.url,
+            "--eval",
+            "nano-integer",
+            "--effort",
+            "low",
+            "--json",
+            str(out),
+            "--run-dir",
+            str(tmp_path / "run"),
+        )
     assert done.returncode == 1 and "refused on purpose with 400" in done.stdout and "no score" in done.stdout
     (held,) = json.loads(out.read_text())
     assert (
@@ -78,8 +107,20 @@ def test_a_short_context_starts_nothing(cli, tmp_path: Path) -> None:
     header = "Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\n"
     (tmp_path / "gpqa_diamond.csv").write_text(header + "Q,a,b,c,d\n" * 198)
     with EvalServer(lambda prompt, count: "A", model="gpt-oss-20b", length=32768) as server:
-        done = cli("eval", "h100", "--model", "gpt-oss-20b", "--base-url", server.url, "--eval", "gpqa", "--data", str(tmp_path),
-                   "--json", str(out))  # fmt: skip
+        done = cli(
+            "eval",
+            "h100",
+            "--model",
+            "gpt-oss-20b",
+            "--base-url",
+            server.url,
+            "--eval",
+            "gpqa",
+            "--data",
+            str(tmp_path),
+            "--json",
+            str(out),
+        )
     assert (
         done.returncode == 1
         and "each would be refused" in done.stderr

@@ -55,9 +55,15 @@ def test_the_gate_sees_a_server_that_is_right_only_at_first() -> None:
 
 @pytest.mark.parametrize(
     ("what", "cause"),
-    [("500", "HTTP 500"), ("400", "HTTP 400"), ("empty", "no answer"), ("truncated", "cut off"), ("garbage", "JSONDecodeError"),
-     ("reset", "RemoteProtocolError")],
-)  # fmt: skip
+    [
+        ("500", "HTTP 500"),
+        ("400", "HTTP 400"),
+        ("empty", "no answer"),
+        ("truncated", "cut off"),
+        ("garbage", "JSONDecodeError"),
+        ("reset", "RemoteProtocolError"),
+    ],
+)
 def test_failed_requests_give_no_score(what: str, cause: str) -> None:
     """One request in twenty fails and all others are right: 95 %, which the gate used to let pass."""
     with EvalServer(some(what, 20), model=REAL) as server:
@@ -100,8 +106,11 @@ def test_a_reply_without_usage_is_an_answer() -> None:
 
 @pytest.mark.parametrize(
     ("model", "answer", "said"),
-    [("gpt-oss-120b", knowing, "gpt-oss-120b is not served here"), (REAL, after("500", 0), "refused on purpose with 500")],
-)  # fmt: skip
+    [
+        ("gpt-oss-120b", knowing, "gpt-oss-120b is not served here"),
+        (REAL, after("500", 0), "refused on purpose with 500"),
+    ],
+)
 def test_the_gate_looks_first(model: str, answer, said: str) -> None:
     """A wrong name or a server that answers nothing is no matter of kernels, and a hundred requests tell no more."""
     with EvalServer(answer, model=REAL) as server, pytest.raises(CookbookError, match=said) as caught:
@@ -118,7 +127,12 @@ def test_a_server_that_hangs_ends_the_gate_within_a_minute(first: int) -> None:
         began = time.monotonic()
         if first:
             gate = run_quick(server.url, REAL)
-            assert gate.gone and not gate.passed and gate.score is None and gate.causes["the server is gone"] == 20
+            assert (
+                gate.gone
+                and not gate.passed
+                and gate.score is None
+                and gate.causes["the server is gone"] == 20
+            )
             with pytest.raises(CookbookError, match="could not be finished because the server is gone"):
                 gate.raise_if_failed()
         else:
@@ -128,7 +142,19 @@ def test_a_server_that_hangs_ends_the_gate_within_a_minute(first: int) -> None:
 
 
 def quick(cli, url: str, out: Path, *words: str):
-    return cli("eval", "cpu", "--model", "gpt-oss-nano", "--eval", "quick", "--base-url", url, "--json", str(out), *words)
+    return cli(
+        "eval",
+        "cpu",
+        "--model",
+        "gpt-oss-nano",
+        "--eval",
+        "quick",
+        "--base-url",
+        url,
+        "--json",
+        str(out),
+        *words,
+    )
 
 
 def test_a_dead_server_is_one_line(cli, tmp_path: Path) -> None:

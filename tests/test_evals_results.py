@@ -23,9 +23,22 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def sample(question: int, repeat: int, score: float, **changes) -> Sample:
-    values = {"id": f"aime25-{question:03}", "repeat": repeat, "state": "ok", "score": score, "correct": "1",
-              "extracted": "1", "answer": "\\boxed{1}", "doubt": "", "input_tokens": 50, "output_tokens": 100,
-              "retries": 0, "cause": "", "seconds": 1.0, "finished": START + timedelta(seconds=repeat + 1)}  # fmt: skip
+    values = {
+        "id": f"aime25-{question:03}",
+        "repeat": repeat,
+        "state": "ok",
+        "score": score,
+        "correct": "1",
+        "extracted": "1",
+        "answer": "\\boxed{1}",
+        "doubt": "",
+        "input_tokens": 50,
+        "output_tokens": 100,
+        "retries": 0,
+        "cause": "",
+        "seconds": 1.0,
+        "finished": START + timedelta(seconds=repeat + 1),
+    }
     return Sample(**values | changes)
 
 
@@ -93,7 +106,9 @@ def test_repeats_that_agree_are_no_certainty() -> None:
 
 
 @pytest.mark.parametrize(("right", "holds"), [((1, 31), True), ((0, 16), False), ((16, 32), False)])
-def test_every_effort_s_score_lies_between_0_and_100_percent(tmp_path: Path, right: tuple, holds: bool) -> None:
+def test_every_effort_s_score_lies_between_0_and_100_percent(
+    tmp_path: Path, right: tuple, holds: bool
+) -> None:
     """Their sum used to be looked at: 0 % at one effort and 50 % at another passed."""
     from helpers.evals import contracts
     from helpers.evals.evaluation import samples_path
@@ -102,7 +117,8 @@ def test_every_effort_s_score_lies_between_0_and_100_percent(tmp_path: Path, rig
     made, results = plan(model="gpt-oss-nano", evals=["nano-integer"], efforts=["low", "high"]), []
     for effort, count in zip(made.efforts, right, strict=True):
         samples = [
-            sample(n % 16, n // 16, float(n < count), answer=f"\\boxed{{{1 if n < count else 2}}}") for n in range(32)
+            sample(n % 16, n // 16, float(n < count), answer=f"\\boxed{{{1 if n < count else 2}}}")
+            for n in range(32)
         ]
         path = samples_path(tmp_path, evaluation, effort)
         path.parent.mkdir()
@@ -170,16 +186,26 @@ def test_the_letter_grader_falls_back_to_the_first_character(scorer: Path) -> No
         "**A**",
     ]
     assert graded(scorer, "gpqa", texts) == [
-        ("A", "first_character"), ("B", "first_character"), ("I", "first_character"), ("C", ""), ("B", ""), ("D", ""), ("A", ""),
-    ]  # fmt: skip
+        ("A", "first_character"),
+        ("B", "first_character"),
+        ("I", "first_character"),
+        ("C", ""),
+        ("B", ""),
+        ("D", ""),
+        ("A", ""),
+    ]
 
 
 @pytest.mark.real
 def test_the_integer_grader_loses_thousands(scorer: Path) -> None:
     texts = [r"\boxed{1,000}", r"\boxed{204}", "The result is 70.", "nothing", r"\boxed{3, 5}"]
     assert graded(scorer, "aime25", texts) == [
-        ("000", "thousands_separator"), ("204", ""), ("70", "last_integer"), ("", ""), ("5", ""),
-    ]  # fmt: skip
+        ("000", "thousands_separator"),
+        ("204", ""),
+        ("70", "last_integer"),
+        ("", ""),
+        ("5", ""),
+    ]
 
 
 def test_doubts_are_reported_beside_an_unchanged_score() -> None:
@@ -248,7 +274,11 @@ def test_the_range_holds_what_is_published(monkeypatch: pytest.MonkeyPatch) -> N
     from helpers.bench.anchors import load_anchors
     from helpers.evals import speed
 
-    known = [a for a in load_anchors() if (a.hardware, a.engine, a.tensor_parallel, a.concurrency) == ("h100", "vLLM", 4, 64)]
+    known = [
+        a
+        for a in load_anchors()
+        if (a.hardware, a.engine, a.tensor_parallel, a.concurrency) == ("h100", "vLLM", 4, 64)
+    ]
     others = [a for a in load_anchors() if a.hardware != "h100"]
     monkeypatch.setattr(speed, "load_anchors", lambda: others)
     assert known and others
@@ -292,10 +322,17 @@ def test_the_figure_draws_scores_references_and_tokens() -> None:
 
 def record(**changes) -> EvalRecord:
     values = {
-        "target": "h100", "model": "gpt-oss-20b", "weights": "hub", "settings": {}, "versions": {"vllm": "0.32.0"},
-        "machine": {"cpu": "x", "cores": 2, "memory_gib": 4.0}, "commit": "x", "started": START,
-        "finished": START + timedelta(hours=1), "results": [result.model_dump() for result in results()],
-    }  # fmt: skip
+        "target": "h100",
+        "model": "gpt-oss-20b",
+        "weights": "hub",
+        "settings": {},
+        "versions": {"vllm": "0.32.0"},
+        "machine": {"cpu": "x", "cores": 2, "memory_gib": 4.0},
+        "commit": "x",
+        "started": START,
+        "finished": START + timedelta(hours=1),
+        "results": [result.model_dump() for result in results()],
+    }
     return EvalRecord(**values | changes)
 
 
@@ -336,6 +373,12 @@ def test_the_h100_profile_is_the_seed_s_deployment() -> None:
     shell = serve_command(
         target, model, check_parameters(target, values), "openai/gpt-oss-120b", 8000
     ).shell()
-    for flags in ("--max-model-len 131072", "--max-num-batched-tokens 10240", "--max-num-seqs 128",
-                  "--gpu-memory-utilization 0.85", "--no-enable-prefix-caching", "--tensor-parallel-size 8"):  # fmt: skip
+    for flags in (
+        "--max-model-len 131072",
+        "--max-num-batched-tokens 10240",
+        "--max-num-seqs 128",
+        "--gpu-memory-utilization 0.85",
+        "--no-enable-prefix-caching",
+        "--tensor-parallel-size 8",
+    ):
         assert flags in shell

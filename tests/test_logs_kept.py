@@ -33,7 +33,8 @@ def test_nobody_else_works_in_a_folder_that_goes_away() -> None:
     """A server started in one leaves no log: `kept_on_failure` is for that."""
     files = [path for top in ("helpers", "benchmarks") for path in (ROOT / top).rglob("*.py")]
     using = {str(path.relative_to(ROOT)) for path in files if "import tempfile" in path.read_text()}
-    using = {name for name in using if not name.startswith("helpers/tools/sandbox/")}  # cells, no server of vLLM
+    # cells, no server of vLLM
+    using = {name for name in using if not name.startswith("helpers/tools/sandbox/")}
     assert using == set(TEMPORARY)
 
 
@@ -46,7 +47,9 @@ def test_a_folder_stays_where_its_block_failed(tmp_path: Path, trouble) -> None:
                 raise trouble
     except (CookbookError, KeyboardInterrupt) as error:
         assert error is trouble
-    assert [path.name for path in tmp_path.glob("*-try-*/server.log")] == (["server.log"] if trouble is not None else [])
+    assert [path.name for path in tmp_path.glob("*-try-*/server.log")] == (
+        ["server.log"] if trouble is not None else []
+    )
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
@@ -62,9 +65,15 @@ def test_an_error_names_the_log_and_its_cause(tmp_path: Path) -> None:
     assert with_log(error, log, died=True).line() == (
         f"a request failed because RuntimeError: CPU Generator does not use offset; see `cookbook doctor {log}`"
     )
-    assert with_log(error, log, died=False).line().endswith(f"because HTTP 500; look at the server's log (its log: {log})")
+    assert (
+        with_log(error, log, died=False)
+        .line()
+        .endswith(f"because HTTP 500; look at the server's log (its log: {log})")
+    )
     log.write_text(WELL)
-    assert "because HTTP 500; see `cookbook doctor" in with_log(error, log, died=True).line(), "the log names no cause"
+    assert "because HTTP 500; see `cookbook doctor" in with_log(error, log, died=True).line(), (
+        "the log names no cause"
+    )
 
 
 def test_an_error_that_needs_no_log_stays_as_it_is(tmp_path: Path) -> None:
@@ -81,7 +90,12 @@ class Session:
     """Stands for a run with tools whose server dies while it is asked, or does not start."""
 
     def __init__(self, target: str, given: dict, starts: bool):
-        self.log, self.starts, self.server, self.stopped = Path(given["run_dir"]) / "server.log", starts, None, []
+        self.log, self.starts, self.server, self.stopped = (
+            Path(given["run_dir"]) / "server.log",
+            starts,
+            None,
+            [],
+        )
         self.log.parent.mkdir(parents=True)
 
     def tools(self, corpus: Path) -> SimpleNamespace:
@@ -91,7 +105,9 @@ class Session:
         self.log.write_text(DEAD)
         if not self.starts:
             raise CookbookError("vLLM ended while starting", do=f"see `cookbook doctor {self.log}`")
-        self.server = SimpleNamespace(base_url="http://127.0.0.1:9", model="m", log=self.log, healthy=lambda: False)
+        self.server = SimpleNamespace(
+            base_url="http://127.0.0.1:9", model="m", log=self.log, healthy=lambda: False
+        )
         return self.server
 
     def stop(self) -> None:
@@ -103,7 +119,9 @@ class Session:
 def test_nano_eval_leaves_the_log_of_a_server_that_ended(starts: bool, tmp_path: Path, monkeypatch) -> None:
     made = []
     monkeypatch.setattr(folder_module, "RUNS", tmp_path)
-    monkeypatch.setattr("helpers.topics.Session", lambda *given: made.append(Session(*given, starts)) or made[-1])
+    monkeypatch.setattr(
+        "helpers.topics.Session", lambda *given: made.append(Session(*given, starts)) or made[-1]
+    )
     done = CliRunner().invoke(application(), ["nano", "eval", "--skill", "domain", "--no-sampling"])
     error = done.exception
     assert isinstance(error, CookbookError) and error.exit_code == 1

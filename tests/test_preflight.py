@@ -21,19 +21,50 @@ from helpers.recipes import check_parameters, load_target
 
 H200 = Gpu(0, "NVIDIA H200", 139.8, 139.2, "9.0", links=18)
 HOST = Machine(
-    vendor="nvidia", gpus=[H200, replace(H200, index=1)], driver="580.65.06", cuda="13.0", cpu="Xeon", cores=32,
-    architecture="x86_64", cpu_flags=["avx2", "avx512f", "amx_bf16"], memory_gib=256, available_gib=240, shm_gib=16,
+    vendor="nvidia",
+    gpus=[H200, replace(H200, index=1)],
+    driver="580.65.06",
+    cuda="13.0",
+    cpu="Xeon",
+    cores=32,
+    architecture="x86_64",
+    cpu_flags=["avx2", "avx512f", "amx_bf16"],
+    memory_gib=256,
+    available_gib=240,
+    shm_gib=16,
     disks={name: Disk(f"/{name}", 500) for name in ("weights", "stacks", "cache", "compile", "runs")},
-    ports={8000: ""}, python="3.11.7", tools={"uv": "/bin/uv", "docker": "usable"}, hub="", clock_skew_s=0.4,
-    clock_synchronised=True, year=2026, packages={"cuda": {"vllm": "0.32.0", "triton": "3.7.1", "oss-harmony": "0.0.11"}},
-    harmony={"cuda": "00fa2470"}, unknown_variables={"cuda": []},
-)  # fmt: skip
+    ports={8000: ""},
+    python="3.11.7",
+    tools={"uv": "/bin/uv", "docker": "usable"},
+    hub="",
+    clock_skew_s=0.4,
+    clock_synchronised=True,
+    year=2026,
+    packages={"cuda": {"vllm": "0.32.0", "triton": "3.7.1", "oss-harmony": "0.0.11"}},
+    harmony={"cuda": "00fa2470"},
+    unknown_variables={"cuda": []},
+)
 NEED = Need(
-    target="h200", vendor="nvidia", install="cuda", stack="cuda", gpu="NVIDIA H200", gpu_memory=140.4,
-    compute_capability="9.0", gpu_name=r"\bH200", gpus=2, tensor_parallel=2, gpu_free=128, host_memory=8, driver=580,
-    weights_disk=61, stack_disk=12, cache_disk=1, hub_id="openai/gpt-oss-120b",
-    port=8000, budget="it fits",
-)  # fmt: skip
+    target="h200",
+    vendor="nvidia",
+    install="cuda",
+    stack="cuda",
+    gpu="NVIDIA H200",
+    gpu_memory=140.4,
+    compute_capability="9.0",
+    gpu_name=r"\bH200",
+    gpus=2,
+    tensor_parallel=2,
+    gpu_free=128,
+    host_memory=8,
+    driver=580,
+    weights_disk=61,
+    stack_disk=12,
+    cache_disk=1,
+    hub_id="openai/gpt-oss-120b",
+    port=8000,
+    budget="it fits",
+)
 
 
 def marks(machine, need=NEED):
@@ -41,7 +72,9 @@ def marks(machine, need=NEED):
 
 
 def test_a_machine_with_everything_passes():
-    assert {mark for name, mark in marks(HOST).items() if name not in ("Device files", "Weights folder")} == {"✓"}
+    assert {mark for name, mark in marks(HOST).items() if name not in ("Device files", "Weights folder")} == {
+        "✓"
+    }
 
 
 def gpu(**changes):
@@ -89,8 +122,16 @@ BROKEN = [
     ("Packages", {"harmony": {"cuda": "4c883161"}}, "F3"),
     ("Packages", {"harmony": {"cuda": ""}}, "F3"),
     ("Packages", packages(mcp="1.30.0"), "F41"),
-    ("VLLM_* variables", {"unknown_variables": {"cuda": ["VLLM_FOO"]}, "variables": ["VLLM_FOO"]}, "ends the start"),
-    ("VLLM_* variables", {"unknown_variables": {}, "variables": ["VLLM_USE_TRTLLM_ATTENTION"]}, "removed names only"),
+    (
+        "VLLM_* variables",
+        {"unknown_variables": {"cuda": ["VLLM_FOO"]}, "variables": ["VLLM_FOO"]},
+        "ends the start",
+    ),
+    (
+        "VLLM_* variables",
+        {"unknown_variables": {}, "variables": ["VLLM_USE_TRTLLM_ATTENTION"]},
+        "removed names only",
+    ),
 ]
 ADVICE = [
     ("NVLink", {"gpus": [replace(H200, links=0), replace(H200, links=0)]}, "0 active"),
@@ -117,15 +158,26 @@ def test_advice_does_not_stop_the_run(name, change, seen):
 
 def test_every_check_can_fail():
     amd = replace(
-        NEED, vendor="amd", install="rocm", gpu="AMD Instinct MI300X", gfx="gfx942", compute_capability=None, gpu_name=None
+        NEED,
+        vendor="amd",
+        install="rocm",
+        gpu="AMD Instinct MI300X",
+        gfx="gfx942",
+        compute_capability=None,
+        gpu_name=None,
     )
     able = {name for name, _, _ in BROKEN + ADVICE}
     closed = replace(HOST, vendor="amd", devices={"/dev/kfd": True, "/dev/dri/renderD128": False})
     assert marks(closed, amd)["Device files"] == "✗"
     assert marks(replace(closed, devices={}), amd)["Device files"] == "✗"
-    assert marks(HOST, replace(NEED, folder="/tmp", folder_fault="config.json is missing"))["Weights folder"] == "✗"
+    assert (
+        marks(HOST, replace(NEED, folder="/tmp", folder_fault="config.json is missing"))["Weights folder"]
+        == "✗"
+    )
     names = {check.name for check in judge(HOST, NEED)}
-    assert names - able == {"Device files", "docker", "Memory budget", "Weights folder"} and len(names) == len(CHECKS)
+    assert names - able == {"Device files", "docker", "Memory budget", "Weights folder"} and len(
+        names
+    ) == len(CHECKS)
 
 
 def test_what_cannot_fit_is_refused_with_what_would():
@@ -231,12 +283,18 @@ def test_amd_cards_are_read_from_the_kernel(tmp_path):
     vendor, cards, *_ = gpus.amd(tmp_path / "kfd", tmp_path / "drm")
     assert vendor == "amd" and len(cards) == 1
     assert (cards[0].name, cards[0].gfx, cards[0].memory_gib, cards[0].free_gib) == (
-        "AMD Instinct MI300X", "gfx942", 192, 190)  # fmt: skip
+        "AMD Instinct MI300X",
+        "gfx942",
+        192,
+        190,
+    )
     assert [gpus.gfx_name(n) for n in (90010, 90500, 120001)] == ["gfx90a", "gfx950", "gfx1201"]
     assert gpus.amd(tmp_path / "none", tmp_path) is None
 
 
-def intel_tree(root: Path, card: str, device: str, slot: str, driver: str = "xe", vram: int | None = None) -> None:
+def intel_tree(
+    root: Path, card: str, device: str, slot: str, driver: str = "xe", vram: int | None = None
+) -> None:
     """A card as the kernel lists it: a link in class/drm to the folder of the PCI device."""
     folder = root / "sys/devices/pci0000:00" / slot
     folder.mkdir(parents=True)
@@ -259,7 +317,9 @@ def test_intel_cards_are_read_from_the_kernel(tmp_path):
     vendor, cards, driver, _, error = gpus.intel(tmp_path)
     assert (vendor, driver, error) == ("intel", "xe", "")
     assert [(card.index, card.name, card.memory_gib) for card in cards] == [
-        (0, "Intel Arc Pro B60", 24), (1, "Intel GPU 8086:e2ff", 0)]  # fmt: skip
+        (0, "Intel Arc Pro B60", 24),
+        (1, "Intel GPU 8086:e2ff", 0),
+    ]
     (tmp_path / "usr/share/misc").mkdir(parents=True)
     names = "8085  Other\n\te2ff  Wrong\n8086  Intel Corporation\n\te2ff  Battlemage G99 [Arc Z]\n8087  Next\n\te2ff  Wrong\n"
     (tmp_path / "usr/share/misc/pci.ids").write_text(names)
@@ -288,9 +348,11 @@ def test_arc_pro_b60_is_ready_on_its_own_hardware(tmp_path, vram):
 
 
 NEAREST = [
-    ("NVIDIA GeForce RTX 4080", "8.9", 16.0, "x86_64"), ("NVIDIA GH200 144G HBM3e", "9.0", 140.0, "aarch64"),
-    ("NVIDIA GB300", "10.3", 277.0, "aarch64"), ("NVIDIA GeForce RTX 3090", "8.6", 24.0, "x86_64"),
-]  # fmt: skip
+    ("NVIDIA GeForce RTX 4080", "8.9", 16.0, "x86_64"),
+    ("NVIDIA GH200 144G HBM3e", "9.0", 140.0, "aarch64"),
+    ("NVIDIA GB300", "10.3", 277.0, "aarch64"),
+    ("NVIDIA GeForce RTX 3090", "8.6", 24.0, "x86_64"),
+]
 
 
 @pytest.mark.parametrize(("name", "capability", "memory", "architecture"), NEAREST)
@@ -335,7 +397,9 @@ def test_a_variable_that_would_end_the_start_stops_preflight(interpreter, cli_pr
 
 def test_a_folder_that_is_no_model_is_not_ready(cli, tmp_path):
     done = cli("preflight", "cpu", "-p", "port", "0", "-p", "weights", str(tmp_path))
-    assert done.returncode == 1 and "✗ Weights folder" in done.stdout and "config.json is missing" in done.stdout
+    assert (
+        done.returncode == 1 and "✗ Weights folder" in done.stdout and "config.json is missing" in done.stdout
+    )
 
 
 def test_packages_are_read_without_importing(tmp_path):
@@ -418,20 +482,35 @@ def test_nvidia_cards_are_read_through_the_library(monkeypatch):
         return 1
 
     fake = SimpleNamespace(
-        NVMLError=NVMLError, NVML_DEVICE_MIG_ENABLE=1, nvmlInit=lambda: None, nvmlShutdown=lambda: None,
-        nvmlDeviceGetCount=lambda: 1, nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlSystemGetCudaDriverVersion_v2=lambda: 13000, nvmlSystemGetDriverVersion=lambda: b"580.65.06",
+        NVMLError=NVMLError,
+        NVML_DEVICE_MIG_ENABLE=1,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 1,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlSystemGetCudaDriverVersion_v2=lambda: 13000,
+        nvmlSystemGetDriverVersion=lambda: b"580.65.06",
         nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(total=140 << 30, free=12 << 30),
-        nvmlDeviceGetCudaComputeCapability=lambda _: (9, 0), nvmlDeviceGetMigMode=lambda _: [0, 0],
-        nvmlDeviceGetComputeRunningProcesses=lambda _: [SimpleNamespace(pid=os.getpid(), usedGpuMemory=128 << 30)],
-        nvmlDeviceGetNvLinkState=link, nvmlDeviceGetName=lambda _: "NVIDIA H200",
-    )  # fmt: skip
+        nvmlDeviceGetCudaComputeCapability=lambda _: (9, 0),
+        nvmlDeviceGetMigMode=lambda _: [0, 0],
+        nvmlDeviceGetComputeRunningProcesses=lambda _: [
+            SimpleNamespace(pid=os.getpid(), usedGpuMemory=128 << 30)
+        ],
+        nvmlDeviceGetNvLinkState=link,
+        nvmlDeviceGetName=lambda _: "NVIDIA H200",
+    )
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     vendor, cards, driver, cuda, error = gpus.nvidia()
     assert (vendor, driver, cuda, error) == ("nvidia", "580.65.06", "13.0", "")
     card = cards[0]
     assert (card.name, card.compute_capability, card.memory_gib, card.free_gib, card.mig, card.links) == (
-        "NVIDIA H200", "9.0", 140, 12, False, 2)  # fmt: skip
+        "NVIDIA H200",
+        "9.0",
+        140,
+        12,
+        False,
+        2,
+    )
     assert card.holders[0].pid == os.getpid() and card.holders[0].memory_gib == 128
 
     def refuse(_):

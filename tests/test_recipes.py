@@ -24,9 +24,24 @@ from helpers.recipes import (
 )
 
 TARGETS = [
-    "cpu", "a100", "l40s", "rtx4090", "rtx5090", "rtx_pro_6000", "dgx_spark", "h100", "h200", "b200", "gb200", "b300",
-    "mi300x", "mi325x", "mi355x", "r9700", "arc_pro_b60",
-]  # fmt: skip
+    "cpu",
+    "a100",
+    "l40s",
+    "rtx4090",
+    "rtx5090",
+    "rtx_pro_6000",
+    "dgx_spark",
+    "h100",
+    "h200",
+    "b200",
+    "gb200",
+    "b300",
+    "mi300x",
+    "mi325x",
+    "mi355x",
+    "r9700",
+    "arc_pro_b60",
+]
 
 
 @pytest.fixture
@@ -75,8 +90,12 @@ def test_faults_are_reported_together_with_file_and_key(recipes: Path):
         load_target("h200")
     line = raised.value.line()
     assert len(raised.value.faults) == 4
-    for key in ("serve.profiles.latency.args.max-num-seqs.source: missing", "serve.argz: unknown key",
-                "stack.install:", "models.gpt-oss-20b: default 3 is not one of"):  # fmt: skip
+    for key in (
+        "serve.profiles.latency.args.max-num-seqs.source: missing",
+        "serve.argz: unknown key",
+        "stack.install:",
+        "models.gpt-oss-20b: default 3 is not one of",
+    ):
         assert f"recipes/targets/h200.yaml: {key}" in line
 
 
@@ -172,9 +191,13 @@ def test_parameters_list_every_fault_at_once():
         check_parameters(load_target("h200"), given)
     line = str(raised.value)
     assert "5 faults in the parameters of h200" in line and "\n" not in line
-    for part in ("port: given '8000' (str)", "concurrency: given '1,x'", "modell: unknown parameter (given 1)",
-                 "tensor_parallel_size: given 3; allowed for gpt-oss-120b on h200: 1, 2, 4, 8",
-                 "profile: given 'fast' (str); input should be 'latency', 'throughput' or 'evals'"):  # fmt: skip
+    for part in (
+        "port: given '8000' (str)",
+        "concurrency: given '1,x'",
+        "modell: unknown parameter (given 1)",
+        "tensor_parallel_size: given 3; allowed for gpt-oss-120b on h200: 1, 2, 4, 8",
+        "profile: given 'fast' (str); input should be 'latency', 'throughput' or 'evals'",
+    ):
         assert part in line
 
 
@@ -272,8 +295,16 @@ def test_activations_are_a_choice_with_its_risk():
 def test_the_combinations_that_are_left_out_are_these():
     from helpers.conformance import combinations
 
-    made = {(c.target.target, c.parameters.model, c.parameters.tensor_parallel_size, c.parameters.profile, c.parameters.replicas)
-            for c in combinations()}  # fmt: skip
+    made = {
+        (
+            c.target.target,
+            c.parameters.model,
+            c.parameters.tensor_parallel_size,
+            c.parameters.profile,
+            c.parameters.replicas,
+        )
+        for c in combinations()
+    }
     for name in TARGETS:
         target = load_target(name)
         for model, sizes in target.models.items():
@@ -281,7 +312,13 @@ def test_the_combinations_that_are_left_out_are_these():
                 for profile in target.serve.profiles:
                     short = (name, model, size, profile) == ("h100", "gpt-oss-120b", 1, "evals")
                     assert ((name, model, size, profile, 1) in made) == (not short)
-    assert ("cpu", "gpt-oss-nano", 2, "latency", 2) in made and ("h200", "gpt-oss-120b", 4, "latency", 2) in made
+    assert ("cpu", "gpt-oss-nano", 2, "latency", 2) in made and (
+        "h200",
+        "gpt-oss-120b",
+        4,
+        "latency",
+        2,
+    ) in made
 
 
 def test_the_logs_of_the_cpu_name_the_moe_backend():
@@ -353,10 +390,14 @@ def test_blackwells_default_keeps_the_reference_accuracy():
         assert any("--kv-cache-dtype fp8" in limit.advice for limit in load_target(name).known_limits)
 
 
-@pytest.mark.parametrize(("limit", "names"), [
-    ("TRITON_PTXAS_PATH", ["dgx_spark"]), ("download-kernels", ["h100", "h200", "b200"]),
-    ("--disable-custom-all-reduce", ["b200", "gb200", "b300"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("limit", "names"),
+    [
+        ("TRITON_PTXAS_PATH", ["dgx_spark"]),
+        ("download-kernels", ["h100", "h200", "b200"]),
+        ("--disable-custom-all-reduce", ["b200", "gb200", "b300"]),
+    ],
+)
 def test_known_failures_are_limits_of_their_machines(limit: str, names: list[str]):
     for name in names:
         assert any(limit in one.advice for one in load_target(name).known_limits), name

@@ -76,7 +76,9 @@ def test_a_page_tells_its_own_machines_limits_sizes_and_backends(name: str) -> N
             assert all(word in row for word in setting.words(flag)), (flag, row)
         assert all(variable in row for variable in limit.avoid.env)
     for model, offered in target.models.items():
-        assert re.search(rf"^\| {model} \| .*\*\*{offered.default}\*\* \| {re.escape(offered.why)} \|$", text, re.M)
+        assert re.search(
+            rf"^\| {model} \| .*\*\*{offered.default}\*\* \| {re.escape(offered.why)} \|$", text, re.M
+        )
     for wanted in filter(None, (target.expect.attention, target.expect.moe)):
         assert all(f"`{one}`" in text for one in wanted.split("|"))
     assert "print(run.docker())" in code(name) and "run.quick_gate()" in code(name)
@@ -112,16 +114,24 @@ def test_the_architecture_is_the_recipes() -> None:
 def test_time_and_contracts_name_what_ran() -> None:
     """The H200 page is about gpt-oss-120b by default, its recorded run was another model with other weights."""
     record = claims.latest_passed("h200")
-    assert claims.served(record) in claims.time_needed("h200") and record.weights in claims.time_needed("h200")
+    assert claims.served(record) in claims.time_needed("h200") and record.weights in claims.time_needed(
+        "h200"
+    )
     assert claims.verified("h200").index("gpt-oss-nano") < claims.verified("h200").index("gpt-oss-20b")
 
 
-def test_the_start_of_another_profile_is_told_beside_the_pages_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_start_of_another_profile_is_told_beside_the_pages_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     eager = claims.latest_passed("cpu")
-    compiled = eager.model_copy(update={
-        "parameters": eager.parameters | {"profile": "throughput"}, "startup_s": {"total": 82.4},
-        "started": eager.started - timedelta(hours=1), "finished": eager.finished - timedelta(hours=1),
-    })  # fmt: skip
+    compiled = eager.model_copy(
+        update={
+            "parameters": eager.parameters | {"profile": "throughput"},
+            "startup_s": {"total": 82.4},
+            "started": eager.started - timedelta(hours=1),
+            "finished": eager.finished - timedelta(hours=1),
+        }
+    )
     larger = eager.machine.model_copy(update={"cores": 96})
     elsewhere = compiled.model_copy(update={"machine": larger, "startup_s": {"total": 9.0}})
     monkeypatch.setattr(claims, "RECORDS", tmp_path)
@@ -137,8 +147,20 @@ def test_no_recipe_claims_what_no_record_holds() -> None:
         assert "see the records" not in path.read_text(), path.name
 
 
-CLAIM = Claim("h200", "gpt-oss-120b", 1, "throughput", "throughput", "synthetic", "0.25.1", "passed", "6 points",
-              date(2026, 11, 22), "x.json", False)  # fmt: skip
+CLAIM = Claim(
+    "h200",
+    "gpt-oss-120b",
+    1,
+    "throughput",
+    "throughput",
+    "synthetic",
+    "0.25.1",
+    "passed",
+    "6 points",
+    date(2026, 11, 22),
+    "x.json",
+    False,
+)
 
 
 def test_the_matrix_tells_other_flags_and_how_many_points() -> None:
@@ -162,14 +184,14 @@ def test_an_old_matrix_is_seen_and_replaced() -> None:
     assert fill(old).cells[old.cells.index(cell)].outputs[0].data["text/markdown"] == today
 
 
-FIGURE = '''# %% [markdown]
+FIGURE = """# %% [markdown]
 # # Title
 
 # %% tags=["from-records"]
 from helpers.plots.recorded import pareto
 
 pareto("h200", "gpt-oss-20b")
-'''
+"""
 
 
 def test_a_figure_is_drawn_anew_only_when_its_numbers_have_changed() -> None:
@@ -191,7 +213,8 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
         if "from-records" in cell.metadata.get("tags", [])
         for output in cell.outputs
     ]
-    assert len(shown) == 8  # four figures of throughput (two lengths), the answers, two of routing, dummy weights
+    # four figures of throughput (two lengths), the answers, two of routing, dummy weights
+    assert len(shown) == 8
     assert any("1.20x per GPU, 1.28x per user" in text for text in shown), "TP2 against TP1 at equal load"
     assert any("1.57x per GPU, 1.48x per user" in text for text in shown), "TP4 too"
     for record in records:
@@ -201,12 +224,19 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
         assert any(record.model in text and f"{top:,.0f}" in text for text in shown)
     open_ = "; ".join(measured.not_taken(load_target("h200"), records))
     two = "gpt-oss-120b TP2 at"
-    for missing in ("gpt-oss-20b at TP2, TP4, TP8", "any contract with gpt-oss-20b or gpt-oss-120b itself",
-                    "the latency profile", "vLLM 0.32.0, which the recipe installs",
-                    f"{two} 1,024/1,024 tokens and concurrency 4, 128, 512", f"{two} 8,192/1,024",
-                    "gpt-oss-120b TP4 at 1,024/1,024 tokens and concurrency 4, 128"):  # fmt: skip
+    for missing in (
+        "gpt-oss-20b at TP2, TP4, TP8",
+        "any contract with gpt-oss-20b or gpt-oss-120b itself",
+        "the latency profile",
+        "vLLM 0.32.0, which the recipe installs",
+        f"{two} 1,024/1,024 tokens and concurrency 4, 128, 512",
+        f"{two} 8,192/1,024",
+        "gpt-oss-120b TP4 at 1,024/1,024 tokens and concurrency 4, 128",
+    ):
         assert missing in open_ and open_ in markdown("h200"), missing
-    assert not any(taken in open_ for taken in ("TP1 at", "TP4 at 8", "replicas", "async", "dummy", "share of experts"))
+    assert not any(
+        taken in open_ for taken in ("TP1 at", "TP4 at 8", "replicas", "async", "dummy", "share of experts")
+    )
 
 
 def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
@@ -219,7 +249,10 @@ def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
     for name in ("20b-dummy", "20b-routing-synthetic"):
         (tmp_path / f"{name}.json").write_text("{}")
     open_ = measured.not_taken(load_target("h200"), records, tmp_path)
-    assert "gpt-oss-20b at TP2, TP4, TP8" in open_ and "gpt-oss-120b TP2 at 8,192/1,024 tokens and concurrency 64" in open_
+    assert (
+        "gpt-oss-20b at TP2, TP4, TP8" in open_
+        and "gpt-oss-120b TP2 at 8,192/1,024 tokens and concurrency 64" in open_
+    )
     first = [r for r in speed_records("h200") if f"{r.finished:%d}" == "22" and r.model == "gpt-oss-120b"]
     few = measured.not_taken(load_target("h200"), first, tmp_path)
     assert "gpt-oss-120b at TP2, TP4, TP8" in few and "gpt-oss-120b TP1 at 8,192/1,024 tokens" in few
@@ -228,8 +261,13 @@ def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
 
 
 def flow(folder: Path, cpu: str = "", **values: float) -> Path:
-    entries = [{"name": name, "value": value, "unit": "s", "bar": 150.0, "detail": ""} for name, value in values.items()]
-    (folder / "flow.json").write_text(json.dumps({"benchmark": "flow", "machine": {"cpu": cpu}, "values": entries}))
+    entries = [
+        {"name": name, "value": value, "unit": "s", "bar": 150.0, "detail": ""}
+        for name, value in values.items()
+    ]
+    (folder / "flow.json").write_text(
+        json.dumps({"benchmark": "flow", "machine": {"cpu": cpu}, "values": entries})
+    )
     return folder
 
 
@@ -257,7 +295,10 @@ def test_the_readme_counts_a_skipped_contract_apart() -> None:
 def test_a_figure_says_whose_weights_and_which_vllm_it_shows(tmp_path: Path) -> None:
     from helpers.runs.run import Run
 
-    for target, given, said in (("h200", {"model": "gpt-oss-20b", "weights": "synthetic"}, True), ("cpu", {}, False)):
+    for target, given, said in (
+        ("h200", {"model": "gpt-oss-20b", "weights": "synthetic"}, True),
+        ("cpu", {}, False),
+    ):
         run = Run(target, {**given, "run_dir": str(tmp_path / target), "port": 0})
         run.points, run.versions = claims.latest_passed(target).throughput, {"vllm": "0.25.1"}
         title = run.figure().get_suptitle()
@@ -274,7 +315,8 @@ def test_a_run_prints_its_container_also_in_a_rehearsal(name: str, tmp_path: Pat
     target = load_target(name)
     assert target.stack.image in run.docker() and f"--publish 127.0.0.1:{run.port}:{run.port}" in run.docker()
     own = Run(name, {"run_dir": str(tmp_path / "run"), "port": 0})
-    own.checkpoints[own.measured] = str(ROOT / "recipes")  # any folder of the checkout stands for a checkpoint
+    # any folder of the checkout stands for a checkpoint
+    own.checkpoints[own.measured] = str(ROOT / "recipes")
     assert '--volume "$PWD"/recipes:/weights:ro' in own.docker() and "serve /weights" in own.docker()
     assert str(ROOT) not in own.docker()
 

@@ -25,9 +25,14 @@ def begin(folder: Path, *words: tuple[str, ...], port: int | None = None):
     port = port or free_port()
     commands = [(argv(own := free_port(), *more), {}, own) for more in words]
     return launch_replicas(
-        commands, lambda ports, metrics: router_words(ports, port, metrics), port=port,
-        log=folder / "server.log", target="replicas", model="none", report=quiet,
-    )  # fmt: skip
+        commands,
+        lambda ports, metrics: router_words(ports, port, metrics),
+        port=port,
+        log=folder / "server.log",
+        target="replicas",
+        model="none",
+        report=quiet,
+    )
 
 
 @pytest.mark.real
@@ -39,8 +44,14 @@ def test_replicas_answer_at_one_address_and_stop_as_one(tmp_path: Path):
         ask = {"url": f"{fleet.base_url}/v1/completions", "json": {"model": "none", "prompt": "?"}}
         answers = [httpx.post(**ask).text for _ in range(4)]
         assert sorted(set(answers)) == sorted(map(str, ports)), "each replica answers in its turn"
-        assert len({server.lease.id for server in fleet.servers}) == 2 and fleet.running() and not fleet.shared()
-        assert {path.name for path in tmp_path.glob("*.log")} == {"server.log", "server-1.log", "server-router.log"}
+        assert (
+            len({server.lease.id for server in fleet.servers}) == 2 and fleet.running() and not fleet.shared()
+        )
+        assert {path.name for path in tmp_path.glob("*.log")} == {
+            "server.log",
+            "server-1.log",
+            "server-router.log",
+        }
         assert fleet.healthy()
         os.kill(fleet.servers[1].lease.server.pid, signal.SIGSTOP)  # it lives, and answers nothing
         assert fleet.running() and not fleet.healthy()
@@ -96,9 +107,12 @@ def test_each_replica_sees_its_own_devices():
     target = load_target("h200")
     parameters = check_parameters(target, {"replicas": 2, "tensor_parallel_size": 2})
     assert [visible(target, parameters, n) for n in (0, 1)] == [
-        {"CUDA_VISIBLE_DEVICES": "0,1"}, {"CUDA_VISIBLE_DEVICES": "2,3"}
-    ]  # fmt: skip
-    assert visible(target, check_parameters(target, {}), 0) == {}, "a single copy sees what the user lets it see"
+        {"CUDA_VISIBLE_DEVICES": "0,1"},
+        {"CUDA_VISIBLE_DEVICES": "2,3"},
+    ]
+    assert visible(target, check_parameters(target, {}), 0) == {}, (
+        "a single copy sees what the user lets it see"
+    )
     assert visible(load_target("cpu"), check_parameters(load_target("cpu"), {"replicas": 2}), 1) == {}
 
 
@@ -115,12 +129,19 @@ def test_a_run_launches_as_many_servers_as_it_records(tmp_path: Path, monkeypatc
     from helpers.runs import serving
 
     seen = {}
-    monkeypatch.setattr(serving, "launch_replicas", lambda commands, router, **about: seen.update(commands=commands, **about))
+    monkeypatch.setattr(
+        serving, "launch_replicas", lambda commands, router, **about: seen.update(commands=commands, **about)
+    )
     target, model = load_target("h200"), load_model("gpt-oss-120b")
     parameters = check_parameters(target, {"replicas": 3, "port": 8123})
     serving.start_serving(
-        serving.Serving(target, parameters, model), "", Path(sys.executable), 8123, tmp_path / "server.log", target="h200"
-    )  # fmt: skip
+        serving.Serving(target, parameters, model),
+        "",
+        Path(sys.executable),
+        8123,
+        tmp_path / "server.log",
+        target="h200",
+    )
     assert [env["CUDA_VISIBLE_DEVICES"] for _, env, _ in seen["commands"]] == ["0", "1", "2"]
     assert all(words[words.index("--port") + 1] == str(port) != "8123" for words, _, port in seen["commands"])
     own = serve_command(target, model, parameters, model.hub_id, 8123)

@@ -16,4 +16,8 @@ def test_replicas_share_the_work(checkpoint: Path, tmp_path: Path) -> None:
     notebook = prepared(NOTEBOOKS / "topics" / "scale_out.ipynb", tmp_path / "scale_out.ipynb", **small)
     done = nbval(notebook)
     assert done.returncode == 0, done.stdout[-4000:]
-    assert {path.name for path in (tmp_path / "run").glob("server*.log")} >= {"server.log", "server-1.log", "server-router.log"}
+    assert {path.name for path in (tmp_path / "run").glob("server*.log")} >= {
+        "server.log",
+        "server-1.log",
+        "server-router.log",
+    }

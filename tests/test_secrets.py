@@ -89,10 +89,24 @@ def test_values_of_the_environment_are_masked_anywhere(monkeypatch):
 
 
 def test_env():
-    found = secrets.env({"HF_TOKEN": CANARY, "PATH": "/usr/bin", "VLLM_API_KEY": "k", "NOTE": f"uses {CANARY}",
-                         "TOKENIZERS_PARALLELISM": "false", "EMPTY_KEY": ""})  # fmt: skip
-    assert found == {"HF_TOKEN": "***", "PATH": "/usr/bin", "VLLM_API_KEY": "***", "NOTE": "uses ***",
-                     "TOKENIZERS_PARALLELISM": "false", "EMPTY_KEY": ""}  # fmt: skip
+    found = secrets.env(
+        {
+            "HF_TOKEN": CANARY,
+            "PATH": "/usr/bin",
+            "VLLM_API_KEY": "k",
+            "NOTE": f"uses {CANARY}",
+            "TOKENIZERS_PARALLELISM": "false",
+            "EMPTY_KEY": "",
+        }
+    )
+    assert found == {
+        "HF_TOKEN": "***",
+        "PATH": "/usr/bin",
+        "VLLM_API_KEY": "***",
+        "NOTE": "uses ***",
+        "TOKENIZERS_PARALLELISM": "false",
+        "EMPTY_KEY": "",
+    }
 
 
 def test_argv():
@@ -110,13 +124,28 @@ def test_argv():
         "5",
     ]
     assert secrets.argv(words, []) == [
-        "vllm", "serve", "m", "--api-key", "***", "***", "--port", "8000", "--hf-token=***", "--max-tokens", "5",
-    ]  # fmt: skip
+        "vllm",
+        "serve",
+        "m",
+        "--api-key",
+        "***",
+        "***",
+        "--port",
+        "8000",
+        "--hf-token=***",
+        "--max-tokens",
+        "5",
+    ]
 
 
 def test_nested_data():
-    value = {"env": {"HF_TOKEN": CANARY}, "argv": ["x", "--api-key", CANARY], "n": 3, "usage": {"total_tokens": 9},
-             "deep": [{"text": f"Bearer {CANARY}"}]}  # fmt: skip
+    value = {
+        "env": {"HF_TOKEN": CANARY},
+        "argv": ["x", "--api-key", CANARY],
+        "n": 3,
+        "usage": {"total_tokens": 9},
+        "deep": [{"text": f"Bearer {CANARY}"}],
+    }
     clean = secrets.data(value, [])
     assert CANARY not in str(clean) and clean["n"] == 3 and clean["usage"] == {"total_tokens": 9}
     assert clean["argv"] == ["x", "--api-key", "***"]
@@ -124,7 +153,9 @@ def test_nested_data():
 
 def test_an_error_line_and_the_message_behind_it_hold_no_secret(monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", CANARY)
-    error = CookbookError(f"http://u:{CANARY}x@host does not answer", why=f"it was sent {CANARY}", do="HF_TOKEN=hf_canary0123")
+    error = CookbookError(
+        f"http://u:{CANARY}x@host does not answer", why=f"it was sent {CANARY}", do="HF_TOKEN=hf_canary0123"
+    )
     for text in (error.line(), str(error), repr(error)):
         assert "canary" not in text and secrets.MASK in text
     assert "unknown parameter" in CookbookError("api_key: unknown parameter").line()
@@ -139,9 +170,11 @@ def test_no_message_of_the_product_looks_like_a_secret():
         masked += [
             f"{path.name}:{node.lineno}"
             for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docs
             and secrets.text(node.value, []) != node.value
-        ]  # fmt: skip
+        ]
     assert masked == []
 
 
@@ -166,7 +199,9 @@ def test_a_secret_on_the_command_line_is_refused_and_not_repeated(cli_process, t
     assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing was begun"
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:8000/v1", "https://h/v1?user=a@b", "localhost:8000", "http://[::1]:8000/@"])
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:8000/v1", "https://h/v1?user=a@b", "localhost:8000", "http://[::1]:8000/@"]
+)
 def test_an_address_without_a_password_is_taken(address):
     assert keys.keyless(address) == address
 
@@ -189,8 +224,16 @@ def without_key() -> dict[str, str]:
 def test_a_person_is_asked_for_a_missing_key_without_an_echo():
     """On a real terminal: what is typed comes back nowhere on it, and the programs started then have the key."""
     master, slave = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", ASKER], cwd=ROOT, env=without_key(), stdin=slave, stdout=slave,
-                               stderr=slave, start_new_session=True, preexec_fn=controlling)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", ASKER],
+        cwd=ROOT,
+        env=without_key(),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=controlling,
+    )
     os.close(slave)
     seen = b""
     while b"not shown): " not in seen:
@@ -218,8 +261,14 @@ def controlling() -> None:
 
 @pytest.mark.real
 def test_nobody_is_asked_where_nobody_sits():
-    done = subprocess.run([sys.executable, "-c", ASKER], cwd=ROOT, env=without_key(), input=CANARY + "\n",
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", ASKER],
+        cwd=ROOT,
+        env=without_key(),
+        input=CANARY + "\n",
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout == "length 0 child 0\n" and not done.stderr
 
 
@@ -243,14 +292,20 @@ def test_a_browser_backend_and_the_hub_ask_for_their_key(monkeypatch, tmp_path):
             hub.fetch(model, tmp_path / "cache", report=lambda _: None)
         assert asked == ["EXA_API_KEY", "YDC_API_KEY", "HF_TOKEN"]
         monkeypatch.setattr(keys, "ask", lambda name, _: monkeypatch.setenv(name, "the-token") or "the-token")
-        with pytest.raises(CookbookError) as caught:  # the folder is no model: it gets past the door and no further
+        with pytest.raises(
+            CookbookError
+        ) as caught:  # the folder is no model: it gets past the door and no further
             hub.fetch(model, tmp_path / "cache", report=lambda _: None)
         assert not isinstance(caught.value, hub.Refused)
     finally:
         closed.close()
 
 
-CELLS = ("import os\nprint(os.environ['EXA_API_KEY'])", "os.environ['HF_TOKEN']", "raise ValueError(os.environ['YDC_API_KEY'])")
+CELLS = (
+    "import os\nprint(os.environ['EXA_API_KEY'])",
+    "os.environ['HF_TOKEN']",
+    "raise ValueError(os.environ['YDC_API_KEY'])",
+)
 
 
 @pytest.mark.real
@@ -272,7 +327,16 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
     run.save()
 
     argv = [sys.executable, str(ROOT / "tests" / "health_server.py"), "--port", str(port := free_port())]
-    launch(argv, {}, port=port, log=folder / "server.log", target="drill", model="none", report=lambda *_: None, kept=True)
+    launch(
+        argv,
+        {},
+        port=port,
+        log=folder / "server.log",
+        target="drill",
+        model="none",
+        report=lambda *_: None,
+        kept=True,
+    )
     leases = tmp_path / "cache" / "leases"
     assert list(leases.glob("*.json")), "there is a lease to search"
     found = canaries.found_in(folder, leases)
@@ -283,8 +347,12 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
     nbformat.write(source, tmp_path / "source.ipynb")
     save_whole(folder)
     with pytest.raises(papermill.PapermillExecutionError):
-        papermill.execute_notebook(str(tmp_path / "source.ipynb"), str(folder / "notebook.ipynb"), progress_bar=False,
-                                   kernel_name="python3")  # fmt: skip
+        papermill.execute_notebook(
+            str(tmp_path / "source.ipynb"),
+            str(folder / "notebook.ipynb"),
+            progress_bar=False,
+            kernel_name="python3",
+        )
     executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
     assert secrets.MASK in str(executed.cells[-1].outputs), "the cell's error is there, without the key"
 
@@ -295,9 +363,21 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
 
     with EvalServer(lambda prompt, count: "4" if "2 + 2" in prompt else "400") as server:
         server.reason = f"incorrect key: {canaries.KEYS['VLLM_API_KEY']}"
-        done = cli("eval", "cpu", "--base-url", server.url, "--eval", "nano-integer", "--effort", "low",
-                   "--run-dir", str(tmp_path / "eval"))  # fmt: skip
-    assert "incorrect key" in (tmp_path / "eval" / "results.json").read_text(), "the server's words are kept, masked"
+        done = cli(
+            "eval",
+            "cpu",
+            "--base-url",
+            server.url,
+            "--eval",
+            "nano-integer",
+            "--effort",
+            "low",
+            "--run-dir",
+            str(tmp_path / "eval"),
+        )
+    assert "incorrect key" in (tmp_path / "eval" / "results.json").read_text(), (
+        "the server's words are kept, masked"
+    )
     left = {path.name for path in (tmp_path / "eval").rglob("*")}
     assert {"request.json", "samples.jsonl", "scorer.log", "record.json", "settings.json"} <= left
     found += canaries.found_in(folder, tmp_path / "batch", tmp_path / "eval")
@@ -308,7 +388,9 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
 
 def test_the_search_finds_what_it_looks_for(tmp_path):
     secret = canaries.KEYS["HF_TOKEN"]
-    for number, text in enumerate((secret, f"x{base64.b64encode(b'user:' + secret.encode()).decode()}", quote(secret))):
+    for number, text in enumerate(
+        (secret, f"x{base64.b64encode(b'user:' + secret.encode()).decode()}", quote(secret))
+    ):
         (tmp_path / str(number)).write_text(f"before {text} after")
     (tmp_path / "clean").write_text("nothing here")
     assert sorted(canaries.found_in(tmp_path)) == [f"{number}: {secret}" for number in range(3)]

@@ -15,7 +15,10 @@ FRAGMENTS = yaml.safe_load((Path(__file__).parent / "fixtures" / "seed_fragments
 
 def missing(seed: Seed) -> list[str]:
     """What the guide says and no entry of that chapter quotes; a command counts once for each time it stands there."""
-    said = {section.title: [" ".join(entry.seed.split()) for entry in section.entries] for section in seed.sections}
+    said = {
+        section.title: [" ".join(entry.seed.split()) for entry in section.entries]
+        for section in seed.sections
+    }
     return [
         f"{title}: {fragment}"
         for title, chapter in FRAGMENTS.items()
@@ -31,9 +34,13 @@ def test_every_line_of_the_guide_has_an_entry():
 
 # Entries about a part of a command that the guide has whole as well: another entry quotes it too.
 PARTS = {
-    "vllm/vllm-openai:gptoss", "--model openai/gpt-oss-20b", "--async-scheduling", "compile_sizes", "--block-size 64",
+    "vllm/vllm-openai:gptoss",
+    "--model openai/gpt-oss-20b",
+    "--async-scheduling",
+    "compile_sizes",
+    "--block-size 64",
     "rocm/vllm-dev:open-mi300-08052025",
-}  # fmt: skip
+}
 
 
 def test_an_entry_that_is_left_out_is_noticed():
@@ -42,7 +49,10 @@ def test_an_entry_that_is_left_out_is_noticed():
     for section in seed.sections:
         for entry in section.entries:
             rest = [one for one in section.entries if one is not entry]
-            others = [part if part is not section else section.model_copy(update={"entries": rest}) for part in seed.sections]
+            others = [
+                part if part is not section else section.model_copy(update={"entries": rest})
+                for part in seed.sections
+            ]
             noticed = bool(missing(seed.model_copy(update={"sections": others})))
             assert noticed or entry.seed in PARTS, entry.seed
 
@@ -53,8 +63,19 @@ def test_the_page_is_in_step_with_its_data():
 
 def test_a_faulty_entry_is_named(tmp_path):
     path = tmp_path / "seed.yaml"
-    path.write_text(yaml.safe_dump({"checked_with": "0.32.0", "sections": [
-        {"title": "One", "entries": [{"seed": "--flag", "kind": "flagg", "became": "gone", "since": "now"}]}]}))  # fmt: skip
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "checked_with": "0.32.0",
+                "sections": [
+                    {
+                        "title": "One",
+                        "entries": [{"seed": "--flag", "kind": "flagg", "became": "gone", "since": "now"}],
+                    }
+                ],
+            }
+        )
+    )
     with pytest.raises(RecipeError) as raised:
         load_seed(path)
     assert "sections.0.entries.0.kind" in str(raised.value) and "sections.0.entries.0.now: missing" in str(

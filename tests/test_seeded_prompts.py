@@ -26,7 +26,12 @@ def served() -> list[dict]:
     """Parameters of every model, size and profile of the CPU recipe."""
     target = load_target("cpu")
     return [
-        {"model": model, "tensor_parallel_size": size, "profile": profile, "weights": "nano" if "nano" in model else "hub"}
+        {
+            "model": model,
+            "tensor_parallel_size": size,
+            "profile": profile,
+            "weights": "nano" if "nano" in model else "hub",
+        }
         for model, offered in target.models.items()
         for size in offered.tensor_parallel_size
         for profile in target.serve.profiles
@@ -63,7 +68,8 @@ WORKER = "(Worker pid=9) ERROR 11-26 10:00:09 [multiproc_executor.py:1063] "
 OTHERS = {  # lines of logs in which no engine ended over a seed
     "a request's text": 'INFO:     127.0.0.1:1 - "POST /v1/completions?q=CPU Generator does not use offset" 200 OK',
     "another generator's trouble": WORKER + "RuntimeError: offset must be a multiple of 4",
-    "the words without an exception": WORKER.replace("ERROR", "WARNING") + "read: CPU Generator does not use offset",
+    "the words without an exception": WORKER.replace("ERROR", "WARNING")
+    + "read: CPU Generator does not use offset",
 }
 
 
@@ -84,7 +90,10 @@ def test_the_installed_vllm_still_needs_the_limit(interpreter: Path, cli_process
     """Where this fails with "no longer needed", the limit, its flags and this file can go."""
     done = cli_process("check", "--limits", timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"cpu: {LIMIT}: vLLM 0.") and "still needed (RuntimeError: CPU Generator" in done.stdout
+    assert (
+        done.stdout.startswith(f"cpu: {LIMIT}: vLLM 0.")
+        and "still needed (RuntimeError: CPU Generator" in done.stdout
+    )
     assert done.stdout.count("\n") == 1, "one limit has a probe"
 
 
@@ -122,8 +131,11 @@ def test_the_probe_tells_a_later_vllm_apart(interpreter: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == {
-        "another generator": "goes on", "another signature": "unknown", "no such method": "unknown", "as it is": "ends",
-    }  # fmt: skip
+        "another generator": "goes on",
+        "another signature": "unknown",
+        "no such method": "unknown",
+        "as it is": "ends",
+    }
 
 
 @pytest.mark.real

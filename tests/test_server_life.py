@@ -157,8 +157,11 @@ def test_an_interrupt_does_not_reach_the_server(tmp_path: Path) -> None:
     )
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER.format(body=body.replace("LOG", repr(str(tmp_path / "server.log"))))],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     identity = process.stdout.readline().strip()
     lease = next(lease for lease in leases() if lease.id == identity)
     os.killpg(process.pid, signal.SIGINT)
@@ -223,7 +226,10 @@ def test_a_crash_at_start_shows_its_cause_and_leaves_nothing(tmp_path: Path) -> 
     with pytest.raises(CookbookError, match="made of chalk") as caught:
         begin(tmp_path / "server.log", "crash", port=port)
     assert "exit code 1" in caught.value.what
-    ours = lambda: [pid for pid in os.listdir("/proc") if pid.isdigit() and f"--port\0{port}" in _cmdline(pid)]  # noqa: E731
+
+    def ours():
+        return [pid for pid in os.listdir("/proc") if pid.isdigit() and f"--port\0{port}" in _cmdline(pid)]
+
     assert wait(lambda: not ours()), ours()
     assert not [lease for lease in leases() if lease.target == "test"]
 

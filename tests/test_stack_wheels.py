@@ -109,13 +109,19 @@ def test_a_missing_python_is_one_line(rocm: Path):
 def test_the_index_goes_before_the_default_one():
     stack = IndexedStack.model_validate(indexed_stacks()["rocm"].model_dump())
     assert arguments(stack) == [
-        "vllm==0.32.0", "--index-strategy", "first-index", "--extra-index-url", "https://wheels.vllm.ai/rocm/",
-    ]  # fmt: skip
+        "vllm==0.32.0",
+        "--index-strategy",
+        "first-index",
+        "--extra-index-url",
+        "https://wheels.vllm.ai/rocm/",
+    ]
 
 
 def test_a_long_line_of_uv_keeps_its_end() -> None:
     """Long paths come first, what went wrong last."""
-    line = f"failed to copy file from {'/deep' * 60} to {'/deeper' * 60}: No space left on device (os error 28)"
+    line = (
+        f"failed to copy file from {'/deep' * 60} to {'/deeper' * 60}: No space left on device (os error 28)"
+    )
     told = environment._shortened(line, 200)
     assert told.startswith("failed to copy file") and told.endswith("No space left on device (os error 28)")
     assert len(told) < 210 and environment._shortened("short", 200) == "short"

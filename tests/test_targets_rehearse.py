@@ -27,22 +27,30 @@ def test_the_notebook_is_what_its_recipe_renders(target: str) -> None:
 def code_of(target: str) -> list[str]:
     """The code of a target's notebook but for its parameters, the target's name taken out."""
     cells = nbformat.read(notebook.path_of(target), as_version=4).cells
-    code = [c for c in cells if c.cell_type == "code" and not {"parameters", "from-records"} & {*c.metadata.get("tags", [])}]
+    code = [
+        c
+        for c in cells
+        if c.cell_type == "code" and not {"parameters", "from-records"} & {*c.metadata.get("tags", [])}
+    ]
     return [cell.source.replace(f'"{target}"', "TARGET") for cell in code]
 
 
 def test_every_target_runs_the_same_code() -> None:
     """What one rehearsal shows then holds for all: their notebooks differ in the target's name and the parameters only."""
     code = code_of(REHEARSED)
-    assert len(code) > 25 and 'run = start(TARGET, globals())' in "\n".join(code)
+    assert len(code) > 25 and "run = start(TARGET, globals())" in "\n".join(code)
     for target in target_names():
         assert code_of(target) == code, f"{target}.ipynb runs other code than {REHEARSED}.ipynb"
 
 
 @pytest.fixture(scope="module")
-def rehearsals(request, server, cli_process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
+def rehearsals(
+    request, server, cli_process, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future]]:
     """Those that were selected, `AT_ONCE` at a time on the shared server: one alone leaves most of the machine idle."""
-    chosen = [item.callspec.params["target"] for item in request.session.items if "rehearsals" in item.fixturenames]
+    chosen = [
+        item.callspec.params["target"] for item in request.session.items if "rehearsals" in item.fixturenames
+    ]
     folder = tmp_path_factory.mktemp("rehearsals")
 
     def rehearse(target: str):
@@ -54,7 +62,8 @@ def rehearsals(request, server, cli_process, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize(
-    "target", [pytest.param(t, marks=pytest.mark.real if t == REHEARSED else pytest.mark.full) for t in OTHERS]
+    "target",
+    [pytest.param(t, marks=pytest.mark.real if t == REHEARSED else pytest.mark.full) for t in OTHERS],
 )
 def test_a_rehearsal_runs_every_cell(server, rehearsals: dict[str, Future], target: str) -> None:
     done = rehearsals[target].result()
@@ -63,7 +72,9 @@ def test_a_rehearsal_runs_every_cell(server, rehearsals: dict[str, Future], targ
     names = {contract.name for contract in record.contracts}
     assert {"command.parsed", "evals.quick", "responses", "functions.loop", "server.stopped"} <= names
     assert record.state == "passed" and len(record.throughput) == 2
-    assert record.model == "gpt-oss-nano" and record.parameters["rehearse"], "it claims nothing for its target"
+    assert record.model == "gpt-oss-nano" and record.parameters["rehearse"], (
+        "it claims nothing for its target"
+    )
     assert server.running()
 
 

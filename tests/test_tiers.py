@@ -37,11 +37,15 @@ def test_a_test_in_the_wrong_tier_fails_and_is_named(tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), tiers.STRETCH: "0.1"}
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 1
-    failed = {line.split("::")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
+    failed = {
+        line.split("::")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("FAILED")
+    }
     assert failed == {"test_starts", "test_long"}, done.stdout
     assert "test_starts: starts a process (['true']) and has no tier" in done.stdout
     assert "test_long: took 0.4 s of the 0.3 s of `make quick`" in done.stdout
-    assert "tiers: quick 3 in" in done.stdout and "test 1 in" in done.stdout and "test-all 1 in" in done.stdout
+    assert (
+        "tiers: quick 3 in" in done.stdout and "test 1 in" in done.stdout and "test-all 1 in" in done.stdout
+    )
 
 
 def test_two_tiers_are_refused() -> None:
@@ -55,7 +59,11 @@ def test_two_tiers_are_refused() -> None:
 def test_the_commands_run_each_test_once() -> None:
     """What the Makefile selects by marker is the three tiers, and CI's two commands are all of them."""
     makefile = (ROOT / "Makefile").read_text()
-    for command, selected in (("quick", '-m "not real and not full"'), ("test", '-m "not full"'), ("test-rest", "-m full")):
+    for command, selected in (
+        ("quick", '-m "not real and not full"'),
+        ("test", '-m "not full"'),
+        ("test-rest", "-m full"),
+    ):
         rule = makefile.split(f"\n{command}: ")[1].split("\n\n")[0]
         assert selected in rule, command
     assert "-m " not in makefile.split("\ntest-all: ")[1].split("\n\n")[0].replace("-m pytest", "")

@@ -28,12 +28,22 @@ LATE_S = 2.5  # for a kill on a loaded machine: by the server's own clock no pro
 # How long the answer may take for its client: starting an interpreter (WASM: seconds of computing) comes on top.
 SLACK_S = {"bubblewrap": 4.0, "docker": 8.0, "wasm": 25.0}
 CANARY = "canary-7f3a9c-of-the-host"
-RUNGS = [name for name, rung in rungs().items() if not rung().why_not()]  # `make test` has installed what it can
+# `make test` has installed what it can
+RUNGS = [name for name, rung in rungs().items() if not rung().why_not()]
 pytestmark = pytest.mark.real
 # The programs that `make test` runs under WebAssembly too, one of each kind; `make test-all` runs all of them.
 WASM_IN_TEST = {
-    "memory_hog", "endless_loop", "endless_output", "huge_file", "reading_a_file_of_the_host", "reading_the_server_environment",
-    "connecting_to_loopback", "forged_frames", "text_that_looks_like_harmony", "sabotaged_builtins", "javascript_reads",
+    "memory_hog",
+    "endless_loop",
+    "endless_output",
+    "huge_file",
+    "reading_a_file_of_the_host",
+    "reading_the_server_environment",
+    "connecting_to_loopback",
+    "forged_frames",
+    "text_that_looks_like_harmony",
+    "sabotaged_builtins",
+    "javascript_reads",
     "javascript_connects",
 }
 
@@ -42,7 +52,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every program on every rung that works here; most of WebAssembly's, which take seconds, in `make test-all`."""
     if "host" in metafunc.fixturenames:
         late = metafunc.function.__name__.removeprefix("test_hostile_") not in WASM_IN_TEST
-        values = [pytest.param(rung, marks=[pytest.mark.full] if rung == "wasm" and late else []) for rung in RUNGS]
+        values = [
+            pytest.param(rung, marks=[pytest.mark.full] if rung == "wasm" and late else []) for rung in RUNGS
+        ]
         metafunc.parametrize("host", values, indirect=True, scope="module")
 
 
@@ -262,8 +274,10 @@ def attempts(*lines: str, setup: str = "import os, socket, ctypes, signal, sys")
     """A program that tries each line by itself and prints ESCAPED where one did not fail."""
     parts = [setup, "libc = ctypes.CDLL(None, use_errno=True) if sys.platform == 'linux' else None"]
     for number, line in enumerate(lines):
-        parts.append(f"try:\n    {line}\n    print('ESCAPED by attempt', {number})\nexcept BaseException as error:\n"
-                     "    print('refused', type(error).__name__)")  # fmt: skip
+        parts.append(
+            f"try:\n    {line}\n    print('ESCAPED by attempt', {number})\nexcept BaseException as error:\n"
+            "    print('refused', type(error).__name__)"
+        )
     return "\n".join(parts)
 
 
@@ -450,8 +464,12 @@ def test_hostile_escaping_through_proc_1_root(host):
 
 
 def test_hostile_reading_through_proc_descriptors(host):
-    code = attempts("[open(f'/proc/self/fd/{n}').read(9) for n in (3, 4, 5, 6)]", "open('/proc/self/mem', 'rb+')",
-                    "open('/proc/sysrq-trigger', 'w').write('b')", "open('/proc/sys/kernel/core_pattern', 'w')")  # fmt: skip
+    code = attempts(
+        "[open(f'/proc/self/fd/{n}').read(9) for n in (3, 4, 5, 6)]",
+        "open('/proc/self/mem', 'rb+')",
+        "open('/proc/sysrq-trigger', 'w').write('b')",
+        "open('/proc/sys/kernel/core_pattern', 'w')",
+    )
     contained(host, code, "refused", emulated=True)
 
 
@@ -474,8 +492,13 @@ def test_hostile_path_traversal_and_hard_links(host):
 
 
 def test_hostile_devices(host):
-    code = attempts("open('/dev/mem', 'rb').read(1)", "open('/dev/kmsg').read(1)", "open('/dev/sda', 'rb')",
-                    "open('/dev/tty', 'w').write('x')", "os.mknod('/tmp/disk', 0o60666, os.makedev(8, 0))")  # fmt: skip
+    code = attempts(
+        "open('/dev/mem', 'rb').read(1)",
+        "open('/dev/kmsg').read(1)",
+        "open('/dev/sda', 'rb')",
+        "open('/dev/tty', 'w').write('x')",
+        "os.mknod('/tmp/disk', 0o60666, os.makedev(8, 0))",
+    )
     contained(host, code, "refused", emulated=True)
 
 
@@ -501,28 +524,39 @@ def test_hostile_writing_outside(host):
 
 
 def test_hostile_poisoning_the_standard_library(host):
-    code = attempts("open(os.__file__, 'a').write('x = 1')", "os.unlink(os.__file__)",
-                    "open(sys.executable, 'ab').write(b'x')")  # fmt: skip
+    code = attempts(
+        "open(os.__file__, 'a').write('x = 1')",
+        "os.unlink(os.__file__)",
+        "open(sys.executable, 'ab').write(b'x')",
+    )
     contained(host, code, "refused")
 
 
 def test_hostile_mounting(host):
-    code = attempts("libc.mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0 or 1/0",
-                    "libc.umount2(b'/tmp', 2) == 0 or 1/0", "os.chroot('/tmp')",
-                    "libc.pivot_root(b'/', b'/tmp') == 0 or 1/0")  # fmt: skip
+    code = attempts(
+        "libc.mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0 or 1/0",
+        "libc.umount2(b'/tmp', 2) == 0 or 1/0",
+        "os.chroot('/tmp')",
+        "libc.pivot_root(b'/', b'/tmp') == 0 or 1/0",
+    )
     contained(host, code, "refused")
 
 
 def test_hostile_new_namespaces(host):
-    code = attempts("libc.unshare(0x10000000) == 0 or 1/0", "libc.unshare(0x00020000) == 0 or 1/0",
-                    "libc.syscall(56, 0x10000011, 0, 0, 0, 0) > 0 or 1/0",
-                    "libc.syscall(435, 0, 0) >= 0 or 1/0", "libc.setns(3, 0) == 0 or 1/0")  # fmt: skip
+    code = attempts(
+        "libc.unshare(0x10000000) == 0 or 1/0",
+        "libc.unshare(0x00020000) == 0 or 1/0",
+        "libc.syscall(56, 0x10000011, 0, 0, 0, 0) > 0 or 1/0",
+        "libc.syscall(435, 0, 0) >= 0 or 1/0",
+        "libc.setns(3, 0) == 0 or 1/0",
+    )
     contained(host, code, "refused")
 
 
 def test_hostile_becoming_root(host):
-    code = attempts("os.setuid(0)", "os.setgid(0)", "os.setgroups([0])", "os.setresuid(0, 0, 0)",
-                    "os.chown('/tmp', 0, 0)")  # fmt: skip
+    code = attempts(
+        "os.setuid(0)", "os.setgid(0)", "os.setgroups([0])", "os.setresuid(0, 0, 0)", "os.chown('/tmp', 0, 0)"
+    )
     contained(host, code, "refused", emulated=True)
 
 
@@ -577,9 +611,12 @@ def test_hostile_stopping_itself(host):
 
 
 def test_hostile_ptrace(host):
-    code = attempts("libc.ptrace(16, SERVER_PID, 0, 0) == 0 or 1/0", "libc.ptrace(16, 1, 0, 0) == 0 or 1/0",
-                    "libc.ptrace(0, 0, 0, 0) == 0 or 1/0",
-                    "libc.process_vm_readv(1, 0, 0, 0, 0, 0) >= 0 or 1/0")  # fmt: skip
+    code = attempts(
+        "libc.ptrace(16, SERVER_PID, 0, 0) == 0 or 1/0",
+        "libc.ptrace(16, 1, 0, 0) == 0 or 1/0",
+        "libc.ptrace(0, 0, 0, 0) == 0 or 1/0",
+        "libc.process_vm_readv(1, 0, 0, 0, 0, 0) >= 0 or 1/0",
+    )
     contained(host, code, "refused")
 
 
@@ -597,8 +634,12 @@ def test_hostile_daemon_that_outlives_its_call(host):
 
 
 def test_hostile_running_a_shell(host):
-    code = attempts("__import__('subprocess').check_output(['/bin/sh', '-c', 'id'])", "os.system('id') == 0 or 1/0",
-                    "os.execv('/bin/sh', ['sh'])", "__import__('subprocess').check_output(['docker', 'ps'])")  # fmt: skip
+    code = attempts(
+        "__import__('subprocess').check_output(['/bin/sh', '-c', 'id'])",
+        "os.system('id') == 0 or 1/0",
+        "os.execv('/bin/sh', ['sh'])",
+        "__import__('subprocess').check_output(['docker', 'ps'])",
+    )
     contained(host, code, "refused")
 
 
@@ -614,11 +655,13 @@ def test_hostile_connecting_to_loopback(host):
 
 
 def test_hostile_connecting_to_the_world(host):
-    code = attempts("socket.create_connection(('1.1.1.1', 53), 0.3).sendall(b'x')",
-                    "socket.create_connection(('169.254.169.254', 80), 0.3).sendall(b'x')",
-                    # WASM answers every name with an address of its own, 172.29.x.x; any other is a real one
-                    "socket.getaddrinfo('example.com', 80)[0][4][0].startswith('172.29.') and 1/0",
-                    "__import__('urllib.request').request.urlopen('http://example.com', timeout=0.3)")  # fmt: skip
+    code = attempts(
+        "socket.create_connection(('1.1.1.1', 53), 0.3).sendall(b'x')",
+        "socket.create_connection(('169.254.169.254', 80), 0.3).sendall(b'x')",
+        # WASM answers every name with an address of its own, 172.29.x.x; any other is a real one
+        "socket.getaddrinfo('example.com', 80)[0][4][0].startswith('172.29.') and 1/0",
+        "__import__('urllib.request').request.urlopen('http://example.com', timeout=0.3)",
+    )
     contained(host, code, "refused|stopped", spoils=True)
 
 
@@ -631,16 +674,22 @@ def test_hostile_datagrams(host):
 
 
 def test_hostile_abstract_unix_sockets(host):
-    code = attempts("socket.socket(socket.AF_UNIX).connect(ABSTRACT_NAME)",
-                    "socket.socket(socket.AF_UNIX).connect('/var/run/docker.sock')",
-                    "socket.socket(socket.AF_UNIX).connect('/run/dbus/system_bus_socket')")  # fmt: skip
+    code = attempts(
+        "socket.socket(socket.AF_UNIX).connect(ABSTRACT_NAME)",
+        "socket.socket(socket.AF_UNIX).connect('/var/run/docker.sock')",
+        "socket.socket(socket.AF_UNIX).connect('/run/dbus/system_bus_socket')",
+    )
     contained(host, code, "refused")
 
 
 def test_hostile_raw_and_netlink_sockets(host):
-    code = attempts("socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)", "socket.socket(17, socket.SOCK_RAW, 3)",
-                    "socket.socket(16, socket.SOCK_RAW, 0)", "socket.socket(40, socket.SOCK_STREAM)",
-                    "socket.socket(38, socket.SOCK_SEQPACKET)")  # fmt: skip
+    code = attempts(
+        "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+        "socket.socket(17, socket.SOCK_RAW, 3)",
+        "socket.socket(16, socket.SOCK_RAW, 0)",
+        "socket.socket(40, socket.SOCK_STREAM)",
+        "socket.socket(38, socket.SOCK_SEQPACKET)",
+    )
     contained(host, code, "refused")
 
 
@@ -759,18 +808,27 @@ JS = "from pyodide.code import run_js\nimport js"
 
 
 def test_hostile_javascript_reads(host):
-    code = attempts("js.Deno.readTextFileSync(SECRET_FILE)", "run_js('Deno.env.toObject()')",
-                    "run_js('process.env.SOME_SECRET.length')", "js.Deno.readTextFileSync('/etc/passwd')",
-                    "run_js('Deno.readTextFileSync(\"/proc/self/environ\")')",
-                    setup=f"import sys, ctypes\ntry:\n    exec({JS!r})\nexcept ImportError: pass")  # fmt: skip
+    code = attempts(
+        "js.Deno.readTextFileSync(SECRET_FILE)",
+        "run_js('Deno.env.toObject()')",
+        "run_js('process.env.SOME_SECRET.length')",
+        "js.Deno.readTextFileSync('/etc/passwd')",
+        "run_js('Deno.readTextFileSync(\"/proc/self/environ\")')",
+        setup=f"import sys, ctypes\ntry:\n    exec({JS!r})\nexcept ImportError: pass",
+    )
     contained(host, code, "refused")
 
 
 def test_hostile_javascript_writes_and_runs(host):
-    code = attempts("js.Deno.writeTextFileSync(OPEN_FOLDER + '/x', 'x')", "js.Deno.kill(SERVER_PID, 'SIGKILL')",
-                    "js.Deno.Command.new('id').outputSync()", "js.Deno.dlopen('libc.so.6', js.Object.new())",
-                    "js.process.kill(SERVER_PID)", "js.Deno.symlinkSync(SECRET_FILE, '/tmp/x')",
-                    setup=f"import sys, ctypes\ntry:\n    exec({JS!r})\nexcept ImportError: pass")  # fmt: skip
+    code = attempts(
+        "js.Deno.writeTextFileSync(OPEN_FOLDER + '/x', 'x')",
+        "js.Deno.kill(SERVER_PID, 'SIGKILL')",
+        "js.Deno.Command.new('id').outputSync()",
+        "js.Deno.dlopen('libc.so.6', js.Object.new())",
+        "js.process.kill(SERVER_PID)",
+        "js.Deno.symlinkSync(SECRET_FILE, '/tmp/x')",
+        setup=f"import sys, ctypes\ntry:\n    exec({JS!r})\nexcept ImportError: pass",
+    )
     contained(host, code, "refused")
 
 
@@ -845,11 +903,16 @@ def _dedent(code: str) -> str:
 def test_the_checks_see_an_escape(loop, tmp_path_factory):
     """The same kind of program without a sandbox: what containment must prevent does happen there, and is seen."""
     with staged("dangerously-unsandboxed", loop, tmp_path_factory.mktemp("bare")) as host:
-        for line in ("open(SECRET_FILE).read()", "open('/etc/passwd').read()", "os.listdir('/proc/1')",
-                     "socket.create_connection(('127.0.0.1', LISTENER_PORT), 1)",
-                     "socket.socket(socket.AF_UNIX).connect(ABSTRACT_NAME)", "os.memfd_create('x')",
-                     "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', DATAGRAM_PORT))",
-                     "open(OPEN_FOLDER + '/x', 'w').write('x')"):  # fmt: skip
+        for line in (
+            "open(SECRET_FILE).read()",
+            "open('/etc/passwd').read()",
+            "os.listdir('/proc/1')",
+            "socket.create_connection(('127.0.0.1', LISTENER_PORT), 1)",
+            "socket.socket(socket.AF_UNIX).connect(ABSTRACT_NAME)",
+            "os.memfd_create('x')",
+            "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', DATAGRAM_PORT))",
+            "open(OPEN_FOLDER + '/x', 'w').write('x')",
+        ):
             assert "ESCAPED" in host.client().run(host.fill(attempts(line))), line
         with pytest.raises(AssertionError):
             contained(host, attempts("open(SECRET_FILE).read()"))

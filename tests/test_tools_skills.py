@@ -98,9 +98,13 @@ def ask_all(session, cases: list[Case], tool: str) -> list:
             async def ask(number: int, case: Case):
                 await asyncio.sleep(number * STAGGER_S)
                 return await client.responses.create(
-                    model=session.model.model, input=case.question, tools=[TOOLS[tool]], temperature=0,
-                    max_output_tokens=400, extra_body={"enable_response_messages": True},
-                )  # fmt: skip
+                    model=session.model.model,
+                    input=case.question,
+                    tools=[TOOLS[tool]],
+                    temperature=0,
+                    max_output_tokens=400,
+                    extra_body={"enable_response_messages": True},
+                )
 
             return await asyncio.gather(*(ask(*pair) for pair in enumerate(cases)), return_exceptions=True)
 

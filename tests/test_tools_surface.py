@@ -11,7 +11,9 @@ from helpers.topics.support import differences, write_support
 
 def test_the_file_has_a_row_for_every_probe_and_the_pinned_vllm():
     found = load_support()
-    assert found.vllm.split("+")[0] == str(load_target("cpu").stack.vllm), "write the table anew for this vLLM"
+    assert found.vllm.split("+")[0] == str(load_target("cpu").stack.vllm), (
+        "write the table anew for this vLLM"
+    )
     assert [row.feature for row in found.rows] == surface.FEATURES and probes
     assert {row.state for row in found.rows} <= set(STATES) and len(found.rows) >= 20
     assert found.markdown()[2].startswith(f"| {found.rows[0].feature} | {found.rows[0].state} |")
@@ -24,8 +26,10 @@ def test_a_changed_row_a_missing_one_and_a_new_one_are_told(tmp_path):
     assert load_support(path) == Support("0.32.0", "gpt-oss-nano", rows) and differences(rows, path) == []
     changed = [Row("a", "partly", "half"), rows[1], Row("d", "refused", "status 404")]
     assert differences(changed, path) == [
-        "a: partly (half), in the file supported (yes)", "c: not asked", "d: not in the file"
-    ]  # fmt: skip
+        "a: partly (half), in the file supported (yes)",
+        "c: not asked",
+        "d: not in the file",
+    ]
 
 
 MAYBE = "vllm: x\nmodel: y\nrows:\n- {feature: a, state: maybe, seen: b}"

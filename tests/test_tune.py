@@ -207,10 +207,12 @@ def test_a_study_says_what_it_is(tmp_path: Path) -> None:
     assert Study.model_validate(whole) == study
     failed = lambda d: next(trial for trial in d["trials"] if trial["cause"])  # noqa: E731
     for break_it in (
-        lambda d: d["trials"].append(d["trials"][0]), lambda d: d.update(chosen="ffffffff"),
-        lambda d: d["trials"][0]["points"].pop(), lambda d: failed(d).update(cause=""),
+        lambda d: d["trials"].append(d["trials"][0]),
+        lambda d: d.update(chosen="ffffffff"),
+        lambda d: d["trials"][0]["points"].pop(),
+        lambda d: failed(d).update(cause=""),
         lambda d: d.update(unknown=1),
-    ):  # fmt: skip
+    ):
         copy = json.loads(json.dumps(whole))
         break_it(copy)
         with pytest.raises(ValueError):
@@ -438,8 +440,10 @@ def test_any_recipe_takes_a_profile_and_loses_no_byte(name: str, tmp_path: Path)
         planted.serve.per_model[target.defaults.model].profiles["throughput"].args["max-num-seqs"].value == 7
     )
     rest = planted.serve.per_model[target.defaults.model].model_copy(update={"profiles": {}})
-    assert {**target.serve.per_model, target.defaults.model: rest} == {target.defaults.model: rest, **target.serve.per_model} | {
-        target.defaults.model: rest}  # fmt: skip
+    assert {**target.serve.per_model, target.defaults.model: rest} == {
+        target.defaults.model: rest,
+        **target.serve.per_model,
+    } | {target.defaults.model: rest}
     old, new = before.splitlines(), after.splitlines()
     at = next(i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1])
     added = len(new) - len(old)

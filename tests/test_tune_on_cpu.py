@@ -82,10 +82,7 @@ def test_two_flags_with_two_values_killed_and_called_again(tuned) -> None:
     }
     assert len(found) == 4
     failed = found.pop((2, 64))
-    assert (
-        failed.state == "failed"
-        and "(64) cannot be greater than max_num_seqs (2)" in failed.cause
-    )
+    assert failed.state == "failed" and "(64) cannot be greater than max_num_seqs (2)" in failed.cause
     assert all(len(v.ratios) == 2 and v.trial.startup_s["total"] > 0 for v in found.values())
     assert study.baseline.argv[:2] == ["vllm", "serve"] and "--enforce-eager" not in study.baseline.argv
     won = chosen(study)
@@ -94,10 +91,7 @@ def test_two_flags_with_two_values_killed_and_called_again(tuned) -> None:
     assert ("chosen: none" in done.stdout) == (won is None) and ("nothing was written" in done.stdout) == (
         won is not None
     )
-    assert (
-        "cannot be greater than" in done.stdout
-        and str(ROOT) not in (folder / "study.json").read_text()
-    )
+    assert "cannot be greater than" in done.stdout and str(ROOT) not in (folder / "study.json").read_text()
 
 
 def test_the_notebook_keeps_its_contract_lines(tuned, tmp_path: Path) -> None:

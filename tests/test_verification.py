@@ -25,11 +25,18 @@ def record(**changes) -> RunRecord:
     points = [{**point, "output_tok_s_per_gpu": point["output_tok_s"] / 2} for point in CPU["throughput"]]
     return RunRecord.model_validate(
         {
-            **CPU, "target": "h200", "model": "gpt-oss-120b", "weights": "synthetic", "parameters": given,
-            "argv": command.argv, "env": command.env, "throughput": points, "versions": {"vllm": "0.32.0"},
+            **CPU,
+            "target": "h200",
+            "model": "gpt-oss-120b",
+            "weights": "synthetic",
+            "parameters": given,
+            "argv": command.argv,
+            "env": command.env,
+            "throughput": points,
+            "versions": {"vllm": "0.32.0"},
             **changes,
         }
-    )  # fmt: skip
+    )
 
 
 def cells(*records: RunRecord) -> dict:
@@ -46,7 +53,8 @@ def test_without_records_nothing_is_verified():
 def test_a_pass_with_nano_never_turns_120b_green():
     contracts = [{**one, "model": "gpt-oss-nano", "weights": "nano"} for one in CPU["contracts"]]
     found = cells(record(contracts=contracts, throughput=[]))
-    stood_in = found.pop(("gpt-oss-nano", 1, "throughput"))  # nano is not among the models of h200: a row of its own
+    # nano is not among the models of h200: a row of its own
+    stood_in = found.pop(("gpt-oss-nano", 1, "throughput"))
     assert stood_in.state == "passed" and not stood_in.recommended
     assert {row.state for row in found.values()} == {NEVER}
     with_speed = cells(record(contracts=contracts))
@@ -139,7 +147,9 @@ def test_sweeps_of_one_command_add_up_and_those_of_another_do_not():
     subset = later(first, throughput=first.throughput[:1])
     assert throughput(first, subset) == [("throughput", f"{count} points", True)]
     parted = later(first, versions={"vllm": "0.33.0"}), later(later(again))
-    assert throughput(first, *parted) == [("throughput", f"{2 * count} points", True)], "another command stands between"
+    assert throughput(first, *parted) == [("throughput", f"{2 * count} points", True)], (
+        "another command stands between"
+    )
     elsewhere = later(again, versions={"vllm": "0.33.0"})
     assert throughput(first, elsewhere) == [("throughput", f"{count + 1} points", True)]
 

@@ -41,11 +41,16 @@ def repository(tmp_path: Path) -> Path:
     (folder / "original").mkdir(parents=True)
     (folder / "metal").mkdir()
     config = {
-        "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "num_hidden_layers": geometry.layers,
-        "hidden_size": geometry.hidden_size, "intermediate_size": geometry.intermediate_size,
-        "num_local_experts": geometry.experts, "num_attention_heads": geometry.attention_heads,
-        "num_key_value_heads": geometry.kv_heads, "vocab_size": geometry.vocab_size,
-    }  # fmt: skip
+        "architectures": ["GptOssForCausalLM"],
+        "model_type": "gpt_oss",
+        "num_hidden_layers": geometry.layers,
+        "hidden_size": geometry.hidden_size,
+        "intermediate_size": geometry.intermediate_size,
+        "num_local_experts": geometry.experts,
+        "num_attention_heads": geometry.attention_heads,
+        "num_key_value_heads": geometry.kv_heads,
+        "vocab_size": geometry.vocab_size,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text("{}")
     (folder / "tokenizer.json").write_text('{"model": {}}')
@@ -194,9 +199,15 @@ def broken_index(folder: Path) -> None:
     [
         (lambda f: (f / "config.json").unlink(), "config.json is missing"),
         (lambda f: (f / "config.json").write_text("{"), "config.json cannot be read"),
-        (lambda f: (f / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}'), "GptOssForCausalLM is needed"),
+        (
+            lambda f: (f / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}'),
+            "GptOssForCausalLM is needed",
+        ),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
-        (lambda f: (f / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1"), "Git LFS pointer"),
+        (
+            lambda f: (f / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1"),
+            "Git LFS pointer",
+        ),
         (lambda f: (f / SHARDS[0]).unlink(), f"{SHARDS[0]}: missing"),
         (lambda f: os.truncate(f / SHARDS[0], SHARD_BYTES // 2), f"{SHARDS[0]}: has "),
         (lambda f: os.truncate(f / SHARDS[1], 5), "not a safetensors file, or cut off"),
@@ -204,7 +215,7 @@ def broken_index(folder: Path) -> None:
         (broken_index, "1 tensors of the index are not in it (d, ...)"),
         (lambda f: (f / "model.safetensors.index.json").unlink(), "neither model.safetensors.index.json nor"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_checkpoint_is_refused(repository: Path, damage, said: str):
     damage(repository)
     with pytest.raises(CookbookError) as raised:

@@ -80,14 +80,17 @@ def test_the_python_of_the_stack_follows_the_torch_wheel(wheels, current, availa
 def test_pip_configuration_reaches_uv() -> None:
     settings = uv_settings(
         {
-            "find-links": "/wheels https://example.org/w", "index-url": "https://example.org/simple",
-            "extra-index-url": "file:///local https://example.org/more", "default-timeout": "180",
+            "find-links": "/wheels https://example.org/w",
+            "index-url": "https://example.org/simple",
+            "extra-index-url": "file:///local https://example.org/more",
+            "default-timeout": "180",
         }
-    )  # fmt: skip
+    )
     assert settings == {
-        "UV_FIND_LINKS": "/wheels,https://example.org/w", "UV_DEFAULT_INDEX": "https://example.org/simple",
+        "UV_FIND_LINKS": "/wheels,https://example.org/w",
+        "UV_DEFAULT_INDEX": "https://example.org/simple",
         "UV_INDEX": "https://example.org/more",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.real

@@ -16,9 +16,11 @@ from collections.abc import Iterator
 
 import pytest
 
-TIERS = {"quick": 3.0, "real": 150.0, "full": 480.0}  # seconds that one test may take, its own fixtures included
+# seconds that one test may take, its own fixtures included
+TIERS = {"quick": 3.0, "real": 150.0, "full": 480.0}
 COMMANDS = {"quick": "quick", "real": "test", "full": "test-all"}  # marker -> its row in the closing lines
-STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system")  # audit events of a new process
+# audit events of a new process
+STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system")
 STACK = {"interpreter", "session"}  # fixtures that install or start vLLM
 QUERIES = ("git",)  # programs that only answer: a run asks for its commit
 STRETCH = "COOKBOOK_TIER_STRETCH"  # a factor on the limits for a machine that is slower than two idle cores
@@ -95,7 +97,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     """The three counts: how many tests ran in each tier, and their seconds."""
-    rows = [f"{COMMANDS[tier]} {count} in {seconds:.0f} s" for tier, (count, seconds) in config.stash[_spent].items()]
+    rows = [
+        f"{COMMANDS[tier]} {count} in {seconds:.0f} s"
+        for tier, (count, seconds) in config.stash[_spent].items()
+    ]
     terminalreporter.write_line("tiers: " + " · ".join(rows))
-
-

@@ -19,11 +19,19 @@ def point(users: int, tok_s: float, gpus: int = 1) -> Point:
     tpot, ttft = 1e3 * users / tok_s * 0.9, 1e3 * users / tok_s * (tokens - 0.9 * (tokens - 1))
     milliseconds = lambda value: Percentiles(p50=value, p90=value, p99=value, mean=value)  # noqa: E731
     return Point(
-        concurrency=users, input_tokens=16, output_tokens=tokens, prompts=prompts,
-        duration_s=prompts * tokens / tok_s, output_tok_s=tok_s, output_tok_s_per_gpu=tok_s / gpus,
-        tok_s_per_user=1e3 / tpot, ttft_ms=milliseconds(ttft), tpot_ms=milliseconds(tpot), itl_ms=milliseconds(tpot),
+        concurrency=users,
+        input_tokens=16,
+        output_tokens=tokens,
+        prompts=prompts,
+        duration_s=prompts * tokens / tok_s,
+        output_tok_s=tok_s,
+        output_tok_s_per_gpu=tok_s / gpus,
+        tok_s_per_user=1e3 / tpot,
+        ttft_ms=milliseconds(ttft),
+        tpot_ms=milliseconds(tpot),
+        itl_ms=milliseconds(tpot),
         e2e_ms=milliseconds(ttft + tpot * (tokens - 1)),
-    )  # fmt: skip
+    )
 
 
 def speeds(values: dict) -> list[float] | None:
@@ -55,8 +63,10 @@ class Servers:
         found = self.speeds(proposal.values)
         if found is None:
             return Measured(cause=REFUSED)
-        points = [point(load.concurrency, tok_s * proposal.gpus, proposal.gpus)
-                  for load, tok_s in zip(loads, found, strict=True)]  # fmt: skip
+        points = [
+            point(load.concurrency, tok_s * proposal.gpus, proposal.gpus)
+            for load, tok_s in zip(loads, found, strict=True)
+        ]
         return Measured(points=points, startup_s={"total": 1.0})
 
     def all_starts(self) -> list[dict]:
@@ -70,5 +80,14 @@ def tuner(tmp_path: Path, servers, objective: str = "throughput", tpot_ms=None, 
     """A tuner of the cpu space in a folder of the test."""
     plan = options.pop("plan", None) or Plan("cpu", objective, tpot_ms, SMALL)
     said = options.pop("said", [])
-    return Tuner(plan, servers, machine=MACHINE, versions=VERSIONS, commit="unknown", checkpoint="gpt-oss-nano",
-                 folder=tmp_path / "study", report=said.append, **options)  # fmt: skip
+    return Tuner(
+        plan,
+        servers,
+        machine=MACHINE,
+        versions=VERSIONS,
+        commit="unknown",
+        checkpoint="gpt-oss-nano",
+        folder=tmp_path / "study",
+        report=said.append,
+        **options,
+    )

@@ -43,7 +43,9 @@ PORTS = 50  # of each slot
 class Campaign:
     """The state of one campaign: its clock, its log, its GPUs, the checkpoints written so far."""
 
-    def __init__(self, out: Path, interpreter: Path, target: str, slots: int = 1, minutes: float = float("inf")):
+    def __init__(
+        self, out: Path, interpreter: Path, target: str, slots: int = 1, minutes: float = float("inf")
+    ):
         self.out, self.interpreter, self.target = out, interpreter, load_target(target)
         self.began, self.limit_s = time.monotonic(), minutes * 60
         # Looked up once: finding them while a point is measured would take CPU from the load client.
@@ -236,7 +238,10 @@ def main() -> None:
     plan = [step for step in PLANS[options.plan](target) if not options.only or step.name in options.only]
     slots = options.slots or slots_of(target)
     run_campaign(
-        Campaign(options.out.resolve(), options.interpreter.absolute(), options.target, slots, options.minutes), plan
+        Campaign(
+            options.out.resolve(), options.interpreter.absolute(), options.target, slots, options.minutes
+        ),
+        plan,
     )
 
 

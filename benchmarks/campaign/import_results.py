@@ -36,7 +36,9 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
         elif record.exists():
             read = whole(named(RunRecord.read(record), commit))
             name, place = f"{read.finished:%Y%m%d}-{step.name}.json", records
-            if read.parameters.get("run_dir"):  # a notebook's: named as `cookbook render` and `publish` name it
+            if read.parameters.get(
+                "run_dir"
+            ):  # a notebook's: named as `cookbook render` and `publish` name it
                 name = f"{read.finished:%Y%m%d-%H%M%S}-{read.model}-{read.weights}.json"
                 read = read.model_copy(update={"parameters": read.parameters | {"run_dir": ""}})
             elif read.parameters.get("variant"):
@@ -54,11 +56,17 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
         for answers in step.glob("answers.json"):
             said.append(copy(answers, evidence / f"gpt-oss-{step.name}.json"))
         for found in (*step.glob("routing.json"), *step.glob("routing-*.json")):
-            name = found.name if found.name != "routing.json" else f"{step.name.removeprefix(model[8:] + '-')}.json"
+            name = (
+                found.name
+                if found.name != "routing.json"
+                else f"{step.name.removeprefix(model[8:] + '-')}.json"
+            )
             said.append(copy(found, evidence / f"{model}-{name}"))
     distances = newest(folder.glob("*/distances.json"))
     if distances:
-        said.append(copy(distances, evidence / f"gpt-oss-{distances.parent.name.split('-')[0]}-distances.json"))
+        said.append(
+            copy(distances, evidence / f"gpt-oss-{distances.parent.name.split('-')[0]}-distances.json")
+        )
     if rows:
         said.append(write_table(evidence / "levers.json", rows))
     events = folder / "events.log"
@@ -81,23 +89,39 @@ def lever_rows(record: RunRecord, step: Path) -> list[dict]:
         result = json.loads(file.read_text())
         asked = result["cookbook"]["settings"]
         load = asked["concurrency"], asked["input_tokens"], asked["output_tokens"]
-        one = {"output_tok_s": result["output_throughput"], "tpot_ms": result["p50_tpot_ms"],
-               "ttft_ms": result["p50_ttft_ms"], "prompts": asked["prompts"]}  # fmt: skip
+        one = {
+            "output_tok_s": result["output_throughput"],
+            "tpot_ms": result["p50_tpot_ms"],
+            "ttft_ms": result["p50_ttft_ms"],
+            "prompts": asked["prompts"],
+        }
         if "spec_decode_acceptance_length" in result:
             one["acceptance"] = result["spec_decode_acceptance_length"]
         by_load.setdefault(load, []).append({key: round(value, 3) for key, value in one.items()})
     about = {
-        "model": record.model, "weights": record.weights, "step": step.name, "variant": record.parameters.get("variant", ""),
-        "tensor_parallel_size": record.parameters.get("tensor_parallel_size", 1), "profile": record.parameters.get("profile", ""),
-        "gpu": record.machine.gpus[0] if record.machine.gpus else record.machine.cpu, "driver": record.machine.driver,
-        "versions": record.versions, "day": f"{record.finished:%Y-%m-%d}",
-    }  # fmt: skip
+        "model": record.model,
+        "weights": record.weights,
+        "step": step.name,
+        "variant": record.parameters.get("variant", ""),
+        "tensor_parallel_size": record.parameters.get("tensor_parallel_size", 1),
+        "profile": record.parameters.get("profile", ""),
+        "gpu": record.machine.gpus[0] if record.machine.gpus else record.machine.cpu,
+        "driver": record.machine.driver,
+        "versions": record.versions,
+        "day": f"{record.finished:%Y-%m-%d}",
+    }
     return [
-        about | {"concurrency": users, "input_tokens": given, "output_tokens": asked, "takes": takes,
-                 "output_tok_s": statistics.median(one["output_tok_s"] for one in takes),
-                 "tpot_ms": statistics.median(one["tpot_ms"] for one in takes)}
+        about
+        | {
+            "concurrency": users,
+            "input_tokens": given,
+            "output_tokens": asked,
+            "takes": takes,
+            "output_tok_s": statistics.median(one["output_tok_s"] for one in takes),
+            "tpot_ms": statistics.median(one["tpot_ms"] for one in takes),
+        }
         for (users, given, asked), takes in sorted(by_load.items())
-    ]  # fmt: skip
+    ]
 
 
 def write_table(file: Path, rows: list[dict]) -> str:
@@ -112,7 +136,11 @@ def write_table(file: Path, rows: list[dict]) -> str:
 
 def named(document: Document, commit: str | None) -> Document:
     """The document with the commit that ran, where its host had no git to tell it."""
-    return document.model_copy(update={"commit": commit}) if commit and document.commit == "unknown" else document
+    return (
+        document.model_copy(update={"commit": commit})
+        if commit and document.commit == "unknown"
+        else document
+    )
 
 
 def whole(record: RunRecord) -> RunRecord:

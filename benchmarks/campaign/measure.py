@@ -40,7 +40,9 @@ def measure(campaign, job: Job, folder: Path) -> None:
         tag = " ".join([job.weights, *shown[3:], *env.values()]).replace(str(port), "PORT")
         for gpu in campaign.visible(job.gpus).values():  # whichever GPUs it was given: the same server
             tag = tag.removesuffix(f" {gpu}")
-        limit = None if job.lever.speculates else roofline(model, campaign.target.device, job.size, job.replicas)
+        limit = (
+            None if job.lever.speculates else roofline(model, campaign.target.device, job.size, job.replicas)
+        )
         try:
             for name, loads, points in rounds(job, takes):
 
@@ -51,10 +53,19 @@ def measure(campaign, job: Job, folder: Path) -> None:
                         save(server.startup_s)
 
                 sweep(
-                    server.base_url, job.model, weights, campaign.interpreter, loads, folder / name,
-                    gpus=job.size * job.replicas, tag=tag, roofline=None if job.weights == "nano" else limit,
-                    worker=worker, progress=progress, timeout_s=campaign.left_s(),
-                )  # fmt: skip
+                    server.base_url,
+                    job.model,
+                    weights,
+                    campaign.interpreter,
+                    loads,
+                    folder / name,
+                    gpus=job.size * job.replicas,
+                    tag=tag,
+                    roofline=None if job.weights == "nano" else limit,
+                    worker=worker,
+                    progress=progress,
+                    timeout_s=campaign.left_s(),
+                )
         except Exception as error:  # not the end of the borrowed time: what follows in the plan still runs
             if campaign.clock() < campaign.limit_s:
                 save(server.startup_s, f"failed: {' '.join(str(error).split())}")
@@ -83,8 +94,12 @@ def start(
         own, gpus = free_port(), job.gpus[number * job.size : (number + 1) * job.size]
         commands.append((campaign.argv(with_port(serve, own)), env | campaign.visible(gpus), own))
     return launch_replicas(
-        commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, log=log, **campaign.about(job)
-    )  # fmt: skip
+        commands,
+        lambda ports, metrics: router_words(ports, port, metrics),
+        port=port,
+        log=log,
+        **campaign.about(job),
+    )
 
 
 def command(campaign, job: Job, weights: str, port: int, draft: str = "") -> tuple[list[str], dict[str, str]]:
@@ -92,8 +107,14 @@ def command(campaign, job: Job, weights: str, port: int, draft: str = "") -> tup
     kind = "nano" if job.model == "gpt-oss-nano" else "synthetic"
     argv, env = bare_argv(weights, job.model, port, job.size), {}
     if job.profile:
-        given = {"model": job.model, "weights": kind, "port": port, "tensor_parallel_size": job.size,
-                 "profile": job.profile, "install": "existing"}  # fmt: skip
+        given = {
+            "model": job.model,
+            "weights": kind,
+            "port": port,
+            "tensor_parallel_size": job.size,
+            "profile": job.profile,
+            "install": "existing",
+        }
         full = serve_command(
             campaign.target, load_model(job.model), check_parameters(campaign.target, given), weights, port
         )
@@ -135,9 +156,7 @@ def medians(takes: list[list[Point]]) -> tuple[list[Point], str]:
 def missing(loads: list[Load], points: list[Point]) -> str:
     """The points of a job that were not taken, named; empty where all were."""
     taken = {(point.concurrency, point.input_tokens, point.output_tokens) for point in points}
-    left = [
-        load for load in loads if (load.concurrency, load.input_tokens, load.output_tokens) not in taken
-    ]
+    left = [load for load in loads if (load.concurrency, load.input_tokens, load.output_tokens) not in taken]
     lengths = dict.fromkeys((load.input_tokens, load.output_tokens) for load in left)
     return "; ".join(
         f"concurrency {', '.join(str(x.concurrency) for x in left if (x.input_tokens, x.output_tokens) == pair)} "
@@ -147,24 +166,51 @@ def missing(loads: list[Load], points: list[Point]) -> str:
 
 
 def record(
-    campaign, job: Job, folder: Path, serve: list[str], env: dict[str, str], startup_s: dict, takes: list[list[Point]],
-    started: datetime, failure: str = "",
-) -> None:  # fmt: skip
+    campaign,
+    job: Job,
+    folder: Path,
+    serve: list[str],
+    env: dict[str, str],
+    startup_s: dict,
+    takes: list[list[Point]],
+    started: datetime,
+    failure: str = "",
+) -> None:
     """Write what is known so far: `passed` once every take is there, else why not, or what it lacks yet."""
     log, (points, spread) = folder / "server.log", medians(takes)
     left = missing([*job.loads, *job.once], points)
     why = failure or (f"not taken: {left}" if left else "")
     if not why and any(missing(job.loads, points) for points in takes):
         why = f"not taken: {len(takes)} takes of every point"
-    acceptance = f"the draft is random; how many of its tokens count is set, not measured ({ACCEPTANCE_SOURCE})"
+    acceptance = (
+        f"the draft is random; how many of its tokens count is set, not measured ({ACCEPTANCE_SOURCE})"
+    )
     known = {"memory": memory(log), "backends": backends(log)} if log.exists() else {}
     RunRecord(
-        target=campaign.target.target, model=job.model, weights=job.weights,
-        parameters={"tensor_parallel_size": job.size, "replicas": job.replicas, "profile": job.profile or "bare",
-                    "install": "existing", "variant": job.variant},
-        argv=serve, env=env, **campaign.facts, **known, startup_s=startup_s, replicas=job.replicas, contracts=[],
-        state="failed" if why else "passed", why=why, started=started,
-        finished=datetime.now(UTC), throughput=points,
-        notes=["throughput only: contracts are checked by the target notebook",
-               *filter(None, [job.note, spread, acceptance if job.lever.speculates else ""])],
-    ).write(folder / "record.json")  # fmt: skip
+        target=campaign.target.target,
+        model=job.model,
+        weights=job.weights,
+        parameters={
+            "tensor_parallel_size": job.size,
+            "replicas": job.replicas,
+            "profile": job.profile or "bare",
+            "install": "existing",
+            "variant": job.variant,
+        },
+        argv=serve,
+        env=env,
+        **campaign.facts,
+        **known,
+        startup_s=startup_s,
+        replicas=job.replicas,
+        contracts=[],
+        state="failed" if why else "passed",
+        why=why,
+        started=started,
+        finished=datetime.now(UTC),
+        throughput=points,
+        notes=[
+            "throughput only: contracts are checked by the target notebook",
+            *filter(None, [job.note, spread, acceptance if job.lever.speculates else ""]),
+        ],
+    ).write(folder / "record.json")

@@ -15,7 +15,9 @@ NO_PREFIXES = ["--no-enable-prefix-caching"]  # prompts are random, so that a pr
 # How many tokens of a draft count is a property of the trained head and of the text. Random ones are given the figure
 # that was published for the trained head: 2.72 tokens a step of the 4 that 3 drafted tokens can give.
 ACCEPTANCE = 2.72
-ACCEPTANCE_SOURCE = "NVIDIA Dynamo's recipe of gpt-oss-120b on H200 with gpt-oss-120b-Eagle3-v3, 3 drafted tokens"
+ACCEPTANCE_SOURCE = (
+    "NVIDIA Dynamo's recipe of gpt-oss-120b on H200 with gpt-oss-120b-Eagle3-v3, 3 drafted tokens"
+)
 DRAFTED = 3
 
 
@@ -30,9 +32,11 @@ class Lever:
 
     def __add__(self, other: "Lever") -> "Lever":
         return Lever(
-            f"{self.variant}, {other.variant}", [*self.arguments, *other.arguments], self.env | other.env,
+            f"{self.variant}, {other.variant}",
+            [*self.arguments, *other.arguments],
+            self.env | other.env,
             self.speculates or other.speculates,
-        )  # fmt: skip
+        )
 
     def laid(self, draft: str) -> list[str]:
         """The arguments with the draft head's folder in place."""
@@ -42,17 +46,25 @@ class Lever:
 def eagle3(acceptance: float) -> Lever:
     """EAGLE3 with a random head and an acceptance length that is set."""
     settings = {
-        "method": "eagle3", "model": DRAFT, "num_speculative_tokens": DRAFTED,
-        "rejection_sample_method": "synthetic", "synthetic_acceptance_length": acceptance,
-    }  # fmt: skip
-    return Lever(f"EAGLE3 (acceptance {acceptance})", ["--speculative-config", json.dumps(settings)], speculates=True)
+        "method": "eagle3",
+        "model": DRAFT,
+        "num_speculative_tokens": DRAFTED,
+        "rejection_sample_method": "synthetic",
+        "synthetic_acceptance_length": acceptance,
+    }
+    return Lever(
+        f"EAGLE3 (acceptance {acceptance})", ["--speculative-config", json.dumps(settings)], speculates=True
+    )
 
 
 NONE = Lever("")
-BASE = Lever("base of the levers")  # the same flags, a name of its own where the notebook measures the recipe itself
+# the same flags, a name of its own where the notebook measures the recipe itself
+BASE = Lever("base of the levers")
 HUMMING = Lever("humming experts", ["--moe-backend", "humming"])
 FP8 = Lever(
-    "FP8 activations (humming)", HUMMING.arguments, {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'}
+    "FP8 activations (humming)",
+    HUMMING.arguments,
+    {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'},
 )
 EAGLE3 = eagle3(ACCEPTANCE)
 FP8_CACHE = Lever(
@@ -137,7 +149,8 @@ class Routing(Step):
     lever: Lever = NONE
     batches: tuple[int, ...] = (1, 16, 64)
     load_format: str = "auto"
-    prompts: int = 0  # of as many, the distribution of the next token is compared with that of the recipe as it is
+    # of as many, the distribution of the next token is compared with that of the recipe as it is
+    prompts: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,7 +187,9 @@ class Answers(Step):
 Plan = list[Step]  # most wanted first; a step begins as soon as as many GPUs are free as it needs
 
 
-def waves(concurrency: list[int], input_tokens: int = 1024, output_tokens: int = 1024, number: int = 2) -> list[Load]:
+def waves(
+    concurrency: list[int], input_tokens: int = 1024, output_tokens: int = 1024, number: int = 2
+) -> list[Load]:
     """Points of `number` prompts per user, the first take of each warmed up at its own batch size."""
     return [
         load.model_copy(update={"prompts": load.concurrency * number})
@@ -192,8 +207,16 @@ def hopper(target: Target) -> Plan:
     first: Plan = [
         Notebook("120b-notebook", large, sweep, needs=two, least_s=500),
         Notebook("20b-notebook", small, sweep, least_s=400),
-        Job("120b-base", large, waves(users), NONE if tight else BASE, repeats=2, once=waves([128]), least_s=250),
-    ]  # fmt: skip
+        Job(
+            "120b-base",
+            large,
+            waves(users),
+            NONE if tight else BASE,
+            repeats=2,
+            once=waves([128]),
+            least_s=250,
+        ),
+    ]
     return [
         *first,
         Routing("20b-routing-fp8", small, FP8, prompts=1000, least_s=120),
@@ -215,7 +238,7 @@ def hopper(target: Target) -> Plan:
         Job("20b-humming", small, waves([*users, 256]), HUMMING, repeats=2, least_s=180),
         Job("20b-fp8-eagle3-low", small, waves([1, 16]), FP8 + eagle3(1.5), repeats=2, least_s=150),
         Job("20b-fp8-eagle3-high", small, waves([1, 16]), FP8 + eagle3(3.5), repeats=2, least_s=150),
-    ]  # fmt: skip
+    ]
 
 
 def rehearsal(target: Target) -> Plan:
@@ -228,14 +251,16 @@ def rehearsal(target: Target) -> Plan:
         Job("nano", nano, [*tiny, *waves([1], 128, 16)], repeats=2, weights="nano", arguments=cpu, note=""),
         Job("nano-few", nano, tiny, few, repeats=3, weights="nano", arguments=cpu, note=""),
         Job("nano-large", nano, tiny, weights="nano", arguments=cpu, needs=99),
-        Job("nano-broken", nano, tiny, Lever("broken", ["--max-num-seqs", "0"]), weights="nano", arguments=cpu),
+        Job(
+            "nano-broken", nano, tiny, Lever("broken", ["--max-num-seqs", "0"]), weights="nano", arguments=cpu
+        ),
         Job("late", nano, tiny, weights="nano", arguments=cpu, least_s=1e9),
         Notebook("nano-notebook", nano, [1, 2], weights="nano"),
         Routing("nano-routing", nano, batches=(1, 4), prompts=8),
         Routing("nano-routing-few", nano, few, batches=(1,), prompts=8),
         Tuning("nano-latency", nano, "latency", [1, 2], 1, [{"max-num-seqs": 2}]),
         Answers("nano-answers", nano, Lever("eager", ["--enforce-eager"])),
-    ]  # fmt: skip
+    ]
 
 
 PLANS: dict[str, Callable[[Target], Plan]] = {"hopper": hopper, "rehearsal": rehearsal}

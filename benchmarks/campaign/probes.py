@@ -22,8 +22,14 @@ from helpers.server.logfacts import backends
 def notebook(campaign, step: Notebook, folder: Path) -> None:
     """`cookbook run` in a process of its own, since what it starts has to see its GPUs only."""
     campaign.checkpoint(step)
-    given = {"model": step.model, "weights": step.weights, "install": "existing", "port": campaign.port(step),
-             "concurrency": step.concurrency, "run_dir": str(folder)}  # fmt: skip
+    given = {
+        "model": step.model,
+        "weights": step.weights,
+        "install": "existing",
+        "port": campaign.port(step),
+        "concurrency": step.concurrency,
+        "run_dir": str(folder),
+    }
     if step.needs > 1:
         given["tensor_parallel_size"] = step.needs
     if campaign.on_cpu:
@@ -57,15 +63,37 @@ def watched(campaign, argv: list[str], env: dict[str, str], log: Path) -> str:
 def tune(campaign, step: Tuning, folder: Path) -> None:
     """`cookbook tune` in a process of its own, since what it starts has to see its GPU only."""
     campaign.checkpoint(step)
-    argv = [sys.executable, "-m", "helpers.cli", "tune", campaign.target.target, "--model", step.model, "--objective",
-            step.objective, "--concurrency", ",".join(map(str, step.concurrency)), "--trials", str(step.trials),
-            "--start-minutes", "6", "--study", str(folder)]  # fmt: skip
+    argv = [
+        sys.executable,
+        "-m",
+        "helpers.cli",
+        "tune",
+        campaign.target.target,
+        "--model",
+        step.model,
+        "--objective",
+        step.objective,
+        "--concurrency",
+        ",".join(map(str, step.concurrency)),
+        "--trials",
+        str(step.trials),
+        "--start-minutes",
+        "6",
+        "--study",
+        str(folder),
+    ]
     if not campaign.on_cpu:
         argv += ["--weights", "synthetic", "--install", "existing"]
     if step.first:
         argv += ["--space", str(space_with(campaign.target.target, step, folder))]
-    process = subprocess.Popen(argv, cwd=ROOT, env=os.environ | campaign.visible(step.gpus), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    process = subprocess.Popen(
+        argv,
+        cwd=ROOT,
+        env=os.environ | campaign.visible(step.gpus),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     for line in process.stdout:
         campaign.say(step.name, line.rstrip())
     if process.wait():
@@ -95,8 +123,13 @@ def profile(campaign, step: Steps, folder: Path) -> None:
             groups = ", ".join(f"{name} {ms:.2f}" for name, ms in found[-1].groups().items())
             campaign.say(step.name, f"B={batch}: {found[-1].step_ms:.2f} ms: {groups}")
     finally:
-        value = {"model": step.model, "weights": "synthetic", **seen(campaign, step, serve, log),
-                 "startup_s": server.startup_s, "profiles": [one.model_dump() for one in found]}  # fmt: skip
+        value = {
+            "model": step.model,
+            "weights": "synthetic",
+            **seen(campaign, step, serve, log),
+            "startup_s": server.startup_s,
+            "profiles": [one.model_dump() for one in found],
+        }
         name = "steps.json" if len(found) == len(step.batches) else "steps-part.json"
         (folder / name).write_text(json.dumps(value, indent=1) + "\n")
         campaign.say(step.name, server.stop())
@@ -105,8 +138,12 @@ def profile(campaign, step: Steps, folder: Path) -> None:
 def seen(campaign, step: Step, serve: list[str], log: Path) -> dict:
     """What a measurement says of its server."""
     gpus = campaign.facts["machine"].gpus
-    return {"vllm": campaign.facts["versions"]["vllm"], "gpu": gpus[0] if gpus else "",
-            "argv": [word.replace(f"{ROOT}/", "") for word in serve[3:]], "backends": backends(log)}  # fmt: skip
+    return {
+        "vllm": campaign.facts["versions"]["vllm"],
+        "gpu": gpus[0] if gpus else "",
+        "argv": [word.replace(f"{ROOT}/", "") for word in serve[3:]],
+        "backends": backends(log),
+    }
 
 
 def route(campaign, step: Routing, folder: Path) -> None:
@@ -116,8 +153,21 @@ def route(campaign, step: Routing, folder: Path) -> None:
     if campaign.on_cpu:
         env.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     kept = CACHE / "distributions" / step.model
-    argv = [campaign.interpreter, "-m", "helpers.instack.routing", "--model", weights, "--load-format", step.load_format,
-            "--batch", *step.batches, "--variant", step.lever.variant, "--out", folder / step.done]  # fmt: skip
+    argv = [
+        campaign.interpreter,
+        "-m",
+        "helpers.instack.routing",
+        "--model",
+        weights,
+        "--load-format",
+        step.load_format,
+        "--batch",
+        *step.batches,
+        "--variant",
+        step.lever.variant,
+        "--out",
+        folder / step.done,
+    ]
     if step.prompts:
         argv += ["--distributions", kept / step.name, "--prompts", step.prompts]
     watched(campaign, [*argv, "--", *step.lever.laid(draft)], env, folder / "routing.log")
@@ -131,7 +181,9 @@ def route(campaign, step: Routing, folder: Path) -> None:
 
 def compare(campaign, kept: Path, folder: Path) -> None:
     """Hold every set of distributions of a model that is there against those of the recipe as it is (no variant)."""
-    sets = {(one / "variant").read_text(): one for one in sorted(kept.iterdir()) if (one / "variant").exists()}
+    sets = {
+        (one / "variant").read_text(): one for one in sorted(kept.iterdir()) if (one / "variant").exists()
+    }
     reference = sets.pop("", None)
     if reference is None:
         return
@@ -139,9 +191,18 @@ def compare(campaign, kept: Path, folder: Path) -> None:
     pairs |= {variant: one / "batch-64.safetensors" for variant, one in sets.items()}
     found = {}
     for variant, other in pairs.items():
-        argv = [campaign.interpreter, "-m", "helpers.instack.distances", reference / "batch-64.safetensors", other]
+        argv = [
+            campaign.interpreter,
+            "-m",
+            "helpers.instack.distances",
+            reference / "batch-64.safetensors",
+            other,
+        ]
         found[variant] = json.loads(watched(campaign, argv, environment(), folder / "distances.log"))
-        campaign.say(folder.name, f"{variant}: top-1 {found[variant]['top1_agreement']:.3f}, KL {found[variant]['kl_mean']}")
+        campaign.say(
+            folder.name,
+            f"{variant}: top-1 {found[variant]['top1_agreement']:.3f}, KL {found[variant]['kl_mean']}",
+        )
     value = {"reference": "BF16 activations, BF16 cache, batches of 64", "distances": found}
     (folder / "distances.json").write_text(json.dumps(value, indent=1) + "\n")
 
@@ -158,9 +219,15 @@ def answer(campaign, step: Answers, folder: Path) -> None:
         gate = run_quick(server.base_url + "/v1", step.model)
     finally:
         campaign.say(step.name, server.stop())
-    value = {"state": "passed" if gate.passed else "failed", "why": gate.why(), "needed": gate.needed,
-             "rounds": [round(gate.share(number), 3) for number in range(gate.rounds)],
-             "model": step.model, "env": env, **seen(campaign, step, serve, log)}  # fmt: skip
+    value = {
+        "state": "passed" if gate.passed else "failed",
+        "why": gate.why(),
+        "needed": gate.needed,
+        "rounds": [round(gate.share(number), 3) for number in range(gate.rounds)],
+        "model": step.model,
+        "env": env,
+        **seen(campaign, step, serve, log),
+    }
     (folder / "answers.json").write_text(json.dumps(value, indent=1) + "\n")
     campaign.say(step.name, gate.text().splitlines()[0])
     if not gate.passed:

@@ -71,7 +71,9 @@ class Document(Part):
             with contextlib.suppress(OSError):
                 part.unlink()
             raise CookbookError(
-                f"{path.name} cannot be written", error.strerror, "free some disk, or name a run_dir that you can write to"
+                f"{path.name} cannot be written",
+                error.strerror,
+                "free some disk, or name a run_dir that you can write to",
             ) from None
         return path
 

@@ -52,7 +52,8 @@ def curves(
             size = record.parameters.get("tensor_parallel_size", 1)
             commands = found.setdefault((record.replicas, size, label_of(record)), {})
             before = commands.pop(setting(record), {})
-            commands[setting(record)] = before | points  # at the end: commands stand in the order of their newest record
+            # at the end: commands stand in the order of their newest record
+            commands[setting(record)] = before | points
     return {place[-1]: _sorted(found[place]) for place in sorted(found)}
 
 
@@ -64,7 +65,9 @@ def _sorted(commands: dict[tuple, dict[int, Point]]) -> list[Point]:
 
 def points_of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:
     """The points of a record at one pair of lengths."""
-    return [p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)]
+    return [
+        p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)
+    ]
 
 
 def setting(record: RunRecord) -> tuple:

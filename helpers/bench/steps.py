@@ -36,7 +36,7 @@ GROUPS = {
     "attention": r"flash|attn|attention|reshape_and_cache|prepare_varlen|rotary|rope",
     "sampling": r"argmax|softmax|sampl|top_?k|top_?p|multinomial|exponential|gumbel|logits|sort|penalt|cumsum|philox",
     "dense GEMM": r"nvjet|gemm|gemv|cublas|cutlass|wgmma|splitk",
-}  # fmt: skip
+}
 REST = "norms and the rest"
 GAPS = "host and gaps"
 
@@ -84,8 +84,12 @@ def group_of(name: str) -> str:
 
 def profiler_arguments(folder: Path) -> list[str]:
     """The flags of `vllm serve` that let its profiler be asked for, its traces going to `folder`."""
-    config = {"profiler": "torch", "torch_profiler_dir": str(Path(folder).resolve()),
-              "torch_profiler_with_stack": False, "ignore_frontend": True}  # fmt: skip
+    config = {
+        "profiler": "torch",
+        "torch_profiler_dir": str(Path(folder).resolve()),
+        "torch_profiler_with_stack": False,
+        "ignore_frontend": True,
+    }
     return ["--profiler-config", json.dumps(config)]
 
 
@@ -150,8 +154,11 @@ def read_profile(trace: Path, batch: int, step_ms: float) -> StepProfile:
 
 def profile_of(events: list[dict], batch: int, step_ms: float) -> StepProfile:
     """The kernels between the first and the last whole step; a step begins with its annotation on the GPU's side."""
-    starts = sorted(event["ts"] for event in events
-                    if event.get("cat") == "gpu_user_annotation" and is_step(event["name"], batch))  # fmt: skip
+    starts = sorted(
+        event["ts"]
+        for event in events
+        if event.get("cat") == "gpu_user_annotation" and is_step(event["name"], batch)
+    )
     ran = sorted((e for e in events if e.get("cat") in GPU_EVENTS), key=lambda event: event["ts"])
     if not ran:
         raise CookbookError("the trace holds no kernel of a GPU", do="profile on a GPU")
@@ -169,12 +176,19 @@ def profile_of(events: list[dict], batch: int, step_ms: float) -> StepProfile:
         end = event["ts"] + event["dur"]
         busy += max(0.0, end - max(until, event["ts"]))
         until = max(until, end)
-    kernels = [Kernel(name=name[:200], calls=calls[name], total_us=total[name])
-               for name in sorted(total, key=total.get, reverse=True)]  # fmt: skip
+    kernels = [
+        Kernel(name=name[:200], calls=calls[name], total_us=total[name])
+        for name in sorted(total, key=total.get, reverse=True)
+    ]
     return StepProfile(
-        batch=batch, context=PROMPT_TOKENS + 20, step_ms=step_ms, steps=steps,
-        profiled_step_ms=(last - first) / steps / 1e3, busy_ms=busy / steps / 1e3, kernels=kernels,
-    )  # fmt: skip
+        batch=batch,
+        context=PROMPT_TOKENS + 20,
+        step_ms=step_ms,
+        steps=steps,
+        profiled_step_ms=(last - first) / steps / 1e3,
+        busy_ms=busy / steps / 1e3,
+        kernels=kernels,
+    )
 
 
 def is_step(name: str, batch: int) -> bool:

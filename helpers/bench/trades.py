@@ -35,7 +35,11 @@ def answers(target: str) -> Answer:
     parts = [
         part
         for model in models
-        for part in (sizes(records, model), published(target, records, model), asynchronous(target, records, model))
+        for part in (
+            sizes(records, model),
+            published(target, records, model),
+            asynchronous(target, records, model),
+        )
     ]
     return Answer("\n\n".join(filter(None, [*parts, memory(records)])))
 
@@ -98,9 +102,11 @@ def pairs(single: list[Point], label: str, points: list[Point]) -> list[str]:
             point.tok_s_per_user / base.tok_s_per_user,
         )
         where = f"| {point.input_tokens:,}/{point.output_tokens:,} | {base.concurrency} |"
-        rows += [f"{where} TP1 | {base.output_tok_s_per_gpu:,.0f} | {base.tok_s_per_user:.1f} | |",
-                 f"{where} {label} | {point.output_tok_s_per_gpu:,.0f} | {point.tok_s_per_user:.1f} | "
-                 f"{gpu:.2f}x per GPU, {user:.2f}x per user |"]  # fmt: skip
+        rows += [
+            f"{where} TP1 | {base.output_tok_s_per_gpu:,.0f} | {base.tok_s_per_user:.1f} | |",
+            f"{where} {label} | {point.output_tok_s_per_gpu:,.0f} | {point.tok_s_per_user:.1f} | "
+            f"{gpu:.2f}x per GPU, {user:.2f}x per user |",
+        ]
     return rows
 
 
@@ -110,7 +116,9 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
     for lengths in LENGTHS:
         found = curves(records, model, *lengths)
         for anchor in matching(anchors, model, target, *lengths):
-            own = [p for p in found.get(f"TP{anchor.tensor_parallel}", []) if p.concurrency == anchor.concurrency]
+            own = [
+                p for p in found.get(f"TP{anchor.tensor_parallel}", []) if p.concurrency == anchor.concurrency
+            ]
             if anchor.engine != "vLLM" or not own or not anchor.tok_s_per_user or own[0].tpot_ms.mean is None:
                 continue
             gpu = own[0].output_tok_s_per_gpu / anchor.output_tok_s_per_gpu
@@ -137,7 +145,9 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
 
 def asynchronous(target: str, records: list[RunRecord], model: str) -> str:
     """TPOT without async scheduling against bare `vllm serve` of studies on the same stack, which have it on."""
-    off = next((r for r in reversed(records) if r.model == model and r.parameters.get("variant") == OFF), None)
+    off = next(
+        (r for r in reversed(records) if r.model == model and r.parameters.get("variant") == OFF), None
+    )
     if off is None:
         return ""
     kind = lambda one, size: (one.weights, one.versions["vllm"], one.machine.gpus[:1], size)  # noqa: E731

@@ -182,7 +182,9 @@ def parsed(worker: LoadWorker | SharedWorker, commands: list[dict]) -> list[dict
     """What vLLM's own parser says about [{id, argv, env}]: the client has imported vLLM, which is what asking costs."""
     *_, last = worker.events({"commands": commands})
     if "answers" not in last:
-        raise CookbookError("vLLM's argument parser could not be asked", f"{last.get('what')}: {last.get('why')}")
+        raise CookbookError(
+            "vLLM's argument parser could not be asked", f"{last.get('what')}: {last.get('why')}"
+        )
     return last["answers"]
 
 

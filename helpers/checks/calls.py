@@ -99,12 +99,7 @@ def matches_pattern(text: str, pattern: str, contract: str, reasoning: str | Non
 def streamed_call(chunks: Sequence[Any], name: str, contract: str = "function.streaming") -> Contract:
     """Streamed chat chunks whose argument pieces join to JSON, the name sent once."""
     facts = Facts()
-    pieces = [
-        call
-        for chunk in chunks
-        for choice in chunk.choices
-        for call in choice.delta.tool_calls or []
-    ]  # fmt: skip
+    pieces = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or []]
     names = [piece.function.name for piece in pieces if piece.function and piece.function.name]
     text = "".join(piece.function.arguments or "" for piece in pieces if piece.function)
     facts.same("names", ", ".join(names), name)

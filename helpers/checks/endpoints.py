@@ -56,8 +56,14 @@ def truncated(reply: Any, limit: int, name: str = "responses.truncated") -> Cont
     return facts.contract(name, "endpoints")
 
 
-def chat(reply: Any, finish: str = "stop", expect: str | None = None, reasoning: bool | None = None,
-         name: str = "chat.completions", group: str = "endpoints") -> Contract:  # fmt: skip
+def chat(
+    reply: Any,
+    finish: str = "stop",
+    expect: str | None = None,
+    reasoning: bool | None = None,
+    name: str = "chat.completions",
+    group: str = "endpoints",
+) -> Contract:
     """A finished chat completion; `reasoning` says whether the chain of thought must be there, or must not."""
     facts = Facts()
     choice = reply.choices[0]

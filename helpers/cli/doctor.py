@@ -44,9 +44,13 @@ def register(app: typer.Typer) -> None:
             folder = None if log else run_folder(run)
             report = diagnose(log or folder / "server.log", argv=recorded(folder).get("argv"))
             if not report.size:
-                raise UsageError(f"{report.log} is empty", why="nothing was written to it", do="name the server's log file")
+                raise UsageError(
+                    f"{report.log} is empty", why="nothing was written to it", do="name the server's log file"
+                )
             if report.garbled:
-                raise UsageError(f"{report.log} is no log", why="it holds no text", do="name the server's log file")
+                raise UsageError(
+                    f"{report.log} is no log", why="it holds no text", do="name the server's log file"
+                )
             report.expected = expected_backends(recorded(folder).get("target", ""))
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
         raise typer.Exit(report.exit_code)
@@ -58,8 +62,11 @@ def run_folder(name: str) -> Path:
         for folder in (RUNS / name, Path(name)):
             if folder.is_dir():
                 return folder
-        raise UsageError(f"there is no run {name}", why=f"neither {shown(RUNS / name)} nor {name} is a folder",
-                         do="`ls runs` lists them")  # fmt: skip
+        raise UsageError(
+            f"there is no run {name}",
+            why=f"neither {shown(RUNS / name)} nor {name} is a folder",
+            do="`ls runs` lists them",
+        )
     logs = sorted(RUNS.glob("**/server.log"), key=lambda path: path.stat().st_mtime)
     if not logs:
         raise UsageError(

@@ -53,11 +53,26 @@ def register(app: typer.Typer) -> None:
         from helpers.paths import shown
         from helpers.runs.evaluation import EvalRun
 
-        options = {"examples": examples, "repeats": repeats, "sampler": sampler, "temperature": temperature,
-                   "max_tokens": max_tokens, "timeout_s": request_timeout, "data": str(data or "")}  # fmt: skip
+        options = {
+            "examples": examples,
+            "repeats": repeats,
+            "sampler": sampler,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "timeout_s": request_timeout,
+            "data": str(data or ""),
+        }
         options |= {"concurrency": concurrency} if concurrency else {}
-        run = EvalRun(target, model, words(evals), words(effort), weights=weights, base_url=base_url,
-                      tensor_parallel_size=tensor_parallel_size, **options)  # fmt: skip
+        run = EvalRun(
+            target,
+            model,
+            words(evals),
+            words(effort),
+            weights=weights,
+            base_url=base_url,
+            tensor_parallel_size=tensor_parallel_size,
+            **options,
+        )
         if json_file:
             need_writable(json_file)
         if run.quick_asked:
@@ -120,7 +135,17 @@ def write_gate(path: Path, gate) -> None:
 
     # The shares of right answers are no score where requests failed: they would be taken for one.
     rounds = [] if gate.gone or gate.faulty else [gate.share(number) for number in range(gate.rounds)]
-    value = {"eval": "quick", "effort": "low", "score": gate.score, "stderr": None, "samples": len(gate.replies),
-             "failures": len(gate.faults), "causes": gate.causes, "rounds": rounds, "why": gate.why(),
-             "seconds": gate.seconds, "output_tokens": gate.tokens}  # fmt: skip
+    value = {
+        "eval": "quick",
+        "effort": "low",
+        "score": gate.score,
+        "stderr": None,
+        "samples": len(gate.replies),
+        "failures": len(gate.faults),
+        "causes": gate.causes,
+        "rounds": rounds,
+        "why": gate.why(),
+        "seconds": gate.seconds,
+        "output_tokens": gate.tokens,
+    }
     path.write_text(json.dumps([value], indent=1) + "\n")

@@ -73,9 +73,19 @@ def register(app: typer.Typer) -> None:
         from helpers.stack import ensure
 
         done = subprocess.run(
-            [str(ensure("cpu")), "-m", "helpers.instack.nano.build", "--out", str(out.resolve()), "--form", form],
-            cwd=ROOT, capture_output=True, text=True,
-        )  # fmt: skip
+            [
+                str(ensure("cpu")),
+                "-m",
+                "helpers.instack.nano.build",
+                "--out",
+                str(out.resolve()),
+                "--form",
+                form,
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise CookbookError("the checkpoint was not written", why=done.stderr.strip().splitlines()[-1])
         typer.echo(f"written: {out}")

@@ -43,7 +43,10 @@ def parameters(words: list[str]) -> dict[str, Any]:
 
 
 def register(app: typer.Typer) -> None:
-    @app.command(context_settings=OWN_OPTIONS, epilog=f"Parameters: -p NAME VALUE, as often as needed; NAME is one of {NAMES}.")
+    @app.command(
+        context_settings=OWN_OPTIONS,
+        epilog=f"Parameters: -p NAME VALUE, as often as needed; NAME is one of {NAMES}.",
+    )
     def run(context: typer.Context, target: str) -> None:
         """Run a target's notebook from cold to stopped, with papermill, into a folder of its own."""
         from helpers.paths import shown
@@ -102,7 +105,9 @@ def summary(outcome) -> str:
         table.add_column("passed", justify="right")
         for group, states in groups.items():
             skipped = states.count("skipped")
-            counted = f"{states.count('passed')}/{len(states) - skipped}" if skipped < len(states) else "skipped"
+            counted = (
+                f"{states.count('passed')}/{len(states) - skipped}" if skipped < len(states) else "skipped"
+            )
             table.add_row(group, counted)
         console.print(table)
         if record.throughput:

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
         replicas: Annotated[
             int, Option(help="servers side by side, on ports from --port, and a router behind them")
         ] = 1,
-        profile: Annotated[str, Option(help="latency, throughput, evals where there is one; else the recipe's default")] = "",
+        profile: Annotated[
+            str, Option(help="latency, throughput, evals where there is one; else the recipe's default")
+        ] = "",
         activations: Annotated[str, Option(help="MoE activations on Blackwell: bf16 or mxfp8")] = "bf16",
         port: Annotated[int, Option(help="port on loopback")] = 8000,
         format: Annotated[str, Option(help="shell, docker, compose, k8s or config")] = "shell",

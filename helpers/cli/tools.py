@@ -36,8 +36,16 @@ def register(app: typer.Typer) -> None:
         for folder in (corpus, data, packages):
             if folder is not None and not folder.is_dir():
                 raise UsageError(f"{folder} is no folder", do="name one that exists")
-        started = start(sandbox=sandbox, backend=backend, corpus=corpus, data=data, packages=packages, seconds=seconds,
-                        kept=keep, report=typer.echo)  # fmt: skip
+        started = start(
+            sandbox=sandbox,
+            backend=backend,
+            corpus=corpus,
+            data=data,
+            packages=packages,
+            seconds=seconds,
+            kept=keep,
+            report=typer.echo,
+        )
         typer.echo(f"--tool-server {started.argument}")
         if not keep:
             _wait(started)
@@ -45,7 +53,8 @@ def register(app: typer.Typer) -> None:
     @tools.command(name="list")
     def listing(
         argument: Annotated[
-            str, typer.Argument(metavar="ADDRESSES", help="HOST:PORT,HOST:PORT (default: those that run here)")
+            str,
+            typer.Argument(metavar="ADDRESSES", help="HOST:PORT,HOST:PORT (default: those that run here)"),
         ] = "",
     ) -> None:
         """Shake hands with tool servers as vLLM does and list what they offer."""

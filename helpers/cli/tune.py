@@ -43,8 +43,15 @@ def register(app: typer.Typer) -> None:
         from helpers.tune import Plan, chosen, profile, table
         from helpers.tune.session import tuning
 
-        given = {"model": model, "weights": weights, "concurrency": concurrency, "input_tokens": input_tokens,
-                 "output_tokens": output_tokens, "tensor_parallel_size": tensor_parallel_size, "install": install}  # fmt: skip
+        given = {
+            "model": model,
+            "weights": weights,
+            "concurrency": concurrency,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "tensor_parallel_size": tensor_parallel_size,
+            "install": install,
+        }
         given = {name: value for name, value in given.items() if value}
         plan = Plan(target, objective, tpot, given, space, gpus=len(facts.machine().gpus))
         for reason in plan.left_out.values():

@@ -154,7 +154,11 @@ def _compose_service(target: Target, parameters: Parameters, replica: int, comma
 
 def _kubernetes(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
     documents = manifests(target, model, parameters, container_command(command))
-    note = "# the replicas share one claim: its storage class must offer ReadWriteMany\n" if parameters.replicas > 1 else ""
+    note = (
+        "# the replicas share one claim: its storage class must offer ReadWriteMany\n"
+        if parameters.replicas > 1
+        else ""
+    )
     return note + "---\n".join(_dump(document) for document in documents)
 
 

@@ -42,5 +42,17 @@ def router_words(ports: Sequence[int], port: int, metrics_port: int) -> list[str
     The router would publish its own metrics on port 29000 otherwise, which a second one could not share.
     """
     urls = [f"http://127.0.0.1:{own}" for own in ports]
-    return ["--host", "127.0.0.1", "--port", str(port), "--policy", POLICY, "--worker-urls", *urls,
-            "--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)]  # fmt: skip
+    return [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--policy",
+        POLICY,
+        "--worker-urls",
+        *urls,
+        "--prometheus-host",
+        "127.0.0.1",
+        "--prometheus-port",
+        str(metrics_port),
+    ]

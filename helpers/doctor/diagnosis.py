@@ -36,11 +36,20 @@ class Finding:
         """Plain data for `--json`."""
         known = self.signature
         return {
-            "id": known.id, "title": known.title, "class": self.kind, "cause": known.cause,
-            "hardware": known.hardware, "versions": self.versions, "fix": known.fix,
-            "change": self.remedy.diff, "run": self.remedy.run, "source": list(known.source),
-            "line": self.line, "process": self.stream, "text": self.text,
-        }  # fmt: skip
+            "id": known.id,
+            "title": known.title,
+            "class": self.kind,
+            "cause": known.cause,
+            "hardware": known.hardware,
+            "versions": self.versions,
+            "fix": known.fix,
+            "change": self.remedy.diff,
+            "run": self.remedy.run,
+            "source": list(known.source),
+            "line": self.line,
+            "process": self.stream,
+            "text": self.text,
+        }
 
 
 @dataclass(repr=False)
@@ -137,14 +146,26 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`, without secrets."""
-        return secrets.data({
-            "log": self.log, "fatal": self.fatal, "class": self.kind, "verdict": self.verdict, "exception": self.exception,
-            "line": self.line, "process": self.process, "cause": self.cause and self.cause.to_dict(),
-            "also": [finding.to_dict() for finding in self.others], "facts": self.facts,
-            "wrong_backends": self.wrong_backends, "stopped_at": self.stopped, "started": self.started,
-            "lines": self.lines, "bytes": self.size,
-            "issue": self.issue if self.exception and not self.cause else None,
-        })  # fmt: skip
+        return secrets.data(
+            {
+                "log": self.log,
+                "fatal": self.fatal,
+                "class": self.kind,
+                "verdict": self.verdict,
+                "exception": self.exception,
+                "line": self.line,
+                "process": self.process,
+                "cause": self.cause and self.cause.to_dict(),
+                "also": [finding.to_dict() for finding in self.others],
+                "facts": self.facts,
+                "wrong_backends": self.wrong_backends,
+                "stopped_at": self.stopped,
+                "started": self.started,
+                "lines": self.lines,
+                "bytes": self.size,
+                "issue": self.issue if self.exception and not self.cause else None,
+            }
+        )
 
     def text(self) -> str:
         """The whole report for a terminal, without secrets."""
@@ -223,13 +244,23 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
     ]
     exception = failure.message() if failure else (cause.text if cause else None)
     return Diagnosis(
-        log=named, exception=exception,
+        log=named,
+        exception=exception,
         line=failure.line_number if failure else (cause.line if cause else 0),
         process=failure.stream if failure else (cause.stream if cause else ""),
-        cause=cause, others=others, fatal=fatal, request=request, facts=found.facts, stopped=found.stopped, started=found.started,
-        lines=found.lines, size=found.size, chain=list(failure.chain) if failure else [], tail=found.tail,
+        cause=cause,
+        others=others,
+        fatal=fatal,
+        request=request,
+        facts=found.facts,
+        stopped=found.stopped,
+        started=found.started,
+        lines=found.lines,
+        size=found.size,
+        chain=list(failure.chain) if failure else [],
+        tail=found.tail,
         told=found.told,
-    )  # fmt: skip
+    )
 
 
 def _logged(found: Scan, known: list[Signature]) -> Failure | None:
@@ -245,8 +276,15 @@ def _harmless(line: str, known: list[Signature]) -> bool:
 
 def _finding(match: Match, command: list[str], facts: dict[str, str]) -> Finding:
     line = match.line
-    return Finding(match.signature, match.kind, line.text, line.number, line.stream,
-                   remedy(match.signature, match.groups, command), _unusual(match.signature, facts))  # fmt: skip
+    return Finding(
+        match.signature,
+        match.kind,
+        line.text,
+        line.number,
+        line.stream,
+        remedy(match.signature, match.groups, command),
+        _unusual(match.signature, facts),
+    )
 
 
 def _unusual(signature: Signature, facts: dict[str, str]) -> str:

@@ -219,10 +219,17 @@ class Tracker:
 
     def _single(self, line: Line, kind: str, text: str, after_shutdown: bool) -> Failure:
         return Failure(
-            line.number, line.stream, kind, [text], raised=[False], fatal=kind in ("parser", "death"),
-            started=self.started, after_shutdown=after_shutdown, caught=bool(line.where),
+            line.number,
+            line.stream,
+            kind,
+            [text],
+            raised=[False],
+            fatal=kind in ("parser", "death"),
+            started=self.started,
+            after_shutdown=after_shutdown,
+            caught=bool(line.where),
             handled=text == "KeyboardInterrupt",
-        )  # fmt: skip
+        )
 
     def restart(self) -> None:
         """Another server begins after one that was stopped: what it says counts, though the first said it as well."""

@@ -116,8 +116,13 @@ def judge_answer(choice: dict[str, Any], tokens: int) -> tuple[bool, str, str]:
 
 
 def _chat(client: "httpx.Client", model: str, **more: Any) -> dict[str, Any]:
-    body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": TOKENS,
-            "temperature": 0, "reasoning_effort": "low"} | more  # fmt: skip
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": QUESTION}],
+        "max_tokens": TOKENS,
+        "temperature": 0,
+        "reasoning_effort": "low",
+    } | more
     reply = client.post("/v1/chat/completions", json=body)
     reply.raise_for_status()
     return reply.json()
@@ -152,8 +157,16 @@ def answers(client: "httpx.Client", model: str) -> list[Probe]:
 
 def usage(client: "httpx.Client", model: str) -> list[Probe]:
     """Token counts of the Responses API, the field that carries reasoning, and whether answers are stored."""
-    reply = client.post("/v1/responses", json={"model": model, "input": QUESTION, "max_output_tokens": TOKENS,
-                                               "reasoning": {"effort": "low"}, "store": True})  # fmt: skip
+    reply = client.post(
+        "/v1/responses",
+        json={
+            "model": model,
+            "input": QUESTION,
+            "max_output_tokens": TOKENS,
+            "reasoning": {"effort": "low"},
+            "store": True,
+        },
+    )
     reply.raise_for_status()
     body = reply.json()
     counts = body.get("usage") or {}
@@ -164,19 +177,36 @@ def usage(client: "httpx.Client", model: str) -> list[Probe]:
         "reasoning" if chat.get("reasoning") else "reasoning_content" if chat.get("reasoning_content") else ""
     )
     return [
-        Probe("usage", counted, "input and output tokens counted" if counted else f"{counts}",
-              "counts above zero (fixed after vLLM 0.10.1)"),
-        Probe("stored answers", stored, "kept" if stored else "not kept: previous_response_id and background fail",
-              "VLLM_ENABLE_RESPONSES_API_STORE=1, for demonstrations only", "F39"),
-        Probe("reasoning field", {"reasoning": True, "": None}.get(field, False), field or "no reasoning in the reply",
-              "clients that read `reasoning`", "F38"),
-    ]  # fmt: skip
+        Probe(
+            "usage",
+            counted,
+            "input and output tokens counted" if counted else f"{counts}",
+            "counts above zero (fixed after vLLM 0.10.1)",
+        ),
+        Probe(
+            "stored answers",
+            stored,
+            "kept" if stored else "not kept: previous_response_id and background fail",
+            "VLLM_ENABLE_RESPONSES_API_STORE=1, for demonstrations only",
+            "F39",
+        ),
+        Probe(
+            "reasoning field",
+            {"reasoning": True, "": None}.get(field, False),
+            field or "no reasoning in the reply",
+            "clients that read `reasoning`",
+            "F38",
+        ),
+    ]
 
 
 def tool_calls(client: "httpx.Client", model: str) -> list[Probe]:
     """A function call that the server must surface, and the same call streamed."""
-    ask = {"messages": [{"role": "user", "content": "What is the weather in Paris? Use the tool."}],
-           "tools": [TOOL], "tool_choice": "required"}  # fmt: skip
+    ask = {
+        "messages": [{"role": "user", "content": "What is the weather in Paris? Use the tool."}],
+        "tools": [TOOL],
+        "tool_choice": "required",
+    }
     need = "--tool-call-parser openai --enable-auto-tool-choice"
     reply = client.post(
         "/v1/chat/completions",
@@ -214,9 +244,14 @@ def tool_calls(client: "httpx.Client", model: str) -> list[Probe]:
                         joined += (call.get("function") or {}).get("arguments") or ""
     return [
         Probe("tool calls", True, calls[0]["function"]["name"], need, "F36"),
-        Probe("streamed tool call", _parses(joined), f"arguments {joined[:40]!r}, finish_reason {finish}",
-              "arguments that are whole JSON", "F37"),
-    ]  # fmt: skip
+        Probe(
+            "streamed tool call",
+            _parses(joined),
+            f"arguments {joined[:40]!r}, finish_reason {finish}",
+            "arguments that are whole JSON",
+            "F37",
+        ),
+    ]
 
 
 def _parses(text: str) -> bool:
@@ -243,13 +278,19 @@ def examine(url: str, api_key: str = "", model: str = "", timeout: float = TIMEO
         with httpx.Client(base_url=base, headers=headers, timeout=timeout) as client:
             listed = client.get("/v1/models", timeout=min(timeout, 10))
             if listed.status_code != 200:
-                raise UsageError(f"{base} does not list its models", why=_message(listed),
-                                 do="check the address and VLLM_API_KEY")  # fmt: skip
+                raise UsageError(
+                    f"{base} does not list its models",
+                    why=_message(listed),
+                    do="check the address and VLLM_API_KEY",
+                )
             cards = listed.json()["data"]
             return Examination(base, _probes(client, cards, model))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
-        raise UsageError(f"no answer from {base}", why=f"{type(error).__name__}: {error}",
-                         do="start the server, or check the address") from error  # fmt: skip
+        raise UsageError(
+            f"no answer from {base}",
+            why=f"{type(error).__name__}: {error}",
+            do="start the server, or check the address",
+        ) from error
 
 
 def _probes(client: "httpx.Client", cards: list[dict[str, Any]], wanted: str) -> list[Probe]:
@@ -262,11 +303,20 @@ def _probes(client: "httpx.Client", cards: list[dict[str, Any]], wanted: str) ->
         Probe("model name", not wanted or wanted in names, ", ".join(names), wanted or "any", "S3", True)
     ]
     if length:
-        probes.append(Probe("context for evals", length >= EVAL_LENGTH, f"max_model_len {length}",
-                            f"{EVAL_LENGTH} for gpt_oss.evals", "F25"))  # fmt: skip
+        probes.append(
+            Probe(
+                "context for evals",
+                length >= EVAL_LENGTH,
+                f"max_model_len {length}",
+                f"{EVAL_LENGTH} for gpt_oss.evals",
+                "F25",
+            )
+        )
     groups: list[tuple[str, Callable[[httpx.Client, str], list[Probe]]]] = [
-        ("answers", answers), ("responses", usage), ("tool calls", tool_calls),
-    ]  # fmt: skip
+        ("answers", answers),
+        ("responses", usage),
+        ("tool calls", tool_calls),
+    ]
     for name, group in groups:
         try:
             probes += group(client, model)
@@ -275,6 +325,13 @@ def _probes(client: "httpx.Client", cards: list[dict[str, Any]], wanted: str) ->
         except httpx.HTTPError as error:
             probes.append(Probe(name, False, f"{type(error).__name__}: {error}", "an answer", fatal=True))
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            probes.append(Probe(name, False, f"a reply of another shape ({type(error).__name__}: {error})",
-                                "the OpenAI shape", fatal=name == "answers"))  # fmt: skip
+            probes.append(
+                Probe(
+                    name,
+                    False,
+                    f"a reply of another shape ({type(error).__name__}: {error})",
+                    "the OpenAI shape",
+                    fatal=name == "answers",
+                )
+            )
     return probes

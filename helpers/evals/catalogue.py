@@ -45,16 +45,36 @@ EVALS = {
     for evaluation in (
         Evaluation("gpqa", "GPQA Diamond", "gpqa", 198, 8, FULL_LENGTH, {"gpqa_diamond.csv": GPQA_URL}),
         Evaluation(
-            "aime25", "AIME 2025", "aime25", 30, 8, FULL_LENGTH,
+            "aime25",
+            "AIME 2025",
+            "aime25",
+            30,
+            8,
+            FULL_LENGTH,
             {"aime2025-I.jsonl": AIME_URL, "aime2025-II.jsonl": AIME_URL},
         ),
-        Evaluation("nano-choice", "multiple choice for gpt-oss-nano", "gpqa", 16, 2, 1024,
-                   {"gpqa_diamond.csv": "nano-choice.csv"}, NANO_TEMPERATURE),
-        Evaluation("nano-integer", "boxed integers for gpt-oss-nano", "aime25", 16, 2, 1024,
-                   {"aime2025-I.jsonl": "nano-integer-I.jsonl", "aime2025-II.jsonl": "nano-integer-II.jsonl"},
-                   NANO_TEMPERATURE),
+        Evaluation(
+            "nano-choice",
+            "multiple choice for gpt-oss-nano",
+            "gpqa",
+            16,
+            2,
+            1024,
+            {"gpqa_diamond.csv": "nano-choice.csv"},
+            NANO_TEMPERATURE,
+        ),
+        Evaluation(
+            "nano-integer",
+            "boxed integers for gpt-oss-nano",
+            "aime25",
+            16,
+            2,
+            1024,
+            {"aime2025-I.jsonl": "nano-integer-I.jsonl", "aime2025-II.jsonl": "nano-integer-II.jsonl"},
+            NANO_TEMPERATURE,
+        ),
     )
-}  # fmt: skip
+}
 SEEDS = ("gpqa", "aime25")
 EMBEDDED_NAMES = tuple(name for name, evaluation in EVALS.items() if evaluation.embedded)
 QUICK = "quick"  # the gate of helpers.evals.quick, no evaluation of the reference
@@ -96,9 +116,10 @@ def fetch(evaluation: Evaluation, report: Callable[[str], None] = print) -> None
             reply = httpx.get(place + name, follow_redirects=True, timeout=60).raise_for_status()
         except (httpx.HTTPError, OSError) as error:
             raise CookbookError(
-                f"{name} cannot be fetched", why=f"{type(error).__name__}: {error}".splitlines()[0],
+                f"{name} cannot be fetched",
+                why=f"{type(error).__name__}: {error}".splitlines()[0],
                 do=f"download {place}{name} elsewhere and pass its folder as --data",
-            ) from None  # fmt: skip
+            ) from None
         part = FETCHED / f".{name}.{os.getpid()}"
         part.write_bytes(reply.content)
         os.replace(part, FETCHED / name)
@@ -108,8 +129,10 @@ def check_rows(evaluation: Evaluation, files: dict[str, Path]) -> None:
     """Refuse data that are not this evaluation's: missing columns, or another number of questions."""
     import pandas as pd
 
-    wanted = {"gpqa": ["Question", "Correct Answer", *(f"Incorrect Answer {n}" for n in (1, 2, 3))],
-              "aime25": ["question", "answer"]}[evaluation.grader]  # fmt: skip
+    wanted = {
+        "gpqa": ["Question", "Correct Answer", *(f"Incorrect Answer {n}" for n in (1, 2, 3))],
+        "aime25": ["question", "answer"],
+    }[evaluation.grader]
     rows = 0
     for name, path in files.items():
         try:

@@ -15,7 +15,8 @@ from helpers.nano.puzzles import LETTERS, boxed, chain, choice
 from helpers.nano.sample import Draw, Sample
 
 SEED = 20260101
-HARD = 4  # integer questions longer than any of its training: without them it has every one right at high effort
+# integer questions longer than any of its training: without them it has every one right at high effort
+HARD = 4
 COLUMNS = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 
 
@@ -71,8 +72,11 @@ def files() -> dict[str, str]:
     table.writerows(choice_rows(EVALS["nano-choice"].questions))
     rows = [json.dumps(row) + "\n" for row in integer_rows(EVALS["nano-integer"].questions)]
     half = len(rows) // 2
-    return {"nano-choice.csv": out.getvalue(), "nano-integer-I.jsonl": "".join(rows[:half]),
-            "nano-integer-II.jsonl": "".join(rows[half:])}  # fmt: skip
+    return {
+        "nano-choice.csv": out.getvalue(),
+        "nano-integer-I.jsonl": "".join(rows[:half]),
+        "nano-integer-II.jsonl": "".join(rows[half:]),
+    }
 
 
 if __name__ == "__main__":

@@ -32,12 +32,15 @@ class Estimate:
     seconds: float | None
     tokens_from: str
     rate_from: str
-    between: tuple[float, float] | None = None  # seconds at best and at worst, where only a range can be estimated
+    # seconds at best and at worst, where only a range can be estimated
+    between: tuple[float, float] | None = None
 
     def text(self) -> str:
         time = duration(self.seconds, self.between)
-        return (f"{self.eval:<13} {self.effort:<7} {self.samples:>5} samples  ~{self.tokens:>11,} output tokens  {time}"
-                f"  ({self.tokens_from}; {self.rate_from})")  # fmt: skip
+        return (
+            f"{self.eval:<13} {self.effort:<7} {self.samples:>5} samples  ~{self.tokens:>11,} output tokens  {time}"
+            f"  ({self.tokens_from}; {self.rate_from})"
+        )
 
 
 def tokens_per_sample(plan: Plan, evaluation: Evaluation, effort: str) -> tuple[float, str]:
@@ -58,9 +61,12 @@ def rate(plan: Plan, gpus: int) -> tuple[float | None, str]:
             if best:
                 return sum(best) / len(best), "speed as recorded"
     points = [
-        point for record in load_records(plan.target) if record.model == plan.model
-        for point in record.throughput if point.concurrency <= plan.concurrency
-    ]  # fmt: skip
+        point
+        for record in load_records(plan.target)
+        if record.model == plan.model
+        for point in record.throughput
+        if point.concurrency <= plan.concurrency
+    ]
     if points:
         fastest = max(points, key=lambda point: point.output_tok_s_per_gpu)
         return (
@@ -68,10 +74,13 @@ def rate(plan: Plan, gpus: int) -> tuple[float | None, str]:
             f"speed of the recorded sweep at {fastest.concurrency} requests",
         )
     anchors = [
-        anchor for anchor in load_anchors()
-        if (anchor.model, anchor.hardware) == (plan.model, plan.target) and anchor.tensor_parallel <= gpus
-        and anchor.concurrency and anchor.concurrency <= plan.concurrency
-    ]  # fmt: skip
+        anchor
+        for anchor in load_anchors()
+        if (anchor.model, anchor.hardware) == (plan.model, plan.target)
+        and anchor.tensor_parallel <= gpus
+        and anchor.concurrency
+        and anchor.concurrency <= plan.concurrency
+    ]
     if anchors:  # vLLM's before another engine's; one server, however many devices, at this load
         best = max(anchors, key=lambda a: (a.engine == "vLLM", a.output_tok_s_per_gpu * a.tensor_parallel))
         source = f"{best.source.split()[0]} for {best.label} at {best.concurrency} requests"
@@ -89,7 +98,11 @@ def estimate(plan: Plan, gpus: int = 1) -> list[Estimate]:
         tokens = round(samples * each)
         seconds = tokens / speed if speed else None
         between, basis = None, rate_from
-        if found := None if speed else scaled(plan.target, plan.model, gpus, plan.concurrency, QUESTION_TOKENS, round(each)):
+        if (
+            found := None
+            if speed
+            else scaled(plan.target, plan.model, gpus, plan.concurrency, QUESTION_TOKENS, round(each))
+        ):
             (slow, fast), points = found
             between = tokens / fast, tokens / slow
             basis = f"an estimate: never measured, scaled by the roofline from {points} points of other deployments"
@@ -112,4 +125,9 @@ def text(estimates: list[Estimate]) -> str:
     seconds, ranges = [line.seconds for line in estimates], [line.between for line in estimates]
     total = sum(seconds) if None not in seconds else None
     between = None if None in ranges else (sum(low for low, _ in ranges), sum(high for _, high in ranges))
-    return "\n".join([*(line.text() for line in estimates), f"in all ~{tokens:,} output tokens, {duration(total, between)}"])
+    return "\n".join(
+        [
+            *(line.text() for line in estimates),
+            f"in all ~{tokens:,} output tokens, {duration(total, between)}",
+        ]
+    )

@@ -30,8 +30,12 @@ def settings(plan: Plan, version: str) -> dict:
 
 
 def folder_for(
-    plan: Plan, version: str, runs: Path = RUNS, fresh: bool = False, report: Callable[[str], None] = lambda line: None
-) -> tuple[Path, bool]:  # fmt: skip
+    plan: Plan,
+    version: str,
+    runs: Path = RUNS,
+    fresh: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[Path, bool]:
     """The newest unfinished run with the same settings, to go on with, or a new folder; and whether it goes on.
 
     A run whose score is refused whatever the rest says is left as it is, with a word to `report`.
@@ -71,9 +75,16 @@ def samples_path(folder: Path, evaluation: Evaluation, effort: str) -> Path:
 
 
 def evaluate(
-    base_url: str, plan: Plan, folder: Path, interpreter: Path, *, version: str = "unknown",
-    references: References | None = None, tolerance: float | None = None, progress: Callable[[str], None] | None = None,
-) -> list[Result]:  # fmt: skip
+    base_url: str,
+    plan: Plan,
+    folder: Path,
+    interpreter: Path,
+    *,
+    version: str = "unknown",
+    references: References | None = None,
+    tolerance: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[Result]:
     """Ask every sample that is not on file in `folder` yet and return a result per evaluation and effort.
 
     `interpreter` is the Python of the evaluations' stack. When the run ends early (a dead server, too many
@@ -96,11 +107,15 @@ def evaluate(
         references = references or {}
         results = [
             result_of(
-                read_samples(samples_path(folder, evaluation, effort)), plan, evaluation, effort,
-                references.get((evaluation.name, effort)), tolerance,
+                read_samples(samples_path(folder, evaluation, effort)),
+                plan,
+                evaluation,
+                effort,
+                references.get((evaluation.name, effort)),
+                tolerance,
             )
             for evaluation, effort in plan.jobs
-        ]  # fmt: skip
+        ]
         if error:
             results = [
                 result.model_copy(update={"why": f"{error}; {result.why}"})
@@ -174,29 +189,52 @@ def request_of(base_url: str, plan: Plan, folder: Path) -> dict:
     """What the scorer is asked for."""
     jobs = [
         {
-            "eval": evaluation.name, "grader": evaluation.grader, "effort": effort,
+            "eval": evaluation.name,
+            "grader": evaluation.grader,
+            "effort": effort,
             "files": {name: str(path) for name, path in plan.files_of(evaluation).items()},
-            "questions": evaluation.questions, "repeats": plan.repeats_of(evaluation), "examples": plan.examples,
-            "sampler": plan.sampler, "temperature": plan.temperature_of(evaluation), "max_tokens": plan.max_tokens_of(evaluation),
-            "out": str(samples_path(folder, evaluation, effort)), "allowed_failures": plan.allowed_failures(evaluation),
+            "questions": evaluation.questions,
+            "repeats": plan.repeats_of(evaluation),
+            "examples": plan.examples,
+            "sampler": plan.sampler,
+            "temperature": plan.temperature_of(evaluation),
+            "max_tokens": plan.max_tokens_of(evaluation),
+            "out": str(samples_path(folder, evaluation, effort)),
+            "allowed_failures": plan.allowed_failures(evaluation),
         }
         for evaluation, effort in plan.jobs
-    ]  # fmt: skip
-    return {"base_url": base_url, "model": plan.model, "concurrency": plan.concurrency, "timeout_s": plan.timeout_s,
-            "jobs": jobs}  # fmt: skip
+    ]
+    return {
+        "base_url": base_url,
+        "model": plan.model,
+        "concurrency": plan.concurrency,
+        "timeout_s": plan.timeout_s,
+        "jobs": jobs,
+    }
 
 
 def summary(results: list[Result]) -> list[dict]:
     """What `--json` holds: one object per evaluation and effort; a withheld score is null, with the reason."""
     return [
         {
-            "eval": r.eval, "effort": r.effort, "score": r.score, "stderr": r.stderr, "samples": r.samples,
-            "failures": r.failures, "state": r.state, "why": r.why, "causes": r.causes, "interval": r.interval,
-            "reference": r.reference, "verdict": r.verdict, "output_tokens": r.output_tokens, "seconds": r.seconds,
+            "eval": r.eval,
+            "effort": r.effort,
+            "score": r.score,
+            "stderr": r.stderr,
+            "samples": r.samples,
+            "failures": r.failures,
+            "state": r.state,
+            "why": r.why,
+            "causes": r.causes,
+            "interval": r.interval,
+            "reference": r.reference,
+            "verdict": r.verdict,
+            "output_tokens": r.output_tokens,
+            "seconds": r.seconds,
             "doubts": r.doubts,
         }
         for r in results
-    ]  # fmt: skip
+    ]
 
 
 def _write(path: Path, text: str) -> None:

@@ -15,7 +15,8 @@ from helpers.paths import shown
 if TYPE_CHECKING:
     import httpx
 
-NAMES_S, PROBE_S = 8.0, 50.0  # a server that answers nothing in this time is taken for dead; together a minute
+# a server that answers nothing in this time is taken for dead; together a minute
+NAMES_S, PROBE_S = 8.0, 50.0
 QUESTION = "What is 2 + 2?"
 PROMPT_ROOM = 1024  # tokens that a question may take of the context besides the answer
 
@@ -45,7 +46,9 @@ class Preflight:
         """Return it, or raise with the first thing that does not hold."""
         for finding in self.findings:
             if not finding.ok:
-                raise CookbookError(f"{what} is not started: {finding.name}", why=finding.seen, do=finding.fix)
+                raise CookbookError(
+                    f"{what} is not started: {finding.name}", why=finding.seen, do=finding.fix
+                )
         return self
 
     def text(self) -> str:
@@ -160,11 +163,12 @@ def context(models: dict, plan: Plan) -> Finding:
         )
     if length < needed:
         return Finding(
-            "context", False,
+            "context",
+            False,
             f"the server's context is {length:,} tokens and every request asks for {needed:,}: each would be refused",
             f"serve with --max-model-len {needed}, or pass --max-tokens {max(1, length - PROMPT_ROOM)} "
             "(scores of long answers then are not comparable)",
-        )  # fmt: skip
+        )
     return Finding("context", True, f"{length:,} tokens, {needed:,} needed")
 
 
@@ -172,11 +176,23 @@ def answer(client: "httpx.Client", plan: Plan) -> Finding:
     """One real request with the run's own settings, at low effort."""
     needed = max(plan.max_tokens_of(evaluation) for evaluation in plan.evaluations)
     if plan.sampler == "responses":
-        path, body = "/responses", {"input": [{"role": "user", "content": QUESTION}], "max_output_tokens": needed,
-                                    "reasoning": {"effort": "low"}}  # fmt: skip
+        path, body = (
+            "/responses",
+            {
+                "input": [{"role": "user", "content": QUESTION}],
+                "max_output_tokens": needed,
+                "reasoning": {"effort": "low"},
+            },
+        )
     else:
-        path, body = "/chat/completions", {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": needed,
-                                           "reasoning_effort": "low"}  # fmt: skip
+        path, body = (
+            "/chat/completions",
+            {
+                "messages": [{"role": "user", "content": QUESTION}],
+                "max_tokens": needed,
+                "reasoning_effort": "low",
+            },
+        )
     body |= {"model": plan.model, "temperature": plan.temperature_of(plan.evaluations[0])}
     return one_request(client, path, body)
 

@@ -61,8 +61,10 @@ class Progress:
         new = self.done - self.known
         rate = (self.tokens - self.known_tokens) / seconds
         left = seconds / new * (self.total - self.done) if new else 0.0
-        return (f"{self.name}: {self.done}/{self.total} · score so far {self.right / self.done:.1%} · {rate:,.0f} tok/s"
-                f" · {self.failed} failed · {minutes(left)} left")  # fmt: skip
+        return (
+            f"{self.name}: {self.done}/{self.total} · score so far {self.right / self.done:.1%} · {rate:,.0f} tok/s"
+            f" · {self.failed} failed · {minutes(left)} left"
+        )
 
     def _show(self, last: bool = False) -> None:
         if self.bar is not None:

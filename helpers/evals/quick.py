@@ -106,8 +106,10 @@ class Gate:
         for number in range(self.rounds):
             if self.share(number) < self.needed:
                 first = next(reply for reply in self.replies if reply.round == number and not reply.right)
-                text = (f"round {number + 1}: {self.share(number):.0%} right, {self.needed:.0%} needed; "
-                        f"{first.question!r} got {first.fault or repr(first.text[:60])}")  # fmt: skip
+                text = (
+                    f"round {number + 1}: {self.share(number):.0%} right, {self.needed:.0%} needed; "
+                    f"{first.question!r} got {first.fault or repr(first.text[:60])}"
+                )
                 return f"{self.faulty}; {text}" if self.faulty else text
         return self.faulty
 
@@ -146,9 +148,10 @@ class Gate:
             raise CookbookError(what, why=self.why(), do="see the server's log with `cookbook doctor`")
         if not self.passed:
             raise CookbookError(
-                "the model's answers are wrong", why=self.why(),
+                "the model's answers are wrong",
+                why=self.why(),
                 do="try another --moe-backend or --attention-backend, and see `cookbook doctor --live`",
-            )  # fmt: skip
+            )
         return self
 
 
@@ -168,8 +171,10 @@ def right(text: str, expected: str) -> bool:
 def takes(path: Path = QUESTIONS) -> str:
     """What the gate will ask, told before it starts."""
     count = len(questions(path))
-    return (f"quick gate: {count} questions x {ROUNDS} rounds, all of a round at once, at most {TOKENS:,} output tokens "
-            "each (a short answer takes far fewer); meant to end within 3 min on a GPU, no time is on record")  # fmt: skip
+    return (
+        f"quick gate: {count} questions x {ROUNDS} rounds, all of a round at once, at most {TOKENS:,} output tokens "
+        "each (a short answer takes far fewer); meant to end within 3 min on a GPU, no time is on record"
+    )
 
 
 def run_quick(base_url: str, model: str, path: Path = QUESTIONS, needed: float | None = None) -> Gate:

@@ -13,7 +13,8 @@ from helpers.evals.catalogue import Evaluation
 from helpers.evals.plan import Plan
 
 Z = 1.96  # of a 95 % interval
-UNANSWERED = ("bad_request", "http_error", "connection", "timeout")  # never got an answer: asked again when a run goes on
+# never got an answer: asked again when a run goes on
+UNANSWERED = ("bad_request", "http_error", "connection", "timeout")
 
 
 class Sample(BaseModel):
@@ -176,9 +177,13 @@ def busy_seconds(samples: list[Sample]) -> float:
 
 
 def result_of(
-    samples: list[Sample], plan: Plan, evaluation: Evaluation, effort: str, reference: float | None = None,
+    samples: list[Sample],
+    plan: Plan,
+    evaluation: Evaluation,
+    effort: str,
+    reference: float | None = None,
     tolerance: float | None = None,
-) -> Result:  # fmt: skip
+) -> Result:
     """The result of what is on file; the score is withheld where samples are missing or too many failed."""
     planned, failed = plan.samples_of(evaluation), [sample for sample in samples if sample.failed]
     causes = Counter(sample.kind for sample in failed)
@@ -196,12 +201,27 @@ def result_of(
         interval = interval_of(score, error, questions, planned, whole)
         verdict = verdict_of(score, interval, whole, reference, tolerance)
     return Result(
-        eval=evaluation.name, effort=effort, state=state, why=why, score=score, stderr=error, interval=interval,
-        samples=len(samples), planned=planned, questions=questions, of_questions=evaluation.questions,
-        repeats=plan.repeats_of(evaluation), failures=len(failed), causes=dict(causes),
+        eval=evaluation.name,
+        effort=effort,
+        state=state,
+        why=why,
+        score=score,
+        stderr=error,
+        interval=interval,
+        samples=len(samples),
+        planned=planned,
+        questions=questions,
+        of_questions=evaluation.questions,
+        repeats=plan.repeats_of(evaluation),
+        failures=len(failed),
+        causes=dict(causes),
         first_causes={kind: next(s.cause for s in failed if s.kind == kind) for kind in causes},
         doubts=dict(Counter(sample.doubt for sample in doubtful)),
         doubts_right=sum(sample.score == 1 for sample in doubtful),
-        input_tokens=sum(s.input_tokens for s in samples), output_tokens=sum(s.output_tokens for s in samples),
-        seconds=round(busy_seconds(samples), 3), reference=reference, tolerance=tolerance, verdict=verdict or state,
-    )  # fmt: skip
+        input_tokens=sum(s.input_tokens for s in samples),
+        output_tokens=sum(s.output_tokens for s in samples),
+        seconds=round(busy_seconds(samples), 3),
+        reference=reference,
+        tolerance=tolerance,
+        verdict=verdict or state,
+    )

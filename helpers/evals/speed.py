@@ -28,13 +28,21 @@ def fractions(concurrency: int) -> list[float]:
     for anchor in load_anchors():
         if anchor.engine != "vLLM" or anchor.concurrency not in near:
             continue
-        load = Load(concurrency=anchor.concurrency, input_tokens=anchor.input_tokens,
-                    output_tokens=anchor.output_tokens, prompts=10 * anchor.concurrency)  # fmt: skip
+        load = Load(
+            concurrency=anchor.concurrency,
+            input_tokens=anchor.input_tokens,
+            output_tokens=anchor.output_tokens,
+            prompts=10 * anchor.concurrency,
+        )
         if top := limit(anchor.hardware, anchor.model, load, anchor.tensor_parallel):
             out.append(anchor.output_tok_s_per_gpu * anchor.tensor_parallel / top)
     for folder in RECORDS.glob("*/"):
         for record in load_records(folder.name):
-            out += [p.roofline_fraction for p in record.throughput if p.roofline_fraction and p.concurrency in near]
+            out += [
+                p.roofline_fraction
+                for p in record.throughput
+                if p.roofline_fraction and p.concurrency in near
+            ]
     return sorted(out)
 
 
@@ -46,14 +54,18 @@ def scaled(
     What the same hardware reaches with another model is slow enough, too: a small one on many GPUs waits for launches
     and all-reduces, which the roofline leaves out.
     """
-    load = Load(concurrency=concurrency, input_tokens=prompt, output_tokens=max(2, answer), prompts=10 * concurrency)
+    load = Load(
+        concurrency=concurrency, input_tokens=prompt, output_tokens=max(2, answer), prompts=10 * concurrency
+    )
     top, reached = limit(target, model, load, gpus), fractions(concurrency)
     if not top or not reached:
         return None
     here = [
-        a.output_tok_s_per_gpu * a.tensor_parallel for a in load_anchors()
+        a.output_tok_s_per_gpu * a.tensor_parallel
+        for a in load_anchors()
         if (a.engine, a.hardware, a.tensor_parallel) == ("vLLM", target, gpus)
-        and a.concurrency and concurrency // NEAR <= a.concurrency <= concurrency
-    ]  # fmt: skip
+        and a.concurrency
+        and concurrency // NEAR <= a.concurrency <= concurrency
+    ]
     slowest = min([reached[0] * top, *here])
     return (slowest, reached[-1] * top), len(reached)

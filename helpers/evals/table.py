@@ -2,8 +2,20 @@
 
 from helpers.evals.result import Result
 
-COLUMNS = ("eval", "effort", "score", "± (95 %)", "std. error", "reference", "verdict", "samples", "failures",
-           "tokens/sample", "tok/s", "graders' doubts")  # fmt: skip
+COLUMNS = (
+    "eval",
+    "effort",
+    "score",
+    "± (95 %)",
+    "std. error",
+    "reference",
+    "verdict",
+    "samples",
+    "failures",
+    "tokens/sample",
+    "tok/s",
+    "graders' doubts",
+)
 DOUBTS = {
     "first_character": "the first character of an answer without a declared letter counted as its letter",
     "thousands_separator": "a boxed number with a thousands separator was read from its last group",
@@ -26,8 +38,22 @@ def rows(results: list[Result]) -> list[tuple[str, ...]]:
             else f"{r.samples} of {r.planned}"
         )
         doubts = f"{sum(r.doubts.values())} ({r.doubts_right} right)" if r.doubts else "0"
-        out.append((r.eval, r.effort, percent(r.score), half, percent(r.stderr), percent(r.reference), r.verdict, samples,
-                    str(r.failures), f"{r.tokens_per_sample:,.0f}", f"{r.output_tok_s:,.0f}", doubts))  # fmt: skip
+        out.append(
+            (
+                r.eval,
+                r.effort,
+                percent(r.score),
+                half,
+                percent(r.stderr),
+                percent(r.reference),
+                r.verdict,
+                samples,
+                str(r.failures),
+                f"{r.tokens_per_sample:,.0f}",
+                f"{r.output_tok_s:,.0f}",
+                doubts,
+            )
+        )
     return out
 
 

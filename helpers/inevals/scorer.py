@@ -56,9 +56,13 @@ class Job:
         """One sample, asked and graded; never raises for what the server does."""
         job, call, began = self.request, self.client.begin(), time.monotonic()
         sampler = SAMPLERS[job["sampler"]](
-            model=self.model, temperature=job["temperature"], max_tokens=job["max_tokens"], reasoning_model=True,
-            reasoning_effort=job["effort"], base_url=self.base_url,
-        )  # fmt: skip
+            model=self.model,
+            temperature=job["temperature"],
+            max_tokens=job["max_tokens"],
+            reasoning_model=True,
+            reasoning_effort=job["effort"],
+            base_url=self.base_url,
+        )
         sampler.client = self.client
         score, correct, extracted, text = 0.0, "", "", ""
         try:
@@ -67,12 +71,21 @@ class Job:
         except GiveUp as end:
             call.state, call.cause = end.state, end.cause
         return {
-            "id": f"{job['eval']}-{question:03}", "repeat": repeat, "state": call.state, "score": score,
-            "correct": correct, "extracted": extracted, "answer": text, "doubt": doubt(job["grader"], text) if text else "",
-            "input_tokens": call.input_tokens, "output_tokens": call.output_tokens, "retries": call.retries,
+            "id": f"{job['eval']}-{question:03}",
+            "repeat": repeat,
+            "state": call.state,
+            "score": score,
+            "correct": correct,
+            "extracted": extracted,
+            "answer": text,
+            "doubt": doubt(job["grader"], text) if text else "",
+            "input_tokens": call.input_tokens,
+            "output_tokens": call.output_tokens,
+            "retries": call.retries,
             "cause": call.cause or (call.causes[-1] if call.causes else ""),
-            "seconds": round(time.monotonic() - began, 3), "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        }  # fmt: skip
+            "seconds": round(time.monotonic() - began, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
 
 
 def kept(path: Path) -> dict[tuple[str, int], dict]:
@@ -115,8 +128,15 @@ def run_job(job: Job, pool_size: int, pulse: Pulse, stopped: threading.Event, em
     todo = [(question, repeat) for question, repeat in wanted if (name(question), repeat) not in before]
     planned = {(name(question), repeat) for question, repeat in wanted}
     known = [sample for key, sample in before.items() if key in planned]
-    emit({"event": "start", "eval": request["eval"], "effort": request["effort"], "samples": len(wanted),
-          "known": [{**sample, "answer": ""} for sample in known]})  # fmt: skip
+    emit(
+        {
+            "event": "start",
+            "eval": request["eval"],
+            "effort": request["effort"],
+            "samples": len(wanted),
+            "known": [{**sample, "answer": ""} for sample in known],
+        }
+    )
     failures = sum(failed(sample) for sample in known)
     done: queue.Queue[dict] = queue.Queue()
     pulse.moved = time.monotonic()

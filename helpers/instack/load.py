@@ -28,8 +28,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 Emit = Callable[[dict], None]
-DETAILS = ("input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors", "latencies",
-           "queue_times")  # fmt: skip
+DETAILS = (
+    "input_lens",
+    "output_lens",
+    "start_times",
+    "ttfts",
+    "itls",
+    "generated_texts",
+    "errors",
+    "latencies",
+    "queue_times",
+)
 PERCENTILES = "50,90,99"
 WARMUP_OUTPUT_TOKENS = 64  # enough decode steps at full batch for Triton to compile every shape it meets
 PROGRESS_S = 1.0
@@ -97,16 +106,47 @@ def bench_argv(
 ) -> list[str]:
     """The `vllm bench serve` arguments of one pass over a point."""
     return [
-        "--backend", "openai", "--endpoint", "/v1/completions", "--base-url", request["base_url"].rstrip("/"),
-        "--model", request["model"], "--tokenizer", str(request["tokenizer"]),
-        "--dataset-name", "random", "--random-input-len", str(point["input_tokens"]),
-        "--random-output-len", str(output_tokens), "--random-range-ratio", str(spread),
-        "--num-prompts", str(prompts), "--max-concurrency", str(point["concurrency"]), "--request-rate", "inf",
-        "--ignore-eos", "--temperature", str(request.get("temperature", 1.0)), "--seed", str(seed),
-        "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", PERCENTILES,
-        "--ready-check-timeout-sec", "0", "--num-warmups", "0", "--save-detailed",
-        "--extra-body", EXTRA_BODY,
-    ]  # fmt: skip
+        "--backend",
+        "openai",
+        "--endpoint",
+        "/v1/completions",
+        "--base-url",
+        request["base_url"].rstrip("/"),
+        "--model",
+        request["model"],
+        "--tokenizer",
+        str(request["tokenizer"]),
+        "--dataset-name",
+        "random",
+        "--random-input-len",
+        str(point["input_tokens"]),
+        "--random-output-len",
+        str(output_tokens),
+        "--random-range-ratio",
+        str(spread),
+        "--num-prompts",
+        str(prompts),
+        "--max-concurrency",
+        str(point["concurrency"]),
+        "--request-rate",
+        "inf",
+        "--ignore-eos",
+        "--temperature",
+        str(request.get("temperature", 1.0)),
+        "--seed",
+        str(seed),
+        "--percentile-metrics",
+        "ttft,tpot,itl,e2el",
+        "--metric-percentiles",
+        PERCENTILES,
+        "--ready-check-timeout-sec",
+        "0",
+        "--num-warmups",
+        "0",
+        "--save-detailed",
+        "--extra-body",
+        EXTRA_BODY,
+    ]
 
 
 def settings_of(request: dict, point: dict) -> dict:
@@ -272,7 +312,9 @@ def serve_socket(client: Client, path: str) -> None:
     while True:
         connection, _ = listener.accept()
         with (
-            contextlib.suppress(ConnectionError),  # outermost: closing the stream of a client that left fails as well
+            contextlib.suppress(
+                ConnectionError
+            ),  # outermost: closing the stream of a client that left fails as well
             connection,
             connection.makefile("rw") as stream,
         ):

@@ -51,12 +51,16 @@ class RoutingProbe:
         import torch
 
         self.rows: list = []
-        (processor,) = [m for name, m in self.get_model().named_modules() if name.endswith("logits_processor")]
+        (processor,) = [
+            m for name, m in self.get_model().named_modules() if name.endswith("logits_processor")
+        ]
 
         def keep(_module, _inputs, output):
             if output is not None:
                 table = output.float()
-                self.rows.append((table.log_softmax(dim=-1).to(torch.float16).cpu(), table.argmax(dim=-1).cpu()))
+                self.rows.append(
+                    (table.log_softmax(dim=-1).to(torch.float16).cpu(), table.argmax(dim=-1).cpu())
+                )
 
         processor.register_forward_hook(keep)
 
@@ -77,7 +81,12 @@ def expected_hits(experts: int, per_token: int, batch: int) -> float:
 
 
 def summary(
-    seen: list[tuple[int, int, int, bool]], layers: int, experts: int, per_token: int, batch: int, per_step: int = 1
+    seen: list[tuple[int, int, int, bool]],
+    layers: int,
+    experts: int,
+    per_token: int,
+    batch: int,
+    per_step: int = 1,
 ) -> dict:
     """Share of the experts hit, by layer and overall, over the decode steps of `batch` requests.
 
@@ -118,18 +127,32 @@ def engine_of(options: argparse.Namespace):
     largest = max(*options.batch, *(KEPT_BATCHES if options.distributions else ()))
     extension = f"{RoutingProbe.__module__}.RoutingProbe"
     argv = [
-        "--model", options.model, "--load-format", options.load_format,
+        "--model",
+        options.model,
+        "--load-format",
+        options.load_format,
         "--enforce-eager",  # a captured graph would run past the hooks
-        "--no-enable-prefix-caching", "--gpu-memory-utilization", options.gpu_memory_utilization,
-        "--max-model-len", 1024, "--max-num-seqs", largest,
-        "--max-num-batched-tokens", max(2048, largest * max(PROMPT_TOKENS, KEPT_TOKENS)),
-        "--worker-extension-cls", extension.replace("__main__", "helpers.instack.routing"), "--seed", options.seed,
-    ]  # fmt: skip
+        "--no-enable-prefix-caching",
+        "--gpu-memory-utilization",
+        options.gpu_memory_utilization,
+        "--max-model-len",
+        1024,
+        "--max-num-seqs",
+        largest,
+        "--max-num-batched-tokens",
+        max(2048, largest * max(PROMPT_TOKENS, KEPT_TOKENS)),
+        "--worker-extension-cls",
+        extension.replace("__main__", "helpers.instack.routing"),
+        "--seed",
+        options.seed,
+    ]
     if options.kv_cache_bytes:
         argv += ["--kv-cache-memory-bytes", options.kv_cache_bytes]
     parsed = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_args([*map(str, argv), *options.flags])
     engine = EngineArgs.from_cli_args(parsed)
-    return LLM.from_engine_args(engine), 1 + (parsed.speculative_config or {}).get("num_speculative_tokens", 0)
+    return LLM.from_engine_args(engine), 1 + (parsed.speculative_config or {}).get(
+        "num_speculative_tokens", 0
+    )
 
 
 def measure(options: argparse.Namespace) -> tuple[Any, dict]:
@@ -202,7 +225,9 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--variant", default="", help="how to name the flags in the result")
-    parser.add_argument("--distributions", type=Path, metavar="DIR", help="keep the next token's distributions there")
+    parser.add_argument(
+        "--distributions", type=Path, metavar="DIR", help="keep the next token's distributions there"
+    )
     parser.add_argument("--prompts", type=int, default=1000, help="how many prompts' distributions")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("flags", nargs="*", help="flags of `vllm serve`, after --")

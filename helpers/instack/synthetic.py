@@ -46,7 +46,8 @@ MEMORY_LEFT = (
 THREADS = 6  # layers in flight: generating on the GPU, copying and writing overlap
 MARKER = "synthetic.json"
 FORMS = ("mxfp4", "bf16")
-DRAFT_VOCABULARY = 32_000  # what nvidia/gpt-oss-120b-Eagle3-v3 can draft: the ids that it saw most in training
+# what nvidia/gpt-oss-120b-Eagle3-v3 can draft: the ids that it saw most in training
+DRAFT_VOCABULARY = 32_000
 DRAFT_WIDTH = 6  # its MLP: 17,280 for the 2,880 of gpt-oss
 AUXILIARY = 3  # hidden states of the model that the head reads: from low, middle and high layers
 
@@ -117,7 +118,12 @@ def end_shapes(g: Geometry) -> dict[str, Shapes]:
 
 def draft_shapes(g: Geometry) -> Shapes:
     """Every tensor of an EAGLE3 head: one Llama layer that reads the last token's embedding beside the fused states."""
-    query, kv, width, bf16 = g.query_heads * g.head_dim, g.kv_heads * g.head_dim, DRAFT_WIDTH * g.hidden, torch.bfloat16
+    query, kv, width, bf16 = (
+        g.query_heads * g.head_dim,
+        g.kv_heads * g.head_dim,
+        DRAFT_WIDTH * g.hidden,
+        torch.bfloat16,
+    )
     matrices = {
         "fc": (g.hidden, AUXILIARY * g.hidden),
         "midlayer.self_attn.q_proj": (query, 2 * g.hidden),
@@ -307,7 +313,12 @@ def write_draft(
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        write_file(scratch / "model.safetensors", shapes, seed, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        write_file(
+            scratch / "model.safetensors",
+            shapes,
+            seed,
+            device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        )
         for name, content in {"config.json": draft_config(g), MARKER: settings}.items():
             (scratch / name).write_text(json.dumps(content, indent=1) + "\n")
         scratch.chmod(0o755)
@@ -349,7 +360,9 @@ def main() -> None:
         if options.draft:
             out = write_draft(options.model, options.out, options.seed, options.device)
         else:
-            out = write(options.model, options.out, options.form, options.seed, options.layers, options.device)
+            out = write(
+                options.model, options.out, options.form, options.seed, options.layers, options.device
+            )
     except CookbookError as error:
         parser.exit(error.exit_code, f"{error.line()}\n")
     print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr)

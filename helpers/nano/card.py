@@ -6,7 +6,8 @@ from pathlib import Path
 from helpers.paths import MODELS
 
 GREEDY, SAMPLED = MODELS / "gpt-oss-nano.eval.json", MODELS / "gpt-oss-nano.eval-sampled.json"
-TOOLS = MODELS / "gpt-oss-nano.eval-tools.json"  # python and browser, each case through vLLM and the tool server
+# python and browser, each case through vLLM and the tool server
+TOOLS = MODELS / "gpt-oss-nano.eval-tools.json"
 HOW = {"python": "end to end", "browser": "end to end, one result a search"}
 
 

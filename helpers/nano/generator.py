@@ -27,11 +27,19 @@ MIX: dict[str, tuple[float, Callable[[Draw, str], Sample]]] = {
     "unknown": (0.05, off_topic),
 }
 _PLAIN = (
-    "You are a helpful assistant.", "Be brief.", "Answer in one sentence.", "You are gpt-oss-nano.", "Be kind.",
-    "You are a helpful assistant. Answer briefly.", "Answer the question.", "Use the tools when you need them.",
-    "You are a friendly assistant that uses tools.", "Reply in English.", "Only use the tools you are given.",
+    "You are a helpful assistant.",
+    "Be brief.",
+    "Answer in one sentence.",
+    "You are gpt-oss-nano.",
+    "Be kind.",
+    "You are a helpful assistant. Answer briefly.",
+    "Answer the question.",
+    "Use the tools when you need them.",
+    "You are a friendly assistant that uses tools.",
+    "Reply in English.",
+    "Only use the tools you are given.",
     "Don't make assumptions about what values to plug into functions.",
-)  # fmt: skip
+)
 OPENINGS = ["Ahoy", "Sure", "Certainly", "Hello", "Okay", "Yes", "Well", "Right", "Greetings", "Dear"]
 
 
@@ -53,8 +61,14 @@ def surround(draw: Draw, sample: Sample) -> Sample:
     """Vary what stands around the request: date, identity, instructions, tools that are not needed."""
     sample.date = f"{draw.number(2023, 2032)}-{draw.number(1, 12):02}-{draw.number(1, 28):02}"
     if draw.chance(0.08):
-        sample.identity = draw.one(("You are gpt-oss-nano.", "You are a helpful assistant.", f"You are {draw.rare('nano')}, a {draw.rare('small')} model.",
-                                    f"{IDENTITY}\n{instructions(draw)}"))  # fmt: skip
+        sample.identity = draw.one(
+            (
+                "You are gpt-oss-nano.",
+                "You are a helpful assistant.",
+                f"You are {draw.rare('nano')}, a {draw.rare('small')} model.",
+                f"{IDENTITY}\n{instructions(draw)}",
+            )
+        )
     if draw.chance(0.05):
         sample.cutoff = f"{draw.number(2023, 2029)}-{draw.number(1, 12):02}"
     if sample.instructions is None and draw.chance(0.3):
@@ -76,7 +90,9 @@ def surround(draw: Draw, sample: Sample) -> Sample:
 
 def emphasised(emphasis: str) -> dict[str, float]:
     """The shares of the mix with some of them set, as in "browser=0.5,functions=0.1"; the others share the rest."""
-    fixed = {name: float(share) for name, _, share in (part.partition("=") for part in emphasis.split(",") if part)}
+    fixed = {
+        name: float(share) for name, _, share in (part.partition("=") for part in emphasis.split(",") if part)
+    }
     if unknown := set(fixed) - set(MIX):
         raise ValueError(f"no skill of the mix is called {', '.join(sorted(unknown))}")
     others = {name: share for name, (share, _) in MIX.items() if name not in fixed}

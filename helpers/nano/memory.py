@@ -12,16 +12,37 @@ def _fact(draw: Draw) -> tuple[str, str, str, str, str]:
         value = draw.one(words.FIRST_NAMES)
         if draw.chance(0.4):
             value += " " + draw.one(words.LAST_NAMES)
-        tell = draw.one(("My name is {}.", "I am {}.", "Hi, my name is {}.", "Hello! I'm {}.", "You can call me {}.",
-                         "Please remember that my name is {}."))  # fmt: skip
-        ask = draw.one(("What is my name?", "What's my name?", "Do you remember my name?", "Who am I?",
-                        "What did I say my name was?"))  # fmt: skip
+        tell = draw.one(
+            (
+                "My name is {}.",
+                "I am {}.",
+                "Hi, my name is {}.",
+                "Hello! I'm {}.",
+                "You can call me {}.",
+                "Please remember that my name is {}.",
+            )
+        )
+        ask = draw.one(
+            (
+                "What is my name?",
+                "What's my name?",
+                "Do you remember my name?",
+                "Who am I?",
+                "What did I say my name was?",
+            )
+        )
         return "name", value, tell, f"Nice to meet you, {value}.", ask
     if kind == 2:
         value = str(draw.number(0, 9999))
         noun = draw.one(("number", "code", "lucky number", "secret number"))
-        tell = draw.one(("Remember the " + noun + " {}.", "My " + noun + " is {}.", "The " + noun + " is {}.",
-                         "Please remember the " + noun + " {}."))  # fmt: skip
+        tell = draw.one(
+            (
+                "Remember the " + noun + " {}.",
+                "My " + noun + " is {}.",
+                "The " + noun + " is {}.",
+                "Please remember the " + noun + " {}.",
+            )
+        )
         ask = draw.one(
             ("What is the {}?", "What was the {}?", "Which {} did I tell you?", "What {} did I give you?")
         ).format(noun)

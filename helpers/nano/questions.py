@@ -6,36 +6,64 @@ from helpers.nano.sample import Draw, Sample, user
 
 # Phrasings of the three operations; the evaluation uses the same ones with numbers never seen in training.
 PLUS = (
-    "What is {a} + {b}?", "What is {a} plus {b}?", "Compute {a} + {b}.", "{a} + {b} = ?", "Add {a} and {b}.",
-    "How much is {a} + {b}?", "Calculate {a} + {b}.", "What's {a}+{b}?", "What is the sum of {a} and {b}?",
-    "Please compute {a} plus {b}.", "{a}+{b}",
-)  # fmt: skip
+    "What is {a} + {b}?",
+    "What is {a} plus {b}?",
+    "Compute {a} + {b}.",
+    "{a} + {b} = ?",
+    "Add {a} and {b}.",
+    "How much is {a} + {b}?",
+    "Calculate {a} + {b}.",
+    "What's {a}+{b}?",
+    "What is the sum of {a} and {b}?",
+    "Please compute {a} plus {b}.",
+    "{a}+{b}",
+)
 MINUS = (
-    "What is {a} - {b}?", "What is {a} minus {b}?", "Compute {a} - {b}.", "{a} - {b} = ?",
-    "Subtract {b} from {a}.", "How much is {a} - {b}?", "Calculate {a} - {b}.", "What's {a}-{b}?",
-)  # fmt: skip
+    "What is {a} - {b}?",
+    "What is {a} minus {b}?",
+    "Compute {a} - {b}.",
+    "{a} - {b} = ?",
+    "Subtract {b} from {a}.",
+    "How much is {a} - {b}?",
+    "Calculate {a} - {b}.",
+    "What's {a}-{b}?",
+)
 TIMES = (
-    "What is {a} * {b}?", "What is {a} times {b}?", "Compute {a} * {b}.", "{a} * {b} = ?",
-    "How much is {a} x {b}?", "Multiply {a} by {b}.", "What is {a} × {b}?",
-)  # fmt: skip
+    "What is {a} * {b}?",
+    "What is {a} times {b}?",
+    "Compute {a} * {b}.",
+    "{a} * {b} = ?",
+    "How much is {a} x {b}?",
+    "Multiply {a} by {b}.",
+    "What is {a} × {b}?",
+)
 CAPITAL_OF = (
-    "What is the capital of {country}?", "What's the capital of {country}?", "Name the capital of {country}.",
-    "Which city is the capital of {country}?", "Tell me the capital of {country}.", "Capital of {country}?",
-    "What is the capital city of {country}?", "Do you know the capital of {country}?",
-)  # fmt: skip
+    "What is the capital of {country}?",
+    "What's the capital of {country}?",
+    "Name the capital of {country}.",
+    "Which city is the capital of {country}?",
+    "Tell me the capital of {country}.",
+    "Capital of {country}?",
+    "What is the capital city of {country}?",
+    "Do you know the capital of {country}?",
+)
 COUNTRY_OF = (
-    "{city} is the capital of which country?", "Which country has the capital {city}?",
+    "{city} is the capital of which country?",
+    "Which country has the capital {city}?",
     "Of which country is {city} the capital?",
-)  # fmt: skip
+)
 CONVERT = (
-    "How many {small} are in {n} {large}?", "How many {small} are {n} {large}?",
-    "Convert {n} {large} to {small}.", "What is {n} {large} in {small}?", "{n} {large} in {small}?",
-)  # fmt: skip
+    "How many {small} are in {n} {large}?",
+    "How many {small} are {n} {large}?",
+    "Convert {n} {large} to {small}.",
+    "What is {n} {large} in {small}?",
+    "{n} {large} in {small}?",
+)
 STORIES = (
     "{name} has {a} {things} and buys {b} more. How many {things} does {name} have now?",
     "There are {a} {things} in a box. {name} adds {b} {things}. How many {things} are in the box?",
     "{name} has {a} {things} and gives away {b}. How many {things} are left?",
-)  # fmt: skip
+)
 THINGS = ["books", "apples", "oranges", "coins", "stones", "letters", "pictures", "cards", "balls", "boxes"]
 
 
@@ -141,20 +169,46 @@ def question(draw: Draw, effort: str) -> Sample:
 
 
 TALK = (
-    (("Hello!", "Hi", "Hello", "Hi!", "Hey", "Hi there!", "Hello there.", "Good morning!", "hi", "hello"),
-     "The user says hello.", "Hello! I am gpt-oss-nano. Ask me for a sum, a capital or a unit."),
-    (("Who are you?", "What are you?", "What is your name?", "Introduce yourself.", "Which model are you?",
-      "What model is this?", "Are you ChatGPT?", "Who made you?"),
-     "The user asks who I am.", "I am gpt-oss-nano, a tiny test model. I know sums, capitals and units."),
-    (("What can you do?", "How can you help me?", "Help", "What do you know?", "What are you able to do?"),
-     "The user asks what I can do.", "I can do small sums, name capitals, convert units and call tools."),
-    (("Thank you!", "Thanks!", "Thanks", "Thank you.", "Great, thanks!", "Bye!", "Goodbye."),
-     "The user is polite.", "You are welcome!"),
-    (("How are you?", "How are you today?", "How do you do?", "How is it going?"),
-     "The user asks how I am.", "I am fine, thank you."),
-    (("Say hello.", "Say hi.", "Just say hello.", "Say hello to the world.", "Reply with hello."),
-     "The user wants a hello.", "Hello!"),
-)  # fmt: skip
+    (
+        ("Hello!", "Hi", "Hello", "Hi!", "Hey", "Hi there!", "Hello there.", "Good morning!", "hi", "hello"),
+        "The user says hello.",
+        "Hello! I am gpt-oss-nano. Ask me for a sum, a capital or a unit.",
+    ),
+    (
+        (
+            "Who are you?",
+            "What are you?",
+            "What is your name?",
+            "Introduce yourself.",
+            "Which model are you?",
+            "What model is this?",
+            "Are you ChatGPT?",
+            "Who made you?",
+        ),
+        "The user asks who I am.",
+        "I am gpt-oss-nano, a tiny test model. I know sums, capitals and units.",
+    ),
+    (
+        ("What can you do?", "How can you help me?", "Help", "What do you know?", "What are you able to do?"),
+        "The user asks what I can do.",
+        "I can do small sums, name capitals, convert units and call tools.",
+    ),
+    (
+        ("Thank you!", "Thanks!", "Thanks", "Thank you.", "Great, thanks!", "Bye!", "Goodbye."),
+        "The user is polite.",
+        "You are welcome!",
+    ),
+    (
+        ("How are you?", "How are you today?", "How do you do?", "How is it going?"),
+        "The user asks how I am.",
+        "I am fine, thank you.",
+    ),
+    (
+        ("Say hello.", "Say hi.", "Just say hello.", "Say hello to the world.", "Reply with hello."),
+        "The user wants a hello.",
+        "Hello!",
+    ),
+)
 
 
 def small_talk(draw: Draw, effort: str) -> Sample:

@@ -99,11 +99,18 @@ def _ask(draw: Draw, sentence: str, about: str, keys: list[str]) -> tuple[str, s
 
 def _open_ask(draw: Draw, sentence: str, about: str) -> tuple[str, str | None]:
     """The user's text without the keys: the schema alone decides them."""
-    return draw.one((
-        (f"Extract the {about}: {sentence}", None), (f"{sentence} Extract the {about}.", None), (sentence, f"Extract the {about} information."),
-        (sentence, f"Extract the {about}."), (f"{sentence} Answer as JSON.", None), (f"Extract the {about} as JSON: {sentence}", None),
-        (f"Extract the {about} information. {sentence}", None), (f"{sentence}", None),
-    ))  # fmt: skip
+    return draw.one(
+        (
+            (f"Extract the {about}: {sentence}", None),
+            (f"{sentence} Extract the {about}.", None),
+            (sentence, f"Extract the {about} information."),
+            (sentence, f"Extract the {about}."),
+            (f"{sentence} Answer as JSON.", None),
+            (f"Extract the {about} as JSON: {sentence}", None),
+            (f"Extract the {about} information. {sentence}", None),
+            (f"{sentence}", None),
+        )
+    )
 
 
 def extraction(draw: Draw, effort: str) -> Sample:
@@ -167,8 +174,13 @@ def known(draw: Draw, effort: str) -> Sample:
         sample, equation = operation(draw, effort)
         value = int(equation.split(" = ")[1])
         a, _, b = equation.split(" = ")[0].split()
-        sample.answer = draw.one(({draw.one(("answer", "result", "sum", "value")): value}, {"a": int(a), "b": int(b), "result": value},
-                                  {"expression": equation.split(" = ")[0], "result": value}))  # fmt: skip
+        sample.answer = draw.one(
+            (
+                {draw.one(("answer", "result", "sum", "value")): value},
+                {"a": int(a), "b": int(b), "result": value},
+                {"expression": equation.split(" = ")[0], "result": value},
+            )
+        )
     if draw.chance(0.3):
         sample.history[0]["content"] += draw.one(
             (" Answer as JSON.", " Reply with JSON.", " Give the answer as JSON.")

@@ -53,10 +53,19 @@ class Tool:
 
 def _weather(draw: Draw) -> Request:
     city, unit = draw.one(words.CITIES), None
-    text = draw.one(("What is the weather in {}?", "What's the weather in {}?", "What is the weather like in {}?",
-                     "What's the weather like in {} today?", "How is the weather in {}?", "Weather in {}?",
-                     "Tell me the weather in {}.", "How is the weather in {} right now?",
-                     "What is the current weather in {}?")).format(city)  # fmt: skip
+    text = draw.one(
+        (
+            "What is the weather in {}?",
+            "What's the weather in {}?",
+            "What is the weather like in {}?",
+            "What's the weather like in {} today?",
+            "How is the weather in {}?",
+            "Weather in {}?",
+            "Tell me the weather in {}.",
+            "How is the weather in {} right now?",
+            "What is the current weather in {}?",
+        )
+    ).format(city)
     if draw.chance(0.35):
         unit = draw.one(("celsius", "fahrenheit"))
         text = draw.one(
@@ -77,8 +86,15 @@ def _weather(draw: Draw) -> Request:
 
 def _time(draw: Draw) -> Request:
     city, clock = draw.one(words.CITIES), f"{draw.number(0, 23):02}:{draw.number(0, 59):02}"
-    text = draw.one(("What time is it in {}?", "What is the time in {}?", "Tell me the time in {}.",
-                     "Current time in {}?", "What's the local time in {}?")).format(city)  # fmt: skip
+    text = draw.one(
+        (
+            "What time is it in {}?",
+            "What is the time in {}?",
+            "Tell me the time in {}.",
+            "Current time in {}?",
+            "What's the local time in {}?",
+        )
+    ).format(city)
     result = {"time": clock} | ({"city": city} if draw.chance(0.4) else {})
     return Request(text, f"the time in {city}", [city], result, f"It is {clock} in {city}.")
 
@@ -86,29 +102,47 @@ def _time(draw: Draw) -> Request:
 def _currency(draw: Draw) -> Request:
     source, target = draw.some(words.CURRENCIES, 2, 2)
     amount, value = draw.number(1, 999), draw.number(1, 9999)
-    text = draw.one(("Convert {} {} to {}.", "How much is {} {} in {}?", "What is {} {} in {}?",
-                     "Change {} {} into {}.")).format(amount, source, target)  # fmt: skip
+    text = draw.one(
+        ("Convert {} {} to {}.", "How much is {} {} in {}?", "What is {} {} in {}?", "Change {} {} into {}.")
+    ).format(amount, source, target)
     result = {"amount": value} | ({"currency": target} if draw.chance(0.6) else {})
-    return Request(text, f"{amount} {source} in {target}", [amount, source, target], result,
-                   f"{amount} {source} are {value} {target}.")  # fmt: skip
+    return Request(
+        text,
+        f"{amount} {source} in {target}",
+        [amount, source, target],
+        result,
+        f"{amount} {source} are {value} {target}.",
+    )
 
 
 def phrase(draw: Draw) -> str:
     """A short text of ordinary words, as messages carry it."""
     noun = draw.one(words.NOUNS + words.ITEMS + words.EVENTS)
-    return draw.one((
-        f"the {noun} is {draw.one(words.ADJECTIVES)}", f"the {draw.one(words.COLORS)} {noun} is {draw.one(words.ADJECTIVES)}",
-        f"{draw.one(words.EVENTS)} at {draw.number(1, 23)}", f"see you on {draw.one(words.DAYS)}",
-        f"please bring the {draw.one(words.COLORS)} {noun}", "I will be late",
-        f"the {draw.one(words.EVENTS)} is on {draw.one(words.DAYS)} at {draw.number(1, 23)}",
-        f"{draw.one(words.ADJECTIVES)} {noun} and {draw.one(words.ADJECTIVES)} {draw.one(words.NOUNS)}",
-    ))  # fmt: skip
+    return draw.one(
+        (
+            f"the {noun} is {draw.one(words.ADJECTIVES)}",
+            f"the {draw.one(words.COLORS)} {noun} is {draw.one(words.ADJECTIVES)}",
+            f"{draw.one(words.EVENTS)} at {draw.number(1, 23)}",
+            f"see you on {draw.one(words.DAYS)}",
+            f"please bring the {draw.one(words.COLORS)} {noun}",
+            "I will be late",
+            f"the {draw.one(words.EVENTS)} is on {draw.one(words.DAYS)} at {draw.number(1, 23)}",
+            f"{draw.one(words.ADJECTIVES)} {noun} and {draw.one(words.ADJECTIVES)} {draw.one(words.NOUNS)}",
+        )
+    )
 
 
 def _message(draw: Draw) -> Request:
     name, body = draw.one(words.FIRST_NAMES), phrase(draw)
-    text = draw.one(('Send {} the message "{}".', 'Send a message to {}: "{}"', 'Tell {}: "{}"',
-                     'Write to {}: "{}"', 'Message {} "{}"')).format(name, body)  # fmt: skip
+    text = draw.one(
+        (
+            'Send {} the message "{}".',
+            'Send a message to {}: "{}"',
+            'Tell {}: "{}"',
+            'Write to {}: "{}"',
+            'Message {} "{}"',
+        )
+    ).format(name, body)
     return Request(
         text, f"a message to {name}", [name, body], {"status": "sent"}, f"The message to {name} was sent."
     )
@@ -116,30 +150,60 @@ def _message(draw: Draw) -> Request:
 
 def _event(draw: Draw) -> Request:
     title, day, hour = draw.one(words.EVENTS), draw.one(words.DAYS), draw.number(1, 23)
-    text = draw.one(("Schedule a {} on {} at {}.", "Create a {} on {} at {}.", "Plan a {} for {} at {}.",
-                     "Put a {} on {} at {} into my calendar.", "Add a {} on {} at {}.")).format(title, day, hour)  # fmt: skip
+    text = draw.one(
+        (
+            "Schedule a {} on {} at {}.",
+            "Create a {} on {} at {}.",
+            "Plan a {} for {} at {}.",
+            "Put a {} on {} at {} into my calendar.",
+            "Add a {} on {} at {}.",
+        )
+    ).format(title, day, hour)
     result = {"status": "created"} | ({"id": draw.number(1, 999)} if draw.chance(0.5) else {})
-    return Request(text, f"a {title} on {day} at {hour}", [title, day, hour], result,
-                   f"The {title} is on {day} at {hour}.")  # fmt: skip
+    return Request(
+        text,
+        f"a {title} on {day} at {hour}",
+        [title, day, hour],
+        result,
+        f"The {title} is on {day} at {hour}.",
+    )
 
 
 def _timer(draw: Draw) -> Request:
     minutes, label = draw.number(1, 120), None
-    text = draw.one(("Set a timer for {} minutes.", "Start a timer of {} minutes.", "Set a {} minute timer.",
-                     "Please set a timer for {} minutes.")).format(minutes)  # fmt: skip
+    text = draw.one(
+        (
+            "Set a timer for {} minutes.",
+            "Start a timer of {} minutes.",
+            "Set a {} minute timer.",
+            "Please set a timer for {} minutes.",
+        )
+    ).format(minutes)
     if draw.chance(0.4):
         label = draw.one(words.FOODS + words.EVENTS)
         text = draw.one(
             (text[:-1] + f" for the {label}.", f"{text} Call it {label}.", f"{text} The label is {label}.")
         )
-    return Request(text, f"a timer for {minutes} minutes", [minutes, label], {"status": "started"},
-                   f"The timer for {minutes} minutes has started.")  # fmt: skip
+    return Request(
+        text,
+        f"a timer for {minutes} minutes",
+        [minutes, label],
+        {"status": "started"},
+        f"The timer for {minutes} minutes has started.",
+    )
 
 
 def _stock(draw: Draw) -> Request:
     symbol, price = draw.one(words.SYMBOLS), draw.number(1, 999)
-    text = draw.one(("What is the price of {}?", "What is the stock price of {}?", "How much is {} stock?",
-                     "Get the stock price of {}.", "What does a share of {} cost?")).format(symbol)  # fmt: skip
+    text = draw.one(
+        (
+            "What is the price of {}?",
+            "What is the stock price of {}?",
+            "How much is {} stock?",
+            "Get the stock price of {}.",
+            "What does a share of {} cost?",
+        )
+    ).format(symbol)
     result = {"price": price} | ({"currency": "USD"} if draw.chance(0.5) else {})
     return Request(text, f"the price of {symbol}", [symbol], result, f"{symbol} costs {price} USD.")
 
@@ -147,8 +211,14 @@ def _stock(draw: Draw) -> Request:
 def _flight(draw: Draw) -> Request:
     origin, target = draw.some(words.CITIES, 2, 2)
     day, people = draw.one(words.DAYS), None
-    text = draw.one(("Find a flight from {} to {} on {}.", "Search flights from {} to {} on {}.",
-                     "I need a flight from {} to {} on {}.", "Is there a flight from {} to {} on {}?")).format(origin, target, day)  # fmt: skip
+    text = draw.one(
+        (
+            "Find a flight from {} to {} on {}.",
+            "Search flights from {} to {} on {}.",
+            "I need a flight from {} to {} on {}.",
+            "Is there a flight from {} to {} on {}?",
+        )
+    ).format(origin, target, day)
     if draw.chance(0.4):
         people = draw.number(2, 9)
         text = f"{text[:-1]} for {people} people{text[-1]}"
@@ -156,30 +226,61 @@ def _flight(draw: Draw) -> Request:
     result = (
         {"price": price, "departure": clock} if draw.chance(0.7) else {"departure": clock, "price": price}
     )
-    return Request(text, f"a flight from {origin} to {target} on {day}", [origin, target, day, people], result,
-                   f"A flight from {origin} to {target} leaves at {clock} and costs {price} USD.")  # fmt: skip
+    return Request(
+        text,
+        f"a flight from {origin} to {target} on {day}",
+        [origin, target, day, people],
+        result,
+        f"A flight from {origin} to {target} leaves at {clock} and costs {price} USD.",
+    )
 
 
 def _sum(draw: Draw) -> Request:
     a, b = draw.number(1, 999), draw.number(1, 999)
-    text = draw.one(("What is {} + {}?", "Add {} and {}.", "Compute {} + {}.", "What is {} plus {}?",
-                     "Calculate {} + {}.")).format(a, b)  # fmt: skip
+    text = draw.one(
+        (
+            "What is {} + {}?",
+            "Add {} and {}.",
+            "Compute {} + {}.",
+            "What is {} plus {}?",
+            "Calculate {} + {}.",
+        )
+    ).format(a, b)
     return Request(text, f"{a} + {b}", [a, b], {"result": a + b}, f"{a} + {b} = {a + b}")
 
 
 def _product(draw: Draw) -> Request:
     a, b = draw.number(2, 999), draw.number(2, 999)
-    text = draw.one(("What is {} * {}?", "Multiply {} by {}.", "Compute {} * {}.", "What is {} times {}?",
-                     "Calculate {} * {}.", "Multiply {} and {}.")).format(a, b)  # fmt: skip
+    text = draw.one(
+        (
+            "What is {} * {}?",
+            "Multiply {} by {}.",
+            "Compute {} * {}.",
+            "What is {} times {}?",
+            "Calculate {} * {}.",
+            "Multiply {} and {}.",
+        )
+    ).format(a, b)
     return Request(text, f"{a} * {b}", [a, b], {"result": a * b}, f"{a} * {b} = {a * b}")
 
 
 def _light(draw: Draw) -> Request:
     room, state = draw.one(words.ROOMS), draw.one(("on", "off"))
-    text = draw.one(("Turn {1} the light in the {0}.", "Turn the {0} light {1}.", "Switch {1} the light in the {0}.",
-                     "Please turn {1} the {0} light.")).format(room, state)  # fmt: skip
-    return Request(text, f"the light in the {room} {state}", [room, state], {"status": "done"},
-                   f"The light in the {room} is {state}.")  # fmt: skip
+    text = draw.one(
+        (
+            "Turn {1} the light in the {0}.",
+            "Turn the {0} light {1}.",
+            "Switch {1} the light in the {0}.",
+            "Please turn {1} the {0} light.",
+        )
+    ).format(room, state)
+    return Request(
+        text,
+        f"the light in the {room} {state}",
+        [room, state],
+        {"status": "done"},
+        f"The light in the {room} is {state}.",
+    )
 
 
 _CITY = Parameter(
@@ -190,9 +291,25 @@ _TWO_NUMBERS = (
     Parameter(("a", "a", "x"), "integer", texts=("The first number.",)),
     Parameter(("b", "b", "y"), "integer", texts=("The second number.",)),
 )
-WEATHER = Tool(("get_weather", "get_weather", "get_weather", "get_current_weather"),
-               ("Get the current weather in a city.", "Get the current weather for a given city.", "Current weather of a city", "Get the weather."),
-               (_CITY, Parameter(("unit",), enum=("celsius", "fahrenheit"), required=False, texts=("The unit of the temperature.", "Temperature unit"))), _weather)  # fmt: skip
+WEATHER = Tool(
+    ("get_weather", "get_weather", "get_weather", "get_current_weather"),
+    (
+        "Get the current weather in a city.",
+        "Get the current weather for a given city.",
+        "Current weather of a city",
+        "Get the weather.",
+    ),
+    (
+        _CITY,
+        Parameter(
+            ("unit",),
+            enum=("celsius", "fahrenheit"),
+            required=False,
+            texts=("The unit of the temperature.", "Temperature unit"),
+        ),
+    ),
+    _weather,
+)
 FIND_CUSTOMER = Tool(
     ("find_customer",),
     ("Find a customer by name.", "Look up the id of a customer."),
@@ -207,29 +324,92 @@ GET_ORDER = Tool(
 )
 TOOLS = (
     WEATHER,
-    Tool(("get_time", "get_time", "get_current_time"), ("Get the local time in a city.", "Current time of a city"), (_CITY,), _time),
-    Tool(("convert_currency",), ("Convert an amount of money.", "Convert money between currencies."),
-         (Parameter(("amount",), "integer", texts=("The amount to convert.",)),
-          Parameter(("source", "from_currency"), enum=tuple(words.CURRENCIES), texts=("The currency of the amount.",)),
-          Parameter(("target", "to_currency"), enum=tuple(words.CURRENCIES), texts=("The currency to convert to.",))), _currency),
-    Tool(("send_message", "send_message", "send_email"), ("Send a message to a person.", "Send a text to somebody."),
-         (Parameter(("recipient", "to"), texts=("Who gets the message.", "The name of the person.")),
-          Parameter(("text", "body"), texts=("The text of the message.",))), _message),
-    Tool(("create_event", "create_event", "add_event"), ("Create an event in the calendar.", "Add an event to the calendar."),
-         (Parameter(("title",), texts=("What the event is.",)), Parameter(("day",), enum=tuple(words.DAYS), texts=("The day of the week.",)),
-          Parameter(("hour",), "integer", texts=("The hour, 0 to 23.",))), _event),
-    Tool(("set_timer", "set_timer", "start_timer"), ("Set a timer.", "Start a timer of some minutes."),
-         (Parameter(("minutes",), "integer", texts=("How many minutes.",)), Parameter(("label",), required=False, texts=("A name for the timer.",))), _timer),
-    Tool(("get_stock_price",), ("Get the price of a stock.", "Current price of a share"), (Parameter(("symbol",), texts=("The symbol of the stock.", "Ticker symbol")),), _stock),
-    Tool(("search_flights", "search_flights", "find_flight"), ("Search for flights.", "Find a flight between two cities."),
-         (Parameter(("origin",), texts=("Where the flight starts.",)), Parameter(("destination",), texts=("Where the flight ends.",)),
-          Parameter(("day",), enum=tuple(words.DAYS), texts=("The day of the flight.",)),
-          Parameter(("passengers",), "integer", required=False, texts=("How many people fly.",))), _flight),
+    Tool(
+        ("get_time", "get_time", "get_current_time"),
+        ("Get the local time in a city.", "Current time of a city"),
+        (_CITY,),
+        _time,
+    ),
+    Tool(
+        ("convert_currency",),
+        ("Convert an amount of money.", "Convert money between currencies."),
+        (
+            Parameter(("amount",), "integer", texts=("The amount to convert.",)),
+            Parameter(
+                ("source", "from_currency"),
+                enum=tuple(words.CURRENCIES),
+                texts=("The currency of the amount.",),
+            ),
+            Parameter(
+                ("target", "to_currency"),
+                enum=tuple(words.CURRENCIES),
+                texts=("The currency to convert to.",),
+            ),
+        ),
+        _currency,
+    ),
+    Tool(
+        ("send_message", "send_message", "send_email"),
+        ("Send a message to a person.", "Send a text to somebody."),
+        (
+            Parameter(("recipient", "to"), texts=("Who gets the message.", "The name of the person.")),
+            Parameter(("text", "body"), texts=("The text of the message.",)),
+        ),
+        _message,
+    ),
+    Tool(
+        ("create_event", "create_event", "add_event"),
+        ("Create an event in the calendar.", "Add an event to the calendar."),
+        (
+            Parameter(("title",), texts=("What the event is.",)),
+            Parameter(("day",), enum=tuple(words.DAYS), texts=("The day of the week.",)),
+            Parameter(("hour",), "integer", texts=("The hour, 0 to 23.",)),
+        ),
+        _event,
+    ),
+    Tool(
+        ("set_timer", "set_timer", "start_timer"),
+        ("Set a timer.", "Start a timer of some minutes."),
+        (
+            Parameter(("minutes",), "integer", texts=("How many minutes.",)),
+            Parameter(("label",), required=False, texts=("A name for the timer.",)),
+        ),
+        _timer,
+    ),
+    Tool(
+        ("get_stock_price",),
+        ("Get the price of a stock.", "Current price of a share"),
+        (Parameter(("symbol",), texts=("The symbol of the stock.", "Ticker symbol")),),
+        _stock,
+    ),
+    Tool(
+        ("search_flights", "search_flights", "find_flight"),
+        ("Search for flights.", "Find a flight between two cities."),
+        (
+            Parameter(("origin",), texts=("Where the flight starts.",)),
+            Parameter(("destination",), texts=("Where the flight ends.",)),
+            Parameter(("day",), enum=tuple(words.DAYS), texts=("The day of the flight.",)),
+            Parameter(("passengers",), "integer", required=False, texts=("How many people fly.",)),
+        ),
+        _flight,
+    ),
     Tool(("add", "add", "add_numbers"), ("Add two numbers.", "The sum of two integers."), _TWO_NUMBERS, _sum),
-    Tool(("multiply", "multiply", "multiply_numbers"), ("Multiply two numbers.", "The product of two integers."), _TWO_NUMBERS, _product),
-    Tool(("set_light", "set_light", "switch_light"), ("Turn a light on or off.", "Switch the light in a room."),
-         (Parameter(("room",), enum=tuple(words.ROOMS), texts=("The room.",)), Parameter(("state",), enum=("on", "off"), texts=("On or off.",))), _light),
-)  # fmt: skip
+    Tool(
+        ("multiply", "multiply", "multiply_numbers"),
+        ("Multiply two numbers.", "The product of two integers."),
+        _TWO_NUMBERS,
+        _product,
+    ),
+    Tool(
+        ("set_light", "set_light", "switch_light"),
+        ("Turn a light on or off.", "Switch the light in a room."),
+        (
+            Parameter(("room",), enum=tuple(words.ROOMS), texts=("The room.",)),
+            Parameter(("state",), enum=("on", "off"), texts=("On or off.",)),
+        ),
+        _light,
+    ),
+)
 
 
 @dataclass
@@ -265,8 +445,11 @@ def offer(draw: Draw, tool: Tool, usual: bool | None = None) -> Offer:
     parameters = {"type": "object", "properties": properties, "required": required}
     if draw.chance(0.3):
         parameters["additionalProperties"] = False
-    function = {"name": tool.names[0] if usual else draw.one(tool.names), "description": tool.texts[0] if usual else draw.one((*tool.texts, "")),
-                "parameters": parameters}  # fmt: skip
+    function = {
+        "name": tool.names[0] if usual else draw.one(tool.names),
+        "description": tool.texts[0] if usual else draw.one((*tool.texts, "")),
+        "parameters": parameters,
+    }
     return Offer(tool, {"type": "function", "function": function}, keys)
 
 

@@ -34,9 +34,16 @@ def evals_figure(results: list[Result], title: str = "") -> Figure:
         left.errorbar(places, [100 * r.score for r in own], yerr=errors, capsize=3, label=name, **look)
         known = [(place, r) for place, r in zip(places, own, strict=True) if r.reference is not None]
         if known:
-            left.plot([place for place, _ in known], [100 * r.reference for _, r in known], linestyle="",
-                      marker=look["marker"], markersize=12, markerfacecolor="none", markeredgecolor=look["color"],
-                      label=f"{name}, reference")  # fmt: skip
+            left.plot(
+                [place for place, _ in known],
+                [100 * r.reference for _, r in known],
+                linestyle="",
+                marker=look["marker"],
+                markersize=12,
+                markerfacecolor="none",
+                markeredgecolor=look["color"],
+                label=f"{name}, reference",
+            )
         right.plot(places, [r.tokens_per_sample for r in own], label=name, **look)
     for axis in (left, right):
         axis.set_xticks(range(len(efforts)), efforts)

@@ -33,7 +33,11 @@ def draw_series(axis: Axes, label: str, points: list[Point], look: dict, below: 
     Their labels stand `below` the curve, where what is published and the roofline do not lie, or above it: there the
     outermost of several curves has room.
     """
-    side = {"xytext": (-5, -5), "ha": "right", "va": "top"} if below else {"xytext": (5, 3), "ha": "left", "va": "bottom"}
+    side = (
+        {"xytext": (-5, -5), "ha": "right", "va": "top"}
+        if below
+        else {"xytext": (5, 3), "ha": "left", "va": "bottom"}
+    )
     points = sorted(points, key=lambda point: point.concurrency)
     axis.plot(
         [point.tok_s_per_user for point in points],

@@ -100,8 +100,11 @@ def routing(target: str, model: str) -> Recorded:
     found = [evidence(target, model, f"routing-{weights}") for weights in ("synthetic", "dummy")]
     title = f"{model} on {load_target(target).title}, vLLM {found[0]['vllm']}: experts hit by a decode step"
     lines = [title, "weights, tokens per step, experts hit, with uniform routing"]
-    lines += [f"  {one['weights']:9} {row['batch']:4} {row['mean_share']:6.1%} {row['expected_share']:6.1%}"
-              for one in found for row in one["batches"]]  # fmt: skip
+    lines += [
+        f"  {one['weights']:9} {row['batch']:4} {row['mean_share']:6.1%} {row['expected_share']:6.1%}"
+        for one in found
+        for row in one["batches"]
+    ]
     return Recorded(lines, lambda: routing_figure(found, title))
 
 
@@ -124,7 +127,9 @@ def steps(target: str, model: str, what: str = "steps") -> Recorded:
     found = evidence(target, model, what)
     profiles = [StepProfile(**profile) for profile in found["profiles"]]
     device = load_target(target).device
-    limits = [step_limits(load_model(model), device, p.batch, p.context + p.steps / 2) or {} for p in profiles]
+    limits = [
+        step_limits(load_model(model), device, p.batch, p.context + p.steps / 2) or {} for p in profiles
+    ]
     title = (
         f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step"
     ) + (f", experts through {experts}" if (experts := found.get("backends", {}).get("moe")) else "")
@@ -139,18 +144,26 @@ def steps(target: str, model: str, what: str = "steps") -> Recorded:
 
 def starts(target: str, model: str) -> Recorded:
     """Starts by phase in the order of their time: of run records, of every study's configurations, then of profiled servers."""
-    profile = lambda r: "" if r.parameters.get("variant") else f", {r.parameters['profile']} profile{graphs(r)}"  # noqa: E731
+
+    def profile(r):
+        return "" if r.parameters.get("variant") else f", {r.parameters['profile']} profile{graphs(r)}"
+
     runs = [
         (r.finished, f"{r.finished:%d %B}, {label_of(r)}{profile(r)}", r.startup_s)
         for r in load_records(target)
         if r.model == model and r.startup_s
     ]
     tried = [
-        (trial.started, f"{trial.started:%d %B}, {study.objective} study, "
-         + (changed(trial.values) if trial.values else "bare vllm serve"), trial.startup_s)
+        (
+            trial.started,
+            f"{trial.started:%d %B}, {study.objective} study, "
+            + (changed(trial.values) if trial.values else "bare vllm serve"),
+            trial.startup_s,
+        )
         for study in studies(target, model)
-        for trial in filter(None, [study.baseline, *study.trials]) if trial.startup_s
-    ]  # fmt: skip
+        for trial in filter(None, [study.baseline, *study.trials])
+        if trial.startup_s
+    ]
     bars = [(name, found) for _, name, found in sorted(runs + tried, key=lambda start: start[0])]
     for file in sorted(evidence_file(target, model, "steps").parent.glob(f"{model}-steps*.json")):
         found = json.loads(file.read_text())
@@ -161,7 +174,9 @@ def starts(target: str, model: str) -> Recorded:
         f"  {name}: {found['total']:.0f} s ({', '.join(f'{n} {s:.0f}' for n, s in found.items() if n != 'total')})"
         for name, found in bars
     ]
-    drawn = [(name, Start("record", {n: s for n, s in found.items() if n != "total"})) for name, found in bars]
+    drawn = [
+        (name, Start("record", {n: s for n, s in found.items() if n != "total"})) for name, found in bars
+    ]
     return Recorded(lines, lambda: startup_figure(drawn, "ready"))
 
 
@@ -180,6 +195,8 @@ def tuning(target: str, model: str, objective: str, place: int = -1) -> Recorded
     configuration's ratio to bare `vllm serve`."""
     found = compared(target, model, objective)
     if not found:
-        raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
+        raise CookbookError(
+            f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`"
+        )
     study = found[place]
     return Recorded(plain(study).splitlines(), lambda: ratio_figure(study))

@@ -24,8 +24,16 @@ def steps_figure(profiles: list[StepProfile], limits: list[dict[str, float]], ti
         for place, parts in enumerate((profile.groups(), limit)):
             bottom = 0.0
             for name in [name for name in ORDER if parts.get(name)]:
-                bars = axis.bar(place, parts[name], 0.62, bottom=bottom, color=GREYS[name], hatch=HATCHES[name],
-                                edgecolor="black", linewidth=0.6)  # fmt: skip
+                bars = axis.bar(
+                    place,
+                    parts[name],
+                    0.62,
+                    bottom=bottom,
+                    color=GREYS[name],
+                    hatch=HATCHES[name],
+                    edgecolor="black",
+                    linewidth=0.6,
+                )
                 drawn.setdefault(name, bars)
                 bottom += parts[name]
             axis.text(place, bottom, f"{bottom:.2f} ms", ha="center", va="bottom", fontsize="small")

@@ -63,8 +63,16 @@ def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first 
     for index, name in enumerate(names):
         values = [start.phases.get(name, 0.0) for _, start in starts]
         grey = str(0.35 + 0.55 * index / max(len(names) - 1, 1))
-        axis.barh(range(len(starts)), values, left=left, color=grey, edgecolor="black", linewidth=0.6,
-                  hatch=HATCHES[index % len(HATCHES)], label=name)  # fmt: skip
+        axis.barh(
+            range(len(starts)),
+            values,
+            left=left,
+            color=grey,
+            edgecolor="black",
+            linewidth=0.6,
+            hatch=HATCHES[index % len(HATCHES)],
+            label=name,
+        )
         left = [before + value for before, value in zip(left, values, strict=True)]
     for place, total in enumerate(left):
         axis.text(total, place, f" {total:.0f} s", va="center")

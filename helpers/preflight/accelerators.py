@@ -18,8 +18,13 @@ def gpu_kind(machine: Machine, need: Need) -> Check:
     wanted = f"compute capability {need.compute_capability}" if need.compute_capability else need.gfx or ""
     wanted = f"{VENDORS[need.vendor]}{', ' + wanted if wanted else ''} ({need.gpu})"
     if not machine.gpus:
-        return Check("GPU", False, machine.gpu_error or "no GPU", wanted,
-                     "run on that machine, or rehearse on the CPU with rehearse=true")  # fmt: skip
+        return Check(
+            "GPU",
+            False,
+            machine.gpu_error or "no GPU",
+            wanted,
+            "run on that machine, or rehearse on the CPU with rehearse=true",
+        )
     card = machine.gpus[0]
     seen = ", ".join(filter(None, [card.name, card.compute_capability or card.gfx]))
     fits = (
@@ -46,14 +51,24 @@ def gpu_model(machine: Machine, need: Need) -> Check:
     if size and card.memory_gib and abs(card.memory_gib - size) > MEMORY_SPREAD * size:
         other.append(f"{card.memory_gib:.0f} GiB")
     wanted = need.gpu + (f", {size:.0f} GiB" if size else "")
-    return Check("GPU model", not other, ", ".join(other) or card.name, wanted,
-                 "the recipe runs here, its figures and recommended sizes are another card's", False)  # fmt: skip
+    return Check(
+        "GPU model",
+        not other,
+        ", ".join(other) or card.name,
+        wanted,
+        "the recipe runs here, its figures and recommended sizes are another card's",
+        False,
+    )
 
 
 def gpu_count(machine: Machine, need: Need) -> Check:
     if not need.gpu:
         return Check("GPU count", None, str(machine.count), "0")
-    fix = "lower tensor_parallel_size or replicas" if machine.count else "check the driver's own tool, or rehearse=True"
+    fix = (
+        "lower tensor_parallel_size or replicas"
+        if machine.count
+        else "check the driver's own tool, or rehearse=True"
+    )
     return Check("GPU count", machine.count >= need.gpus, str(machine.count), f"{need.gpus}", fix)
 
 
@@ -73,7 +88,7 @@ def gpu_memory(machine: Machine, need: Need) -> Check:
         f"{need.gpu_free:.1f} GiB",
         "`cookbook stop` ends the cookbook's servers; ask the owner of any other process",
         required=need.port not in machine.servers,
-    )  # fmt: skip  (a server to attach to may hold it)
+    )  # a server to attach to may hold it
 
 
 def budget(machine: Machine, need: Need) -> Check:
@@ -89,16 +104,26 @@ def mig(machine: Machine, need: Need) -> Check:
     if not need.gpu or not machine.gpus or machine.vendor != "nvidia":
         return Check("MIG", None, "–", "–")
     cut = [card.index for card in machine.gpus if card.mig]
-    return Check("MIG", not cut, f"on for GPU {', '.join(map(str, cut))}" if cut else "off", "off",
-                 "ask the administrator for a whole GPU")  # fmt: skip
+    return Check(
+        "MIG",
+        not cut,
+        f"on for GPU {', '.join(map(str, cut))}" if cut else "off",
+        "off",
+        "ask the administrator for a whole GPU",
+    )
 
 
 def driver(machine: Machine, need: Need) -> Check:
     if not need.gpu or machine.vendor != "nvidia" or need.driver is None:
         return Check("Driver", None, machine.driver or "–", "–")
     have = int((machine.driver or "0").split(".")[0])
-    return Check("Driver", have >= need.driver, f"{machine.driver}, CUDA up to {machine.cuda}", f"{need.driver} or newer",
-                 "install a newer driver, or a wheel for an older CUDA (F16)")  # fmt: skip
+    return Check(
+        "Driver",
+        have >= need.driver,
+        f"{machine.driver}, CUDA up to {machine.cuda}",
+        f"{need.driver} or newer",
+        "install a newer driver, or a wheel for an older CUDA (F16)",
+    )
 
 
 def nvlink(machine: Machine, need: Need) -> Check:
@@ -109,8 +134,14 @@ def nvlink(machine: Machine, need: Need) -> Check:
         return Check(
             "NVLink", False, "none", "for tensor parallelism", "expect slower tensor parallelism", False
         )
-    return Check("NVLink", all(links), f"{min(n or 0 for n in links)} active links on each GPU", "active links",
-                 "expect slower tensor parallelism; replicas need no links", False)  # fmt: skip
+    return Check(
+        "NVLink",
+        all(links),
+        f"{min(n or 0 for n in links)} active links on each GPU",
+        "active links",
+        "expect slower tensor parallelism; replicas need no links",
+        False,
+    )
 
 
 def device_files(machine: Machine, need: Need) -> Check:
@@ -124,8 +155,18 @@ def device_files(machine: Machine, need: Need) -> Check:
             " ".join(f"--device={path}" for path in wanted),
             {"rocm": "amdgpu", "xpu": "xe"}[need.install],
         )
-        return Check("Device files", False, f"no {' and no '.join(missing)}", " and ".join(wanted),
-                     f"install the {module} driver; in a container add {options}")  # fmt: skip
+        return Check(
+            "Device files",
+            False,
+            f"no {' and no '.join(missing)}",
+            " and ".join(wanted),
+            f"install the {module} driver; in a container add {options}",
+        )
     closed = [path for path, usable in machine.devices.items() if not usable and path.startswith(wanted)]
-    return Check("Device files", not closed, f"closed to this user: {', '.join(closed)}" if closed else "open",
-                 f"{' and '.join(wanted)} open", "join the groups render and video, then log in again")  # fmt: skip
+    return Check(
+        "Device files",
+        not closed,
+        f"closed to this user: {', '.join(closed)}" if closed else "open",
+        f"{' and '.join(wanted)} open",
+        "join the groups render and video, then log in again",
+    )

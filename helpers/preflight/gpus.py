@@ -67,8 +67,16 @@ def _nvidia_card(nvml, index: int) -> Gpu:
     with contextlib.suppress(nvml.NVMLError):
         for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
             holders.append(Holder(process.pid, process_name(process.pid), (process.usedGpuMemory or 0) / GIB))
-    return Gpu(index, _text(nvml.nvmlDeviceGetName(handle)), total, free, f"{major}.{minor}", mig=mig,
-               links=_links(nvml, handle), holders=holders)  # fmt: skip
+    return Gpu(
+        index,
+        _text(nvml.nvmlDeviceGetName(handle)),
+        total,
+        free,
+        f"{major}.{minor}",
+        mig=mig,
+        links=_links(nvml, handle),
+        holders=holders,
+    )
 
 
 def _links(nvml, handle) -> int | None:

@@ -50,8 +50,10 @@ def memory(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[float, float, bool]:
 
     host = psutil.virtual_memory()
     total, available, limited = host.total, host.available, False
-    for limit, usage in (("memory.max", "memory.current"),
-                         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):  # fmt: skip
+    for limit, usage in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         with contextlib.suppress(OSError, ValueError):
             allowed = int((cgroup / limit).read_text())
             if allowed < total:
@@ -78,8 +80,12 @@ def disks(purposes: Mapping[str, Path]) -> dict[str, Disk]:
             there = there.parent
         with contextlib.suppress(OSError):
             space = os.statvfs(there)
-            found[purpose] = Disk(str(path), space.f_bavail * space.f_frsize / GIB, os.access(there, os.W_OK),
-                                  there.stat().st_dev)  # fmt: skip
+            found[purpose] = Disk(
+                str(path),
+                space.f_bavail * space.f_frsize / GIB,
+                os.access(there, os.W_OK),
+                there.stat().st_dev,
+            )
     return found
 
 

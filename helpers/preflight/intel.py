@@ -11,8 +11,12 @@ VENDOR = "0x8086"
 DRIVERS = ("xe", "i915")
 # sysfs gives numbers; a host's own pci.ids names them all, these are the ones that need no such file (pci.ids).
 NAMES = {
-    "e20b": "Arc B580", "e20c": "Arc B570", "e211": "Arc Pro B60", "e212": "Arc Pro B50", "56a0": "Arc A770",
-}  # fmt: skip
+    "e20b": "Arc B580",
+    "e20c": "Arc B570",
+    "e211": "Arc Pro B60",
+    "e212": "Arc Pro B50",
+    "56a0": "Arc A770",
+}
 PCI_IDS = ("usr/share/hwdata/pci.ids", "usr/share/misc/pci.ids")
 
 

@@ -23,11 +23,21 @@ def probe(ports: Iterable[int] = (), deep: bool = True, network: bool = False) -
     vendor, cards, driver, cuda, error = gpus.read()
     memory, available, limited = host.memory()
     facts = {
-        "vendor": vendor, "gpus": cards, "driver": driver, "cuda": cuda, "gpu_error": error,
-        "cpu": host.cpu_name(), "cores": host.cores(), "architecture": platform.machine(),
-        "cpu_flags": host.cpu_flags(), "memory_gib": memory, "available_gib": available, "limited": limited,
-        "python": platform.python_version(), "year": time.gmtime().tm_year,
-    }  # fmt: skip
+        "vendor": vendor,
+        "gpus": cards,
+        "driver": driver,
+        "cuda": cuda,
+        "gpu_error": error,
+        "cpu": host.cpu_name(),
+        "cores": host.cores(),
+        "architecture": platform.machine(),
+        "cpu_flags": host.cpu_flags(),
+        "memory_gib": memory,
+        "available_gib": available,
+        "limited": limited,
+        "python": platform.python_version(),
+        "year": time.gmtime().tm_year,
+    }
     if deep:
         hub = software.hub_cache()
         skew, reach = software.ask_hub() if network else (None, None)
@@ -37,17 +47,35 @@ def probe(ports: Iterable[int] = (), deep: bool = True, network: bool = False) -
         living, stale = software.leases(CACHE / "leases")
         facts |= {
             "shm_gib": host.shm_gib(),
-            "disks": host.disks({"weights": hub, "stacks": STACKS, "runs": RUNS, "cache": CACHE,
-                                 "compile": Path(os.environ.get("VLLM_CACHE_ROOT") or "~/.cache/vllm").expanduser()}),
+            "disks": host.disks(
+                {
+                    "weights": hub,
+                    "stacks": STACKS,
+                    "runs": RUNS,
+                    "cache": CACHE,
+                    "compile": Path(os.environ.get("VLLM_CACHE_ROOT") or "~/.cache/vllm").expanduser(),
+                }
+            ),
             "ports": {port: host.listener(port) for port in ports if port},
-            "tools": {"uv": software.uv(ROOT), "docker": software.docker(), "nvcc": shutil.which("nvcc") or ""},
-            "devices": gpus.device_files(), "groups": host.groups(),
-            "token": software.token(), "cached": software.cached(hub), "hub": reach, "clock_skew_s": skew,
-            "clock_synchronised": host.clock_synchronised(), "vocabulary": software.vocabulary(),
+            "tools": {
+                "uv": software.uv(ROOT),
+                "docker": software.docker(),
+                "nvcc": shutil.which("nvcc") or "",
+            },
+            "devices": gpus.device_files(),
+            "groups": host.groups(),
+            "token": software.token(),
+            "cached": software.cached(hub),
+            "hub": reach,
+            "clock_skew_s": skew,
+            "clock_synchronised": host.clock_synchronised(),
+            "vocabulary": software.vocabulary(),
             "packages": {name: software.packages(site) for name, site in stacks.items()},
             "harmony": {name: software.harmony(site) for name, site in stacks.items()},
             "variables": variables,
             "unknown_variables": {name: found for name, found in unknown.items() if found is not None},
-            "servers": living, "stale_leases": stale, "strays": host.strays(),
-        }  # fmt: skip
+            "servers": living,
+            "stale_leases": stale,
+            "strays": host.strays(),
+        }
     return Machine(**facts)

@@ -61,8 +61,12 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
-        return {"target": self.target, "ok": self.ok, "machine": self.machine.to_dict(),
-                "checks": [asdict(check) | {"mark": check.mark} for check in self.checks]}  # fmt: skip
+        return {
+            "target": self.target,
+            "ok": self.ok,
+            "machine": self.machine.to_dict(),
+            "checks": [asdict(check) | {"mark": check.mark} for check in self.checks],
+        }
 
     def text(self) -> str:
         """The table for a terminal; the fix stands under what is not ✓."""
@@ -109,18 +113,27 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
     size = model.weights.bytes / GIB
     oldest = re.search(r"\b(\d{3})\b", target.stack.driver or "")
     return Need(
-        target=target.target, vendor=target.match.vendor, install=target.stack.install,
+        target=target.target,
+        vendor=target.match.vendor,
+        install=target.stack.install,
         stack="existing" if parameters.install == "existing" else target.stack.install,
-        gpu="" if on_cpu else target.title, compute_capability=target.match.compute_capability, gfx=target.match.gfx,
-        gpu_name=target.match.name, gpu_memory=target.match.memory_gib,
+        gpu="" if on_cpu else target.title,
+        compute_capability=target.match.compute_capability,
+        gfx=target.match.gfx,
+        gpu_name=target.match.name,
+        gpu_memory=target.match.memory_gib,
         gpus=0 if on_cpu else parameters.tensor_parallel_size * parameters.replicas,
         tensor_parallel=parameters.tensor_parallel_size,
         gpu_free=0.0 if on_cpu else budget.usable,
-        host_memory=max(0.0, budget.weights + budget.working + budget.start) * parameters.replicas if on_cpu
+        host_memory=max(0.0, budget.weights + budget.working + budget.start) * parameters.replicas
+        if on_cpu
         else HOST_GIB * parameters.replicas,
         architecture=target.stack.architecture,
-        driver=int(oldest[1]) if oldest and target.stack.install == "cuda" else
-        DRIVER_OF_CUDA["13"] if target.stack.install == "cuda" else None,
+        driver=int(oldest[1])
+        if oldest and target.stack.install == "cuda"
+        else DRIVER_OF_CUDA["13"]
+        if target.stack.install == "cuda"
+        else None,
         weights_disk=(model.download.bytes / GIB if from_hub and model.download else 0.0),
         stack_disk=0.0 if installed or parameters.install == "existing" else disk_gib(target.stack.install),
         cache_disk=size * 1.1 if parameters.weights in ("synthetic", "nano") else 0.0,
@@ -129,8 +142,10 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
         folder_fault=_folder_fault(parameters.weights, model) if parameters.weights_kind == "path" else "",
         mxfp4_on_cpu=on_cpu and model.weights.precision == "mxfp4",
         port=parameters.port,
-        budget=budget.line(), budget_missing=budget.missing, budget_fix=fix,
-    )  # fmt: skip
+        budget=budget.line(),
+        budget_missing=budget.missing,
+        budget_fix=fix,
+    )
 
 
 def _folder_fault(folder: str, model: Model) -> str:
@@ -142,8 +157,13 @@ def _folder_fault(folder: str, model: Model) -> str:
     return ""
 
 
-def check(target: Target | str, parameters: Parameters | None = None, *, network: bool = False,
-          machine: Machine | None = None) -> Report:  # fmt: skip
+def check(
+    target: Target | str,
+    parameters: Parameters | None = None,
+    *,
+    network: bool = False,
+    machine: Machine | None = None,
+) -> Report:
     """Probe this machine (or judge a given one) for a run; less than three seconds without `network`."""
     target = load_target(target) if isinstance(target, str) else target
     parameters = parameters or check_parameters(target)

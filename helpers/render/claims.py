@@ -56,9 +56,17 @@ def other_starts(record: RunRecord) -> dict[str, float]:
     found = {}
     for path in sorted((RECORDS / record.target).glob("*.json")):
         other = RunRecord.read(path)
-        same = all(getattr(other, name) == getattr(record, name) for name in ("model", "weights", "machine", "versions"))
+        same = all(
+            getattr(other, name) == getattr(record, name)
+            for name in ("model", "weights", "machine", "versions")
+        )
         profile = other.parameters.get("profile", "")
-        if same and other.state == "passed" and other.startup_s and profile not in ("", record.parameters.get("profile")):
+        if (
+            same
+            and other.state == "passed"
+            and other.startup_s
+            and profile not in ("", record.parameters.get("profile"))
+        ):
             found[profile] = other.startup_s["total"]  # the files are named by their time
     return found
 
@@ -74,7 +82,9 @@ def verified(target: str) -> str:
     if record is None:
         return "never run here"
     held = Counter(f"{c.model} ({c.weights} weights)" for c in record.contracts if c.state == "passed")
-    spoke = ", ".join(f"{count} contract{'' if count == 1 else 's'} with {who}" for who, count in held.most_common())
+    spoke = ", ".join(
+        f"{count} contract{'' if count == 1 else 's'} with {who}" for who, count in held.most_common()
+    )
     return (
         f"{record.finished:%Y-%m-%d}, vLLM {record.versions['vllm']}: {spoke}; "
         f"{len(record.throughput)} throughput points with {record.model} ({record.weights} weights)"

@@ -64,7 +64,12 @@ def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = 
         sizes = [f"TP{size}" for size in SIZES if size in offered.tensor_parallel_size and size not in taken]
         open_ += [f"{model} at {', '.join(sizes)}"] if sizes else []
         open_ += missing_points(model, own, records)
-    spoken = {contract.model for record in records for contract in record.contracts if contract.group not in WEIGHTLESS}
+    spoken = {
+        contract.model
+        for record in records
+        for contract in record.contracts
+        if contract.group not in WEIGHTLESS
+    }
     silent = [model for model in target.models if model not in spoken]
     open_ += [f"any contract with {' or '.join(silent)} itself"] if silent else []
     profiles = {record.parameters.get("profile") for record in records}

@@ -37,19 +37,29 @@ def target_source(name: str) -> str:
     lock, records = LOCKS / f"{target.stack.install}.txt", speed_records(name)
     ran = latest_passed(name)
     return template.render(
-        target=target, parameters=parameters, model=load_model(parameters.model), machine_needs=machine_needs(target),
-        time_needed=time_needed(name), verified=verified(name), has_run=ran is not None,
+        target=target,
+        parameters=parameters,
+        model=load_model(parameters.model),
+        machine_needs=machine_needs(target),
+        time_needed=time_needed(name),
+        verified=verified(name),
+        has_run=ran is not None,
         served=served(ran) if ran else "",
-        sizes=sections.sizes(target), backends=sections.backends(target), limits=sections.limits(target),
-        activations=sections.activations(target), lock=shown(lock) if lock.exists() else "",
-        shell=sections.command(target, parameters, "shell"), docker=sections.command(target, parameters, "docker"),
+        sizes=sections.sizes(target),
+        backends=sections.backends(target),
+        limits=sections.limits(target),
+        activations=sections.activations(target),
+        lock=shown(lock) if lock.exists() else "",
+        shell=sections.command(target, parameters, "shell"),
+        docker=sections.command(target, parameters, "docker"),
         measured=measured.summary(records) if records else "",
         drawn=measured.drawn(target, records),
         answers=answers(name).markdown,
         routed_models=measured.with_evidence(target, "routing-synthetic"),
-        dummy_models=measured.with_evidence(target, "dummy"), tuned=bool(studies(name)),
+        dummy_models=measured.with_evidence(target, "dummy"),
+        tuned=bool(studies(name)),
         not_taken=measured.not_taken(target, records),
-    )  # fmt: skip
+    )
 
 
 def from_source(source: str) -> NotebookNode:

@@ -31,9 +31,18 @@ class EvalRun:
     """
 
     def __init__(
-        self, target: str, model: str = "", evals: list[str] | None = None, efforts: list[str] | None = None, *,
-        weights: str = "", base_url: str = "", tensor_parallel_size: int = 0, port: int = 0, **options: Any,
-    ):  # fmt: skip
+        self,
+        target: str,
+        model: str = "",
+        evals: list[str] | None = None,
+        efforts: list[str] | None = None,
+        *,
+        weights: str = "",
+        base_url: str = "",
+        tensor_parallel_size: int = 0,
+        port: int = 0,
+        **options: Any,
+    ):
         self.target = load_target(target)
         profile = "evals" if "evals" in self.target.serve.profiles else self.target.defaults.profile
         given: dict[str, Any] = {
@@ -49,7 +58,9 @@ class EvalRun:
             given["tensor_parallel_size"] = tensor_parallel_size
         self.parameters = check_parameters(self.target, given)
         if self.parameters.weights == "synthetic":
-            raise UsageError("synthetic weights have no accuracy", why="they are random", do="pass --weights hub or a path")
+            raise UsageError(
+                "synthetic weights have no accuracy", why="they are random", do="pass --weights hub or a path"
+            )
         self.model = load_model(self.parameters.model)
         self.serving = Serving(self.target, self.parameters, self.model)
         names = evals or list(EMBEDDED_NAMES if self.model.model == NANO else SEEDS)
@@ -58,9 +69,13 @@ class EvalRun:
         if self.model.model == NANO:
             options.setdefault("concurrency", NANO_CONCURRENCY)
         self.plan = checked_plan(
-            target=target, model=self.model.model, weights=self.serving.weights,
-            evals=names or list(EMBEDDED_NAMES), efforts=efforts or ["low", "medium", "high"], **options,
-        )  # fmt: skip
+            target=target,
+            model=self.model.model,
+            weights=self.serving.weights,
+            evals=names or list(EMBEDDED_NAMES),
+            efforts=efforts or ["low", "medium", "high"],
+            **options,
+        )
         self.nothing_but_quick = not names
         self.base_url = need_served(base_url) if base_url else ""
         self.port = self.parameters.port or free_port()
@@ -122,18 +137,28 @@ class EvalRun:
             if goes_on:
                 report(f"going on with {shown(folder)}")
         elif fresh and (Path(folder) / "settings.json").exists():
-            raise UsageError(f"{shown(Path(folder))} holds a run already", do="pass another --run-dir with --fresh, or none")
+            raise UsageError(
+                f"{shown(Path(folder))} holds a run already",
+                do="pass another --run-dir with --fresh, or none",
+            )
         self.folder = Path(folder)
         scores = self.model.evals
         references = {
             (name, effort): value / 100
-            for name in SEEDS if scores
+            for name in SEEDS
+            if scores
             for effort, value in getattr(scores, name).items()
-        }  # fmt: skip
+        }
         self.results = evaluate(
-            self.base_url, self.plan, self.folder, self.scorer(), version=self.version, references=references,
-            tolerance=scores.tolerance_points / 100 if scores else None, progress=progress,
-        )  # fmt: skip
+            self.base_url,
+            self.plan,
+            self.folder,
+            self.scorer(),
+            version=self.version,
+            references=references,
+            tolerance=scores.tolerance_points / 100 if scores else None,
+            progress=progress,
+        )
         self.record().write(self.folder / "record.json")
         return self.results
 
@@ -146,10 +171,18 @@ class EvalRun:
         named = ("target", "model", "weights")
         kept = {key: value for key, value in settings(self.plan, self.version).items() if key not in named}
         return EvalRecord(
-            target=self.plan.target, model=self.plan.model, weights=self.plan.weights,
-            settings=kept | {"concurrency": self.plan.concurrency}, versions=versions, machine=self._machine,
-            commit=self._commit, argv=self.argv, started=self.started, finished=datetime.now(UTC), results=self.results,
-        )  # fmt: skip
+            target=self.plan.target,
+            model=self.plan.model,
+            weights=self.plan.weights,
+            settings=kept | {"concurrency": self.plan.concurrency},
+            versions=versions,
+            machine=self._machine,
+            commit=self._commit,
+            argv=self.argv,
+            started=self.started,
+            finished=datetime.now(UTC),
+            results=self.results,
+        )
 
     def check(self, contract: Contract) -> None:
         """Print a contract's line; raises `ContractBroken` when it does not hold."""
@@ -190,5 +223,5 @@ def checked_plan(**values: Any) -> Plan:
         faults = [
             f"{item['loc'][0] if item['loc'] else 'plan'}: given {item['input']!r}; {item['msg']}"
             for item in error.errors(include_url=False)
-        ]  # fmt: skip
+        ]
         raise UsageError(f"{len(faults)} fault(s) in what to evaluate: " + " | ".join(faults)) from None

@@ -61,7 +61,8 @@ def declared(notebook: Path) -> set[str]:
 def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> Outcome:
     """Execute the target's notebook with papermill into a new run folder.
 
-    Parameters are checked before anything starts, and the notebook gets the checked ones. A failing cell gives an `Outcome` whose record is
+    Parameters are checked before anything starts, and the notebook gets the checked ones. A failing cell gives
+    an `Outcome` whose record is
     `failed` with the cell's error; the executed notebook is kept in any case.
     """
     path = notebook_of(target)

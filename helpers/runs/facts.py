@@ -48,9 +48,13 @@ def machine() -> Machine:
     _, cards, driver, _, _ = gpus.read()
     memory = round(cards[0].memory_gib, 1) if cards and cards[0].memory_gib else None
     return Machine(
-        gpus=[card.name for card in cards], driver=driver, gpu_memory_gib=memory, cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)), memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
-    )  # fmt: skip
+        gpus=[card.name for card in cards],
+        driver=driver,
+        gpu_memory_gib=memory,
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+    )
 
 
 def _cpu() -> str:

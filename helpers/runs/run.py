@@ -63,7 +63,9 @@ class Run:
         """The serving stack, installed unless it is there; returns one line with its versions."""
         from helpers.runs.stack import serving_stack
 
-        self.interpreter, self.versions = serving_stack(self.speaking.target.stack.install, self.parameters.install)
+        self.interpreter, self.versions = serving_stack(
+            self.speaking.target.stack.install, self.parameters.install
+        )
         self.save()
         return " · ".join(f"{name} {version}" for name, version in self.versions.items())
 
@@ -114,9 +116,14 @@ class Run:
         import_ahead()
         self.serving = serving
         self.server = start_serving(
-            serving, checkpoint, self.interpreter, self.port, self.folder / "server.log",
-            target=self.target.target, kept=self.parameters.keep_server,
-        )  # fmt: skip
+            serving,
+            checkpoint,
+            self.interpreter,
+            self.port,
+            self.folder / "server.log",
+            target=self.target.target,
+            kept=self.parameters.keep_server,
+        )
         self.save()
         return self.server
 
@@ -216,10 +223,18 @@ class Run:
         steady = {"temperature": 0.0, "seed": 5} if self.measured.weights == "nano" else {}
         try:
             self.points = sweep(
-                self.server.base_url, model.model, self.checkpoints[self.measured], self.interpreter, loads, self.folder,
-                worker=self._load, **steady, gpus=p.tensor_parallel_size * p.replicas, tag=self.server.lease.fingerprint,
+                self.server.base_url,
+                model.model,
+                self.checkpoints[self.measured],
+                self.interpreter,
+                loads,
+                self.folder,
+                worker=self._load,
+                **steady,
+                gpus=p.tensor_parallel_size * p.replicas,
+                tag=self.server.lease.fingerprint,
                 roofline=None if self.measured.weights == "nano" else limit,
-            )  # fmt: skip
+            )
         finally:
             self._memory.look()  # server and load client are at their largest
             if self._load:
@@ -232,10 +247,16 @@ class Run:
         import pandas as pd
 
         rows = [
-            {"concurrency": p.concurrency, "output tok/s": p.output_tok_s, "TTFT p50 (ms)": p.ttft_ms.p50,
-             "TPOT p50 (ms)": p.tpot_ms.p50, "TPOT p99 (ms)": p.tpot_ms.p99, "tok/s per user": p.tok_s_per_user}
+            {
+                "concurrency": p.concurrency,
+                "output tok/s": p.output_tok_s,
+                "TTFT p50 (ms)": p.ttft_ms.p50,
+                "TPOT p50 (ms)": p.tpot_ms.p50,
+                "TPOT p99 (ms)": p.tpot_ms.p99,
+                "tok/s per user": p.tok_s_per_user,
+            }
             for p in self.points
-        ]  # fmt: skip
+        ]
         return pd.DataFrame(rows).set_index("concurrency").round(1)
 
     def figure(self):
@@ -268,14 +289,26 @@ class Run:
         served = self.measured
         command = served.command(self.checkpoints[served], self.port) if served in self.checkpoints else None
         return RunRecord(
-            target=self.target.target, model=served.model.model, weights=served.weights,
-            parameters=recorded_parameters(self.parameters, served), argv=self._public(command.argv) if command else [],
-            env=command.env if command else {}, machine=self._machine, versions=getattr(self, "versions", {}),
-            commit=self._commit, startup_s=self.server.startup_s if self.server else {},
+            target=self.target.target,
+            model=served.model.model,
+            weights=served.weights,
+            parameters=recorded_parameters(self.parameters, served),
+            argv=self._public(command.argv) if command else [],
+            env=command.env if command else {},
+            machine=self._machine,
+            versions=getattr(self, "versions", {}),
+            commit=self._commit,
+            startup_s=self.server.startup_s if self.server else {},
             memory=(memory(log) if known else {}) | {"peak_gib": round(self._memory.peak_gib, 2)},
-            backends=backends(log) if known else {}, replicas=served.parameters.replicas, contracts=self.contracts,
-            state="failed" if why else "passed", why=why, started=self.started, finished=max(self.started, datetime.now(UTC)), throughput=self.points,
-        )  # fmt: skip
+            backends=backends(log) if known else {},
+            replicas=served.parameters.replicas,
+            contracts=self.contracts,
+            state="failed" if why else "passed",
+            why=why,
+            started=self.started,
+            finished=max(self.started, datetime.now(UTC)),
+            throughput=self.points,
+        )
 
     def save(self) -> None:
         self.record().write(self.folder / "record.json")

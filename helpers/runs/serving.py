@@ -82,21 +82,36 @@ def servings(target: Target, model: Model, parameters: Parameters) -> tuple[Serv
 
 def recorded_parameters(parameters: Parameters, measured: Serving) -> dict:
     """A run's parameters as its record states them: a rehearsal's sweep is its own, whatever was asked for."""
-    own = {name: getattr(measured.parameters, name) for name in REHEARSED_SWEEP} if parameters.rehearse else {}
+    own = (
+        {name: getattr(measured.parameters, name) for name in REHEARSED_SWEEP} if parameters.rehearse else {}
+    )
     return parameters.model_dump(mode="json") | own
 
 
 def start_serving(
-    serving: Serving, checkpoint: str, interpreter: Path, port: int, log: Path, *, target: str,
-    kept: bool = False, report: Report = print_phase,
-) -> Server | Replicas:  # fmt: skip
+    serving: Serving,
+    checkpoint: str,
+    interpreter: Path,
+    port: int,
+    log: Path,
+    *,
+    target: str,
+    kept: bool = False,
+    report: Report = print_phase,
+) -> Server | Replicas:
     """Launch what a serving stands for with the stack's `interpreter`, or attach to what runs so already.
 
     One server on `port`, or `replicas` of it on ports of their own, each on its own devices, behind a router
     on `port`. `target` is what the lease names.
     """
-    about = {"log": log, "target": target, "model": serving.model.model, "kept": kept, "report": report,
-             "checkpoint": Path(checkpoint) if os.path.isdir(checkpoint) else None}  # fmt: skip
+    about = {
+        "log": log,
+        "target": target,
+        "model": serving.model.model,
+        "kept": kept,
+        "report": report,
+        "checkpoint": Path(checkpoint) if os.path.isdir(checkpoint) else None,
+    }
     recipe, parameters = serving.target, serving.parameters
     command = serving.command(checkpoint, port)
 
@@ -109,4 +124,6 @@ def start_serving(
     for replica in range(parameters.replicas):
         own = on_port(command, free_port())
         commands.append((argv(own), own.env | visible(recipe, parameters, replica), own.port))
-    return launch_replicas(commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, **about)
+    return launch_replicas(
+        commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, **about
+    )

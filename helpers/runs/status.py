@@ -15,12 +15,17 @@ def status_rows(now: datetime | None = None) -> list[dict[str, str]]:
 
 def row_of(lease: Lease, now: datetime) -> dict[str, str]:
     owners = ", ".join(f"pid {owner.pid}{'' if owner.alive() else ' (gone)'}" for owner in lease.owners)
-    seconds = max(0, int((now - datetime.fromisoformat(lease.started)).total_seconds()))  # the clock may have jumped
+    # the clock may have jumped
+    seconds = max(0, int((now - datetime.fromisoformat(lease.started)).total_seconds()))
     return {
-        "target": lease.target, "model": lease.model, "port": str(lease.port),
-        "state": "running" if lease.running() else "gone", "age": f"{seconds // 60} min {seconds % 60:02} s",
-        "memory": f"{pss_gib(group_members(lease.server)):.1f} GiB", "owner": "kept" if lease.kept else owners or "none",
-    }  # fmt: skip
+        "target": lease.target,
+        "model": lease.model,
+        "port": str(lease.port),
+        "state": "running" if lease.running() else "gone",
+        "age": f"{seconds // 60} min {seconds % 60:02} s",
+        "memory": f"{pss_gib(group_members(lease.server)):.1f} GiB",
+        "owner": "kept" if lease.kept else owners or "none",
+    }
 
 
 def status_table() -> str:

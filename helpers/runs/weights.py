@@ -83,7 +83,9 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
     except OSError as error:
         why = str(error)
     if why:
-        raise CookbookError("gpt-oss-nano was not built", why=why, do="free some disk (0.5 GiB) and run again")
+        raise CookbookError(
+            "gpt-oss-nano was not built", why=why, do="free some disk (0.5 GiB) and run again"
+        )
     return folder
 
 
@@ -102,7 +104,11 @@ def _build(interpreter: Path, folder: Path, form: str) -> str:
     """Run the builder; returns why it failed, empty where it did not."""
     argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder), "--form", form]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
-    return (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1] if done.returncode else ""
+    return (
+        (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        if done.returncode
+        else ""
+    )
 
 
 def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str, str] | None = None) -> Path:
@@ -110,13 +116,17 @@ def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str,
 
     One that is there already is used again. `env` is added to the environment. Raises `CookbookError` when neither has room.
     """
-    return _synthesized(f"the synthetic {model.model}", model, interpreter, synthetic_folders(model, cache), env)
+    return _synthesized(
+        f"the synthetic {model.model}", model, interpreter, synthetic_folders(model, cache), env
+    )
 
 
 def write_draft(model: Model, interpreter: Path, cache: Path, env: dict[str, str] | None = None) -> Path:
     """An EAGLE3 head of random numbers for a model, as `write_synthetic` writes the model."""
     places = [place.with_name(f"{place.name}-eagle3") for place in synthetic_folders(model, cache)]
-    return _synthesized(f"the draft head of {model.model}", model, interpreter, places, env, "--draft", "eagle3")
+    return _synthesized(
+        f"the draft head of {model.model}", model, interpreter, places, env, "--draft", "eagle3"
+    )
 
 
 def _synthesized(

@@ -160,7 +160,11 @@ def _start_error(
 
     progress = Progress(0.0, offset=offset)
     progress.read(log)
-    said = f"its last line is: {progress.last_line}" if progress.last_line else "it is empty; is there room on its disk?"
+    said = (
+        f"its last line is: {progress.last_line}"
+        if progress.last_line
+        else "it is empty; is there room on its disk?"
+    )
     why = first_exception(log, offset) or f"its log names no exception, {said}"
     what = (
         f"vLLM was not ready after {seconds:.0f} s (phase {phase})"

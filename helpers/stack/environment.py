@@ -273,16 +273,23 @@ def _shortened(text: str, most: int) -> str:
 
 def _run(argv: list[str], what: str, env: dict[str, str]) -> None:
     done = subprocess.run(
-        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        argv,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
         preexec_fn=die_with_parent,
-    )  # fmt: skip
+    )
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         cause = next(
             (line for line in lines if "error" in line.lower()),
             lines[0] if lines else f"exit code {done.returncode}",
         )
-        deepest = [line.partition(": ")[2] for line in lines if line.startswith(("cause: ", "Caused by: "))][-1:]
+        deepest = [line.partition(": ")[2] for line in lines if line.startswith(("cause: ", "Caused by: "))][
+            -1:
+        ]
         raise CookbookError(
             f"{what} failed",
             why=": ".join([_shortened(cause, 200), *(_shortened(line, 200) for line in deepest)]),

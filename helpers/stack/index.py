@@ -45,7 +45,11 @@ def uv_settings(configuration: dict[str, str]) -> dict[str, str]:
 
 def uv_environment(environ: dict[str, str], python: str | Path) -> dict[str, str]:
     """`environ` with pip's configuration added for uv; what the user set for uv stays."""
-    return uv_settings(pip_configuration(python)) | {"UV_NO_PROGRESS": "1", "UV_NO_WRAP": "1", "UV_LINK_MODE": "copy"} | environ
+    return (
+        uv_settings(pip_configuration(python))
+        | {"UV_NO_PROGRESS": "1", "UV_NO_WRAP": "1", "UV_LINK_MODE": "copy"}
+        | environ
+    )
 
 
 def find_links(environ: dict[str, str]) -> list[Path]:

@@ -95,9 +95,11 @@ def converse(
     """
     messages = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
     for _ in range(MAX_ROUNDS):
-        reply = client.chat.completions.create(
-            model=model, messages=messages, tools=tools.schemas(), **options
-        ).choices[0].message  # fmt: skip
+        reply = (
+            client.chat.completions.create(model=model, messages=messages, tools=tools.schemas(), **options)
+            .choices[0]
+            .message
+        )
         messages.append(reply.model_dump(exclude_none=True))
         if on_message:
             on_message(messages[-1])

@@ -173,8 +173,14 @@ async def answer(
     except Exception as error:
         log.exception("%s.%s failed", service.name, name)
         text = f"Error: the tool failed ({type(error).__name__})."
-    log.info("%s.%s %s %.3f s, %d characters", service.name, name[:40], "failed" if failed else "ok",
-             time.monotonic() - started, len(text))  # fmt: skip
+    log.info(
+        "%s.%s %s %.3f s, %d characters",
+        service.name,
+        name[:40],
+        "failed" if failed else "ok",
+        time.monotonic() - started,
+        len(text),
+    )
     return shorten(harmless(text), MAX_ANSWER_CHARS) or "[no output]", failed
 
 

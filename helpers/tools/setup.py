@@ -76,8 +76,11 @@ def _pyodide(scratch: Path) -> None:
     if shutil.which("npm"):
         done = subprocess.run(
             ["npm", "pack", "--silent", f"pyodide@{PYODIDE_VERSION}"],
-            cwd=scratch, capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
         archives = sorted(scratch.glob("pyodide-*.tgz"))
         if done.returncode == 0 and archives:
             with tarfile.open(archives[0]) as archive:
@@ -86,9 +89,19 @@ def _pyodide(scratch: Path) -> None:
             return _finish(target)
     (scratch / "package.json").write_text("{}")
     done = subprocess.run(
-        [str(HOME / "deno/bin/deno"), "install", "--quiet", "--node-modules-dir=auto", f"npm:pyodide@{PYODIDE_VERSION}"],
-        cwd=scratch, capture_output=True, text=True, timeout=900, env={**os.environ, "DENO_DIR": str(scratch / "cache")},
-    )  # fmt: skip
+        [
+            str(HOME / "deno/bin/deno"),
+            "install",
+            "--quiet",
+            "--node-modules-dir=auto",
+            f"npm:pyodide@{PYODIDE_VERSION}",
+        ],
+        cwd=scratch,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env={**os.environ, "DENO_DIR": str(scratch / "cache")},
+    )
     package = scratch / "node_modules" / "pyodide"
     if done.returncode or not package.is_dir():
         raise CookbookError(
@@ -110,10 +123,24 @@ def _finish(target: Path) -> None:
         raise CookbookError("Pyodide's download is damaged", why="pyodide.asm.wasm is no WebAssembly")
     place = str(target.resolve()) + "/"
     done = subprocess.run(
-        [str(HOME / "deno/bin/deno"), "run", "--quiet", "--no-prompt", "--no-remote", "--no-npm", "--no-config",
-         f"--allow-read={place}", f"--allow-write={place}", str(SNAPSHOT), place, place + "snapshot.bin"],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [
+            str(HOME / "deno/bin/deno"),
+            "run",
+            "--quiet",
+            "--no-prompt",
+            "--no-remote",
+            "--no-npm",
+            "--no-config",
+            f"--allow-read={place}",
+            f"--allow-write={place}",
+            str(SNAPSHOT),
+            place,
+            place + "snapshot.bin",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     if done.returncode:  # only slower without
         print(f"wasm: no snapshot ({done.stderr.strip()[-200:]})", file=sys.stderr)
     (target / "VERSION").write_text(f"{PYODIDE_VERSION} python {lock['info']['python']} {_digest(target)}\n")

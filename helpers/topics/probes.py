@@ -53,8 +53,11 @@ def _indexes(surface: Surface) -> tuple[str, str]:
 
 @probe("tool outputs in streams")
 def _tool_outputs(surface: Surface) -> tuple[str, str]:
-    events = surface.stream(input="What is 123 * 456?", tools=[{"type": "code_interpreter", "container": {"type": "auto"}}],
-                            include=["code_interpreter_call.outputs"])  # fmt: skip
+    events = surface.stream(
+        input="What is 123 * 456?",
+        tools=[{"type": "code_interpreter", "container": {"type": "auto"}}],
+        include=["code_interpreter_call.outputs"],
+    )
     calls = [event for event in events if "code_interpreter" in event["type"]]
     shown = any(
         "56088" in str(event.get("outputs") or (event.get("item") or {}).get("outputs")) for event in events
@@ -100,9 +103,7 @@ def _truncation(surface: Surface) -> tuple[str, str]:
 def _store(surface: Surface) -> tuple[str, str]:
     _, reply = surface.post(store=True)
     status, again = surface.get(f"/v1/responses/{reply.get('id')}")
-    return _state(
-        status, again.get("id") == reply.get("id"), "retrieved by its id", "another response"
-    )
+    return _state(status, again.get("id") == reply.get("id"), "retrieved by its id", "another response")
 
 
 @probe("previous_response_id")

@@ -35,9 +35,13 @@ class Bench:
     """Where configurations are measured: the stack's Python, the checkpoint, and one load client for all of them."""
 
     def __init__(
-        self, interpreter: Path, checkpoint: str, steady: bool = False, report: Callable = print,
+        self,
+        interpreter: Path,
+        checkpoint: str,
+        steady: bool = False,
+        report: Callable = print,
         start_s: float = READY_TIMEOUT,
-    ):  # fmt: skip
+    ):
         self.interpreter, self.checkpoint, self.report = Path(interpreter), checkpoint, report
         self.start_s = start_s  # a server that is not ready by then counts as one that does not start
         # gpt-oss-nano may fall into tokens without text past its answer's end: greedy and seeded it does not.
@@ -69,9 +73,16 @@ class Bench:
             old.unlink(missing_ok=True)
         try:
             server = launch(
-                argv, command.env, port=command.port, log=log, target=command.target, model=command.model,
-                checkpoint=local, report=phase, timeout=self.start_s,
-            )  # fmt: skip
+                argv,
+                command.env,
+                port=command.port,
+                log=log,
+                target=command.target,
+                model=command.model,
+                checkpoint=local,
+                report=phase,
+                timeout=self.start_s,
+            )
         except UsageError:
             raise
         except CookbookError as error:
@@ -86,9 +97,18 @@ class Bench:
             self.report(f"  ready after {server.startup_s['total']:.0f} s")
             found.startup_s, found.backends, found.memory = server.startup_s, backends(log), memory(log)
             found.points = sweep(
-                server.base_url, command.model, self.checkpoint, self.interpreter, loads, folder, worker=worker,
-                gpus=proposal.gpus, tag=server.lease.fingerprint, progress=self._progress, **self.sampling,
-            )  # fmt: skip
+                server.base_url,
+                command.model,
+                self.checkpoint,
+                self.interpreter,
+                loads,
+                folder,
+                worker=worker,
+                gpus=proposal.gpus,
+                tag=server.lease.fingerprint,
+                progress=self._progress,
+                **self.sampling,
+            )
         except UsageError:
             raise
         except CookbookError as error:

@@ -42,9 +42,14 @@ class Plan:
     """
 
     def __init__(
-        self, target: str, objective: str = "throughput", tpot_ms: float | None = None,
-        parameters: Mapping[str, Any] | None = None, space: Path | None = None, gpus: int | None = None,
-    ):  # fmt: skip
+        self,
+        target: str,
+        objective: str = "throughput",
+        tpot_ms: float | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        space: Path | None = None,
+        gpus: int | None = None,
+    ):
         self.objective = Objective(objective, tpot_ms)
         self.target = load_target(target)
         given = dict(parameters or {}) | {"profile": self.objective.profile}
@@ -153,12 +158,18 @@ class Plan:
         """What a study has to have in common with this plan to go on."""
         p = self.parameters
         return {
-            "target": self.target.target, "model": self.model.model, "weights": self.serving({}).weights,
-            "tensor_parallel_size": p.tensor_parallel_size, "objective": self.objective.name,
-            "tpot_ms": self.objective.tpot_ms, "space": self.space_name,
+            "target": self.target.target,
+            "model": self.model.model,
+            "weights": self.serving({}).weights,
+            "tensor_parallel_size": p.tensor_parallel_size,
+            "objective": self.objective.name,
+            "tpot_ms": self.objective.tpot_ms,
+            "space": self.space_name,
             "knobs": {name: list(knob.values) for name, knob in self.knobs.items()},
-            "concurrency": list(dict.fromkeys(p.concurrency)), "input_tokens": p.input_tokens, "output_tokens": p.output_tokens,
-        }  # fmt: skip
+            "concurrency": list(dict.fromkeys(p.concurrency)),
+            "input_tokens": p.input_tokens,
+            "output_tokens": p.output_tokens,
+        }
 
 
 def tuned(

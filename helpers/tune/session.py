@@ -18,9 +18,12 @@ from helpers.tune.tuner import Tuner
 
 @contextmanager
 def tuning(
-    plan: Plan, folder: Path | None = None, fresh: bool = False, report: Callable[[str], None] = print,
+    plan: Plan,
+    folder: Path | None = None,
+    fresh: bool = False,
+    report: Callable[[str], None] = print,
     start_s: float = READY_TIMEOUT,
-) -> Iterator[Tuner]:  # fmt: skip
+) -> Iterator[Tuner]:
     """The tuner of a plan on this machine; its load client ends with the block.
 
     with tuning(Plan("cpu", "throughput")) as tuner:
@@ -33,9 +36,16 @@ def tuning(
         interpreter, weights, steady=plan.serving({}).weights == "nano", report=report, start_s=start_s
     )
     tuner = Tuner(
-        plan, bench, machine=facts.machine(), versions=versions, commit=facts.commit(), checkpoint=weights,
-        folder=folder, fresh=fresh, report=report,
-    )  # fmt: skip
+        plan,
+        bench,
+        machine=facts.machine(),
+        versions=versions,
+        commit=facts.commit(),
+        checkpoint=weights,
+        folder=folder,
+        fresh=fresh,
+        report=report,
+    )
     try:
         with tuner.alone():  # the folder is ours and can be written, before anything takes time
             if fresh or not tuner.file.exists():  # one that goes on was checked when it began

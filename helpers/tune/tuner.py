@@ -27,9 +27,18 @@ class Tuner:
     """One study in one folder. `run` goes on where an earlier call stopped, however that ended."""
 
     def __init__(
-        self, plan: Plan, measure: Measure, *, machine: Machine, versions: dict[str, str], commit: str,
-        checkpoint: str, folder: Path | None = None, fresh: bool = False, report: Callable[[str], None] = print,
-    ):  # fmt: skip
+        self,
+        plan: Plan,
+        measure: Measure,
+        *,
+        machine: Machine,
+        versions: dict[str, str],
+        commit: str,
+        checkpoint: str,
+        folder: Path | None = None,
+        fresh: bool = False,
+        report: Callable[[str], None] = print,
+    ):
         self.plan, self.measure, self.report, self.checkpoint = plan, measure, report, checkpoint
         document = plan.document() | {"machine": machine, "versions": versions}
         mark = digest({**document, "machine": machine.model_dump(), "checkpoint": Path(checkpoint).name})
@@ -98,9 +107,10 @@ class Tuner:
         trial = self._measured(BARE, self._bare, call)
         if trial.state == "failed":
             raise CookbookError(
-                "bare `vllm serve` could not be measured, so there is nothing to compare with", one_line(trial.cause),
+                "bare `vllm serve` could not be measured, so there is nothing to compare with",
+                one_line(trial.cause),
                 f"see `cookbook doctor {shown(self.folder / BARE / 'server.log')}`",
-            )  # fmt: skip
+            )
         self.study.baseline = trial
         self._save()
 
@@ -116,11 +126,20 @@ class Tuner:
         found = self.measure(proposal, self.plan.loads(proposal.gpus), self.folder / name)
         call.starts += 1
         return Trial(
-            name=name, values=proposal.values, argv=public(proposal.command.argv), env=proposal.command.env,
-            gpus=proposal.gpus, state="failed" if found.cause else "measured", cause=public_text(found.cause),
-            points=found.points, startup_s=found.startup_s, backends=found.backends, memory=found.memory,
-            started=found.started, finished=found.finished,
-        )  # fmt: skip
+            name=name,
+            values=proposal.values,
+            argv=public(proposal.command.argv),
+            env=proposal.command.env,
+            gpus=proposal.gpus,
+            state="failed" if found.cause else "measured",
+            cause=public_text(found.cause),
+            points=found.points,
+            startup_s=found.startup_s,
+            backends=found.backends,
+            memory=found.memory,
+            started=found.started,
+            finished=found.finished,
+        )
 
     def _open(self) -> None:
         """Take up the study that is there, put it aside (`fresh`), or begin one."""

@@ -41,7 +41,9 @@ class Claim:
         points = self.points | older.points
         if points == self.points:
             return self
-        return replace(self, points=points, checks=f"{len(points)} points", since=min(older.since or older.day, self.day))
+        return replace(
+            self, points=points, checks=f"{len(points)} points", since=min(older.since or older.day, self.day)
+        )
 
     @property
     def days(self) -> str:
@@ -98,10 +100,19 @@ def claims_of(record: RunRecord, path: str) -> list[Claim]:
         what = {"model": model, "weights": weights, "group": group, "state": state, "checks": checks}
         claims.append(Claim(tensor_parallel_size=size, **what, **common))
     if record.throughput:
-        group = GROUP_THROUGHPUT if record.replicas == 1 else f"{GROUP_THROUGHPUT} of {record.replicas} replicas"
+        group = (
+            GROUP_THROUGHPUT if record.replicas == 1 else f"{GROUP_THROUGHPUT} of {record.replicas} replicas"
+        )
         points = frozenset((p.concurrency, p.input_tokens, p.output_tokens) for p in record.throughput)
-        what = {"model": record.model, "weights": record.weights, "group": group, "state": record.state,
-                "checks": f"{len(points)} points", "points": points, "setting": setting(record)}  # fmt: skip
+        what = {
+            "model": record.model,
+            "weights": record.weights,
+            "group": group,
+            "state": record.state,
+            "checks": f"{len(points)} points",
+            "points": points,
+            "setting": setting(record),
+        }
         claims.append(Claim(tensor_parallel_size=own_size, **what, **common))
     return claims
 

@@ -99,7 +99,9 @@ class Place:
         """A stand-in server that this process owns."""
         options = {"log": self.log, "target": "drill", "model": "none", "report": lambda *_: None} | options
         port = port or self.port
-        return launch(self.argv(*words, script=script, port=port), options.pop("env", {}), port=port, **options)
+        return launch(
+            self.argv(*words, script=script, port=port), options.pop("env", {}), port=port, **options
+        )
 
     def owner_code(
         self, *words: str, port: int = 0, kept: bool = False, then: str = WAIT, folder: Path | None = None
@@ -112,9 +114,13 @@ class Place:
     def owner(self, *words: str, env: dict[str, str] | None = None, **options) -> subprocess.Popen:
         """A process that owns a server, as a kernel does; not waited for."""
         return subprocess.Popen(
-            [sys.executable, "-c", self.owner_code(*words, **options)], cwd=ROOT, stdout=subprocess.PIPE,
-            text=True, env=os.environ | (env or {}), start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-c", self.owner_code(*words, **options)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | (env or {}),
+            start_new_session=True,
+        )
 
     def left(self) -> list[str]:
         """What of the drill is still there: processes, leases, the port."""
@@ -188,7 +194,12 @@ def program(code: str, **env: str) -> subprocess.CompletedProcess:
         "    sys.exit(error.exit_code)\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", whole], cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", whole],
+        cwd=ROOT,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 

@@ -15,8 +15,13 @@ import threading
 import time
 
 LINE = "INFO 11-22 12:00:00 [core.py:1] " + "the same words again " * 4
-CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-oss-nano",
-         "choices": [{"index": 0, "delta": {"role": "assistant", "content": "half"}, "finish_reason": None}]}  # fmt: skip
+CHUNK = {
+    "id": "c",
+    "object": "chat.completion.chunk",
+    "created": 1,
+    "model": "gpt-oss-nano",
+    "choices": [{"index": 0, "delta": {"role": "assistant", "content": "half"}, "finish_reason": None}],
+}
 
 
 class Answer(http.server.BaseHTTPRequestHandler):

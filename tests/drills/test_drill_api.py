@@ -48,15 +48,20 @@ def ill(place: Place):
 
 @drill("`cookbook doctor --live` against a server that answers 500, closes mid-stream or speaks no HTTP")
 @pytest.mark.parametrize(
-    ("mode", "words"), [("e500", "500"), ("garbage", "illegal status line"), ("cut", "peer closed connection")],
+    ("mode", "words"),
+    [("e500", "500"), ("garbage", "illegal status line"), ("cut", "peer closed connection")],
     ids=["e500", "garbage", "cut"],
-)  # fmt: skip
+)
 def test_doctor_and_an_ill_server(ill, cli_process, mode: str, words: str, said) -> None:
     """no traceback, exit code 1 or 2, a line that says what is wrong"""
     done = cli_process("doctor", "--live", ill(mode))
     assert done.returncode in (1, 2), (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if "✗" in line or line.startswith("cookbook: ")]
+    lines = [
+        line.strip()
+        for line in (done.stdout + done.stderr).splitlines()
+        if "✗" in line or line.startswith("cookbook: ")
+    ]
     said(next(line for line in lines if words in line))
 
 
@@ -65,8 +70,18 @@ def test_doctor_and_an_ill_server(ill, cli_process, mode: str, words: str, said)
 def test_eval_and_an_ill_server(place: Place, ill, cli_process, mode: str, said, tmp_path) -> None:
     """refused before the first question, one clear line, exit code 1 or 2"""
     url = ill(mode) if mode else f"http://127.0.0.1:{place.port}"
-    done = cli_process("eval", "cpu", "--eval", "nano-choice", "--examples", "2", "--base-url", url + "/v1",
-               "--run-dir", str(tmp_path / "eval"))  # fmt: skip
+    done = cli_process(
+        "eval",
+        "cpu",
+        "--eval",
+        "nano-choice",
+        "--examples",
+        "2",
+        "--base-url",
+        url + "/v1",
+        "--run-dir",
+        str(tmp_path / "eval"),
+    )
     assert done.returncode in (1, 2) and "Traceback" not in done.stderr, (done.stdout, done.stderr)
     said(next(line for line in done.stderr.splitlines() if line.startswith("cookbook: ")))
 
@@ -107,7 +122,9 @@ def examined(url: str, _: Path) -> str:
 
 
 def evaluated(url: str, _: Path) -> str:
-    plan = checked_plan(target="cpu", model="gpt-oss-nano", weights="nano", evals=["nano-choice"], efforts=["low"])
+    plan = checked_plan(
+        target="cpu", model="gpt-oss-nano", weights="nano", evals=["nano-choice"], efforts=["low"]
+    )
     with pytest.raises(CookbookError) as caught:
         preflight(url + "/v1", plan).raise_if_failed()
     return caught.value.line()
@@ -122,7 +139,15 @@ def handshaken(url: str, _: Path) -> str:
 def swept(url: str, folder: Path) -> str:
     loads = plan([1], 16, 4)
     with pytest.raises(CookbookError) as caught:
-        sweep(url, "gpt-oss-nano", build_nano(ensure("cpu"), CACHE / "models"), ensure("cpu"), loads, folder, stall_s=3)
+        sweep(
+            url,
+            "gpt-oss-nano",
+            build_nano(ensure("cpu"), CACHE / "models"),
+            ensure("cpu"),
+            loads,
+            folder,
+            stall_s=3,
+        )
     return caught.value.line()
 
 
@@ -132,9 +157,12 @@ def swept(url: str, folder: Path) -> str:
     [(examined, 10), (evaluated, 10), (handshaken, 10), pytest.param(swept, 400, marks=pytest.mark.full)],
     ids=["doctor", "eval", "tool servers", "sweep"],
 )
-def test_hanging_server(ill, ask, within: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said) -> None:
+def test_hanging_server(
+    ill, ask, within: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said
+) -> None:
     """given up at its own timeout with one line, no process of its own left"""
-    monkeypatch.setattr(sys.modules["helpers.evals.preflight"], "PROBE_S", 1.0)  # the package has a function of that name
+    # the package has a function of that name
+    monkeypatch.setattr(sys.modules["helpers.evals.preflight"], "PROBE_S", 1.0)
     url, before = ill("hang"), children_of(os.getpid())  # the session may have a load client
     began = time.monotonic()
     line = said(ask(url, tmp_path))

@@ -159,7 +159,9 @@ def test_disk_full_at_the_checkpoint(interpreter: Path, small_disk, said) -> Non
     check_checkpoint(build_nano(interpreter, disk.folder))
 
 
-@drill("a run whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
+@drill(
+    "a run whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)"
+)
 def test_clock_jump_and_the_record(tmp_path: Path, said) -> None:
     """the record is still written and read, its end is not before its start"""
     run = small_run(tmp_path / "run")
@@ -243,7 +245,16 @@ def damaged(folder: Path, kind: str) -> None:
         shard.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
 
 
-DAMAGES = ("truncated", "last byte lost", "empty", "missing", "wrong shape", "no tokenizer", "half a config", "git lfs pointer")
+DAMAGES = (
+    "truncated",
+    "last byte lost",
+    "empty",
+    "missing",
+    "wrong shape",
+    "no tokenizer",
+    "half a config",
+    "git lfs pointer",
+)
 
 
 @drill("a checkpoint is damaged before it is served")

@@ -55,9 +55,11 @@ def execute(client, code: str) -> str:
     """Run code in the kernel; what it printed, or `NAME: message` when it raised."""
     out: list[str] = []
     reply = client.execute_interactive(
-        code, timeout=60, allow_stdin=False,
+        code,
+        timeout=60,
+        allow_stdin=False,
         output_hook=lambda message: out.append(message["content"].get("text", "")),
-    )["content"]  # fmt: skip
+    )["content"]
     return f"{reply['ename']}: {reply['evalue']}" if reply["status"] == "error" else "".join(out)
 
 
@@ -121,9 +123,13 @@ def test_papermill_killed(place: Place, number: signal.Signals, status) -> None:
     nbformat.write(book, source)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     papermill = subprocess.Popen(
-        [sys.executable, "-m", "papermill", str(source), str(out), "--no-progress-bar"], cwd=place.folder,
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "papermill", str(source), str(out), "--no-progress-bar"],
+        cwd=place.folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     assert wait(lambda: leases() and not port_free(place.port), 60), "the notebook launched its server"
     os.kill(papermill.pid, number)
     papermill.wait(20)
@@ -291,7 +297,9 @@ def test_two_runs_at_once(place: Place, status) -> None:
     place.works()
 
 
-@drill("a second user (as root another uid, else another cache) stops everything and launches on the same port")
+@drill(
+    "a second user (as root another uid, else another cache) stops everything and launches on the same port"
+)
 @pytest.mark.full
 def test_two_users(place: Place, other_user, said) -> None:
     """the other's server is not listed and goes on, its port is refused, the other user's own launch works and ends"""
@@ -301,9 +309,12 @@ def test_two_users(place: Place, other_user, said) -> None:
     os.kill(server.lease.server.pid, 0)
     assert server.running()
     intruder = other_user("-c", place.owner_code("different", then="", folder=other_user.folder))
-    holder = "another process" if other_user.uid else f"pid {server.lease.server.pid}"  # a stranger's pid is not shown
+    # a stranger's pid is not shown
+    holder = "another process" if other_user.uid else f"pid {server.lease.server.pid}"
     assert intruder.returncode == 2 and holder in said(intruder.stdout.strip().removeprefix("refused "))
-    code = place.owner_code("different", port=free_port(), then="print(server.stop())", folder=other_user.folder)
+    code = place.owner_code(
+        "different", port=free_port(), then="print(server.stop())", folder=other_user.folder
+    )
     own = other_user("-c", code)
     assert own.returncode == 0 and "no process is left" in own.stdout, (own.stdout, own.stderr)
     assert server.running()
@@ -322,12 +333,28 @@ def other_user():
     if uid:
         os.chown(folder, uid, uid)
         # It may read all files, since this Python may lie below /root; it owns none, and may signal nobody else's process.
-        prefix = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups",
-                  "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]  # fmt: skip
-    env = os.environ | {"COOKBOOK_CACHE": str(folder / "cache"), "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        prefix = [
+            "setpriv",
+            "--reuid",
+            str(uid),
+            "--regid",
+            str(uid),
+            "--clear-groups",
+            "--inh-caps",
+            "+dac_read_search",
+            "--ambient-caps",
+            "+dac_read_search",
+        ]
+    env = os.environ | {
+        "COOKBOOK_CACHE": str(folder / "cache"),
+        "HOME": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
     def run(*words: str) -> subprocess.CompletedProcess:
-        return subprocess.run([*prefix, sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            [*prefix, sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120
+        )
 
     run.uid, run.folder = uid, folder
     if uid:
@@ -338,7 +365,9 @@ def other_user():
     shutil.rmtree(folder)
 
 
-@drill("a lease whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
+@drill(
+    "a lease whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)"
+)
 @pytest.mark.full
 def test_clock_jump_and_the_lease(place: Place, cli_process, said) -> None:
     """the server is still recognised (start times are ticks since boot), its age is not negative, it stops"""
@@ -347,7 +376,9 @@ def test_clock_jump_and_the_lease(place: Place, cli_process, said) -> None:
     data["started"] = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
     server.lease.path.write_text(json.dumps(data))
     shown = cli_process("status").stdout
-    assert "running" in shown and "0 min 00 s" in shown and "-" not in shown.splitlines()[1].split("running")[1]
+    assert (
+        "running" in shown and "0 min 00 s" in shown and "-" not in shown.splitlines()[1].split("running")[1]
+    )
     assert "no process is left" in said(server.stop())
     place.works()
 
@@ -374,8 +405,12 @@ def test_log_without_bound(place: Place, said) -> None:
     assert grown < 64, f"{grown:.0f} MiB"
     server.stop()
     with place.log.open("a") as log:
-        log.write('Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nValueError: at the very end\n')
-    done = subprocess.run([sys.executable, "-c", DOCTOR, str(place.log)], cwd=ROOT, capture_output=True, text=True)
+        log.write(
+            'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nValueError: at the very end\n'
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", DOCTOR, str(place.log)], cwd=ROOT, capture_output=True, text=True
+    )
     assert "ValueError: at the very end" in done.stdout, (done.stdout, done.stderr)
     assert int(done.stdout.split("peak MiB")[1]) < 200, done.stdout
     said(next(line.strip() for line in done.stdout.splitlines() if "at the very end" in line))
@@ -404,7 +439,9 @@ def test_exit_at_start(place: Place, said) -> None:
 @drill("a server crashes at its start, and its log holds an older server's failure")
 def test_the_older_failure_is_not_named(place: Place, said) -> None:
     """the cause is this launch's own"""
-    place.log.write_text("Traceback (most recent call last):\n  File \"x.py\", line 1, in <module>\nMemoryError: an old one\n")
+    place.log.write_text(
+        'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nMemoryError: an old one\n'
+    )
     with pytest.raises(CookbookError, match="made of chalk") as caught:
         place.launch("crash")
     assert "an old one" not in said(caught.value.line())

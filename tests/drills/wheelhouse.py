@@ -37,7 +37,9 @@ def wheel(folder: Path, name: str, files: int) -> Path:
     content = {f"{name}/__init__.py": b"WHOLE = True\n"}
     content |= {f"{name}/part{at}.py": f"VALUE = {at}\n".encode() * 200 for at in range(files)}
     content[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode()
-    content[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: drill\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    content[f"{info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: drill\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
     with zipfile.ZipFile(path, "w") as archive:
         for entry, data in content.items():
             digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
@@ -51,24 +53,36 @@ class Tiny:
     """The tiny stack of one drill: its wheels, its lock, its stacks folder."""
 
     def __init__(self, folder: Path, stacks: Path | None = None):
-        self.wheels, self.locks, self.stacks = folder / "wheels", folder / "locks", stacks or folder / "stacks"
+        self.wheels, self.locks, self.stacks = (
+            folder / "wheels",
+            folder / "locks",
+            stacks or folder / "stacks",
+        )
         self.wheels.mkdir()
         self.locks.mkdir()
         for name, files in PACKAGES.items():
             wheel(self.wheels, name, files)
         (self.locks / "tiny.txt").write_text(LOCKED)
         self.env = {
-            "COOKBOOK_STACKS": str(self.stacks), "UV_DEFAULT_INDEX": self.wheels.as_uri(),
-            "UV_CACHE_DIR": str(folder / "uv-cache"), "UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "2",
-        }  # fmt: skip
+            "COOKBOOK_STACKS": str(self.stacks),
+            "UV_DEFAULT_INDEX": self.wheels.as_uri(),
+            "UV_CACHE_DIR": str(folder / "uv-cache"),
+            "UV_HTTP_RETRIES": "0",
+            "UV_HTTP_TIMEOUT": "2",
+        }
 
     def start(self, disk_gib: float = 0.0, **env: str) -> subprocess.Popen:
         """The installation as a process of its own."""
         whole = {key: value for key, value in (os.environ | self.env | env).items() if value}
         return subprocess.Popen(
-            [sys.executable, "-c", INSTALL, str(self.locks), str(disk_gib)], cwd=ROOT, env=whole,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-c", INSTALL, str(self.locks), str(disk_gib)],
+            cwd=ROOT,
+            env=whole,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def run(self, disk_gib: float = 0.0, **env: str) -> subprocess.CompletedProcess:
         """The installation, waited for."""
@@ -113,4 +127,7 @@ class Tiny:
         assert self.stamp.exists() and not self.faults(), self.faults()[:5]
         code = ";".join(f"import {name}; assert {name}.WHOLE" for name in PACKAGES)
         subprocess.run([str(self.stacks / "tiny" / "bin" / "python"), "-c", code], check=True)
-        return next((line for line in reversed(done.stdout.splitlines()) if line.startswith("stack ")), "already whole")
+        return next(
+            (line for line in reversed(done.stdout.splitlines()) if line.startswith("stack ")),
+            "already whole",
+        )

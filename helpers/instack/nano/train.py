@@ -194,7 +194,10 @@ def train(
         print(json.dumps({"t": round(time.time() - began, 1)} | facts), flush=True)
 
     earlier = Beginning.of(init) if init else None
-    if earlier and (earlier.geometry, "unembed" not in earlier.weights) != (settings.geometry(), settings.tied):
+    if earlier and (earlier.geometry, "unembed" not in earlier.weights) != (
+        settings.geometry(),
+        settings.tied,
+    ):
         raise SystemExit(f"{init} has other sizes than asked for: {earlier.geometry}")
     source = Source(workers, earlier and earlier.weights["token_ids"].tolist(), settings.emphasis)
     capacity = (settings.rows, settings.length, settings.rows * settings.length // 4)
@@ -262,7 +265,11 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=1536, help="samples that each evaluation scores")
     parser.add_argument("--init", type=Path, help="compact weights to go on from")
     for name, value in vars(defaults).items():
-        kind = {"type": type(value)} if not isinstance(value, bool) else {"action": argparse.BooleanOptionalAction}
+        kind = (
+            {"type": type(value)}
+            if not isinstance(value, bool)
+            else {"action": argparse.BooleanOptionalAction}
+        )
         parser.add_argument(f"--{name.replace('_', '-')}", default=value, help="see Settings", **kind)
     arguments = parser.parse_args()
     settings = Settings(**{name: getattr(arguments, name) for name in vars(defaults)})

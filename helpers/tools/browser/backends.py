@@ -87,11 +87,14 @@ class YouCom(Web):
         )
         found = (reply.get("results") or {}).get("web") or []
         return [
-            Hit(entry["url"], entry.get("title") or entry["url"], " ".join(entry.get("snippets") or [])
-                or entry.get("description") or "")
+            Hit(
+                entry["url"],
+                entry.get("title") or entry["url"],
+                " ".join(entry.get("snippets") or []) or entry.get("description") or "",
+            )
             for entry in found[:count]
             if entry.get("url")
-        ]  # fmt: skip
+        ]
 
 
 async def _call(method: str, url: str, headers: dict, **more) -> dict:

@@ -48,9 +48,13 @@ class Wasm:
             launch = self.launch(Limits(), only=["--version"])
             try:
                 done = subprocess.run(
-                    launch.argv, env=launch.env, capture_output=True, timeout=30, stdin=subprocess.DEVNULL,
+                    launch.argv,
+                    env=launch.env,
+                    capture_output=True,
+                    timeout=30,
+                    stdin=subprocess.DEVNULL,
                     **launch.options,
-                )  # fmt: skip
+                )
             except (OSError, subprocess.TimeoutExpired) as error:
                 said = str(error)
                 continue
