@@ -14,7 +14,7 @@ help:           ## list these commands
 
 setup:          ## create the workbench (.venv)
 	@command -v "$(PYTHON)" >/dev/null || { echo "cookbook: there is no $(PYTHON) on the PATH because Python is not installed; install Python 3.11 or newer, or pass PYTHON=/path/to/python" >&2; exit 1; }
-	@"$(PYTHON)" helpers/bootstrap.py
+	@"$(PYTHON)" helpers/machine/bootstrap.py
 
 run: setup      ## install, then run notebooks/targets/cpu.ipynb from cold to stopped (TARGET=h200 for another)
 	@$(BIN)/cookbook run $(TARGET) $(ARGS)
@@ -55,7 +55,7 @@ lab: setup      ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/start_here.ipynb
 
 lock: setup     ## write the locks anew from pyproject.toml and recipes/locks/*.in
-	@$(BIN)/python -m helpers.stack.lock
+	@$(BIN)/python -m helpers.machine.stack.lock
 
 clean-runs:     ## remove the run folders
 	@rm -rf runs

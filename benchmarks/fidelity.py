@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.result import Result, Value, result_of
 from helpers.bench.sweep import Load, sweep
 from helpers.bench.worker import LoadWorker
+from helpers.machine import facts
 from helpers.paths import ROOT
-from helpers.runs import facts
 from helpers.runs.folder import kept_on_failure
 
 TTFT_MS, ITL_MS = 500.0, 20.0  # what a loaded server shows; the error in ms hardly depends on them

@@ -3,7 +3,7 @@
 python -m benchmarks.flow [fresh] [warm] [test] [overhead]      (all four, in this order, unless some are named)
 
 The record is `benchmarks/records/flow.json`, a `benchmarks.result.Result`. Its `values` may hold, each optional and
-under these names (`helpers.render.readme.FLOW` puts them into the README, "not measured" where one is absent):
+under these names (`helpers.pages.readme.FLOW` puts them into the README, "not measured" where one is absent):
 
     make_run_fresh_s    s  wall time of `make run` in a fresh clone of HEAD; pip's and uv's caches are as they are
     make_run_warm_s     s  the same command again in that clone
@@ -154,8 +154,8 @@ def through_papermill(folder: Path) -> dict[str, float]:
 
 def overhead() -> Value:
     """Both ways alternately, the sums compared."""
-    from helpers.runs.weights import build_nano
-    from helpers.stack import ensure
+    from helpers.machine.stack import ensure
+    from helpers.server.weights import build_nano
 
     interpreter = ensure("cpu")
     checkpoint = build_nano(interpreter, CACHE / "models")
@@ -218,8 +218,8 @@ def main() -> int:
     except CookbookError as error:
         print(f"flow: {error.line()}", file=sys.stderr)
         return error.exit_code
-    from helpers.runs import facts
-    from helpers.stack import interpreter
+    from helpers.machine import facts
+    from helpers.machine.stack import interpreter
 
     versions = {"vllm": facts.versions(interpreter("cpu"))["vllm"]}
     result = result_of("flow", "What does a newcomer wait for?", values, versions)

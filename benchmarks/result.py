@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from helpers.bench.record import Machine
+from helpers.pages.readme import spelt
 from helpers.paths import ROOT
-from helpers.render.readme import spelt
+from helpers.records.record import Machine
 
 RECORDS = ROOT / "benchmarks" / "records"
 TABLE = ROOT / "docs" / "benchmarks.md"
@@ -64,7 +64,7 @@ class Result(BaseModel):
 
 def result_of(benchmark: str, question: str, values: list[Value], versions: dict[str, str]) -> Result:
     """A result with the machine, the commit and the time filled in."""
-    from helpers.runs import facts
+    from helpers.machine import facts
 
     return Result(
         benchmark=benchmark,

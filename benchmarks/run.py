@@ -16,8 +16,8 @@ def take(name: str) -> Result:
     """Run one benchmark."""
     if name in ("notebook_cost", "tools_latency"):
         return {"notebook_cost": notebook_cost, "tools_latency": tools_latency}[name].measure()
-    from helpers.runs.weights import build_nano
-    from helpers.stack import ensure
+    from helpers.machine.stack import ensure
+    from helpers.server.weights import build_nano
 
     interpreter = ensure("cpu")
     checkpoint = build_nano(interpreter, CACHE / "models")

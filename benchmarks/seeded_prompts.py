@@ -16,11 +16,11 @@ import httpx
 import psutil
 
 from benchmarks.result import Result, Value, result_of
-from helpers.command.serve import serve_command
 from helpers.errors import CookbookError
+from helpers.machine import facts
 from helpers.paths import shown
 from helpers.recipes import Target, check_parameters, load_model, load_target
-from helpers.runs import facts
+from helpers.recipes.command.serve import serve_command
 from helpers.runs.folder import kept_on_failure
 from helpers.server import Server, free_port, launch
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from benchmarks.result import Result, Value, result_of
 from benchmarks.sweep_cost import serve_argv
 from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, through_cookbook
-from helpers.command.serve import bare_argv
-from helpers.runs import facts
+from helpers.machine import facts
+from helpers.recipes.command.serve import bare_argv
 from helpers.runs.folder import kept_on_failure
 from helpers.server import free_port
 

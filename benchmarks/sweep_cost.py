@@ -9,11 +9,11 @@ from pathlib import Path
 from benchmarks.result import Result, Value, result_of
 from helpers.bench.sweep import plan, sweep
 from helpers.bench.worker import LoadWorker, environment
-from helpers.command.serve import serve_command
 from helpers.errors import CookbookError
+from helpers.machine import facts
 from helpers.paths import ROOT, shown
 from helpers.recipes import check_parameters, load_model, load_target
-from helpers.runs import facts
+from helpers.recipes.command.serve import serve_command
 from helpers.runs.folder import kept_on_failure
 from helpers.server import end_group, free_port, launch
 from helpers.server.process import Identity

@@ -1,6 +1,6 @@
 """The one error that a user of the cookbook meets."""
 
-from helpers import secrets
+from helpers import redact
 
 
 class CookbookError(Exception):
@@ -25,7 +25,7 @@ class CookbookError(Exception):
             text += f" because {self.why}"
         if self.do:
             text += f"; {self.do}"
-        return " ".join(secrets.text(text).split())
+        return " ".join(redact.text(text).split())
 
 
 class UsageError(CookbookError):

@@ -20,7 +20,7 @@ SERVED = pytest.StashKey[contextlib.ExitStack]()  # what ends the shared server
 @pytest.fixture(scope="session")
 def interpreter() -> Path:
     """The Python of the CPU stack, installed if it is not there."""
-    from helpers.stack import ensure
+    from helpers.machine.stack import ensure
 
     return ensure("cpu")
 
@@ -28,7 +28,7 @@ def interpreter() -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(interpreter: Path) -> Path:
     """gpt-oss-nano in BF16."""
-    from helpers.runs.weights import build_nano
+    from helpers.server.weights import build_nano
 
     return build_nano(interpreter, CACHE / "models")
 
@@ -39,7 +39,7 @@ def session(
 ) -> Iterator:
     """One vLLM with both tool servers and the CPU recipe's own command: notebooks that run beside it attach to it."""
     from helpers.bench.worker import SHARED, start_shared
-    from helpers.topics import Session
+    from helpers.runs.tools import Session
 
     folder = tmp_path_factory.mktemp("session-server")
     run = Session("cpu", {"run_dir": str(folder), "port": 0})

@@ -10,7 +10,7 @@ from helpers.errors import CookbookError
 @pytest.fixture(scope="session")
 def scorer() -> Path:
     """The Python of the evaluations' stack; where the machine has no Python 3.12, the tests say what is missing."""
-    from helpers.stack import ensure
+    from helpers.machine.stack import ensure
 
     try:
         return ensure("evals", report=lambda line: None)

@@ -14,9 +14,9 @@ def twin() -> dict:
     import torch
     from transformers import GptOssConfig, GptOssForCausalLM
 
-    from helpers.instack.nano.twin import Twin, allowed_pairs, dense_attention
+    from helpers.instack.nano.geometry import Geometry
     from helpers.instack.nano.weights import checkpoint, random_compact
-    from helpers.nano.geometry import Geometry
+    from nano.training.twin import Twin, allowed_pairs, dense_attention
 
     geometry, tokens = Geometry(), 200
     compact = random_compact(geometry, 3, tokens)
@@ -88,7 +88,7 @@ def tokenizer(folder: str) -> dict:
     """Strings that the rebuilt tokenizer and openai_harmony encode differently."""
     from tokenizers import Tokenizer
 
-    from helpers.instack.nano.rendering import ENCODING
+    from nano.training.rendering import ENCODING
 
     ours = Tokenizer.from_file(f"{folder}/tokenizer.json")
     draw = random.Random(0)
@@ -139,10 +139,10 @@ def prompts(count: str) -> dict:
     from vllm.entrypoints.openai.responses.harmony import response_input_to_harmony
     from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 
-    from helpers.instack.nano.rendering import ENCODING, _namespace, prompt_messages, render_messages
-    from helpers.nano.generator import training_samples
-    from helpers.nano.requests import chat_body, responses_body
-    from helpers.nano.sample import CUTOFF, IDENTITY
+    from nano.domain.generator import training_samples
+    from nano.domain.sample import CUTOFF, IDENTITY
+    from nano.evaluation.requests import chat_body, responses_body
+    from nano.training.rendering import ENCODING, _namespace, prompt_messages, render_messages
 
     compared, wrong = {"chat": 0, "responses": 0}, []
     for sample in training_samples(5, int(count)):
@@ -186,9 +186,9 @@ def spans() -> dict:
     import numpy
     import torch
 
-    from helpers.instack.nano.spans import chosen_experts, span_attention, spans
-    from helpers.instack.nano.twin import Twin, allowed_pairs, dense_attention
-    from helpers.nano.geometry import Geometry
+    from helpers.instack.nano.geometry import Geometry
+    from nano.training.spans import chosen_experts, span_attention, spans
+    from nano.training.twin import Twin, allowed_pairs, dense_attention
 
     torch.manual_seed(2)
     geometry, cuts = Geometry(layers=2), ((0, 170), (170, 400))
@@ -225,7 +225,7 @@ def later_stage(init: str, out: str) -> dict:
     """Two small steps from the compact weights `init`: the header and the vocabulary of what they give."""
     from safetensors import safe_open
 
-    from helpers.instack.nano.train import Settings, train
+    from nano.training.train import Settings, train
 
     settings = Settings(seed=5, steps=2, rows=1, length=1024, rate=1e-4, warmup=1, emphasis="question=0.9")
     train(settings, Path(out), "cpu", workers=1, seconds=None, every=10, samples=8, init=Path(init))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import CookbookError
+from helpers.machine.stack import environment
 from helpers.paths import ROOT
-from helpers.stack import environment
 
 
 def one_line(done: subprocess.CompletedProcess, code: int = 2) -> str:
@@ -170,7 +170,7 @@ def test_make_with_an_old_python(name: str) -> None:
     )
     if old is None or subprocess.run([old, "-c", ""], capture_output=True).returncode:
         pytest.skip(f"no working {name} here")
-    done = subprocess.run([old, "helpers/bootstrap.py"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([old, "helpers/machine/bootstrap.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "vLLM needs 3.11 or newer" in done.stderr
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.batch import load_plan, run_batch
-from helpers.bench.record import RunRecord
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import RECORDS
+from helpers.records.record import RunRecord
+from helpers.runs.batch import load_plan, run_batch
 
 RECORD = json.loads(next((RECORDS / "cpu").glob("*.json")).read_text())  # a real run's record
 

@@ -3,9 +3,9 @@
 import pytest
 from test_bench_record import point
 
-from helpers.bench import Point
-from helpers.bench.anchors import load_anchors, matching
 from helpers.errors import CookbookError
+from helpers.records.anchors import load_anchors, matching
+from helpers.records.record import Point
 
 
 def test_anchors_are_read_and_in_output_tokens_per_gpu():
@@ -33,7 +33,7 @@ def test_a_wrong_line_is_named(tmp_path):
 
 
 def load_lines() -> list[str]:
-    from helpers.bench.anchors import FILE
+    from helpers.records.anchors import FILE
 
     return FILE.read_text().splitlines()
 

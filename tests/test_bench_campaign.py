@@ -32,12 +32,11 @@ from benchmarks.campaign.plan import (
     Tuning,
     waves,
 )
-from helpers.bench import RunRecord
-from helpers.bench.record import Point
-from helpers.bench.records import curves, load_records
 from helpers.bench.sweep import plan
 from helpers.recipes import load_target
 from helpers.recipes.tuning import load_space, load_spaces
+from helpers.records.curves import curves, load_records
+from helpers.records.record import Point, RunRecord
 
 
 def steps(target: str) -> dict[str, Step]:

@@ -6,9 +6,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from helpers.bench import Point, RunRecord, plan
+from helpers.bench import plan
 from helpers.bench.sweep import point_of
 from helpers.errors import CookbookError, UsageError
+from helpers.records.record import Point, RunRecord
 
 
 def percentiles(value: float) -> dict:

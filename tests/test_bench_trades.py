@@ -6,12 +6,12 @@ import json
 import pytest
 
 from helpers import paths
-from helpers.bench.record import RunRecord
-from helpers.bench.records import curves, speed_records
-from helpers.bench.trades import answers, pairs, published, sizes
 from helpers.errors import CookbookError
+from helpers.pages.answers import answers, pairs, published, sizes
 from helpers.plots import recorded
 from helpers.recipes import load_target
+from helpers.records.curves import curves, speed_records
+from helpers.records.record import RunRecord
 
 
 def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
@@ -47,7 +47,7 @@ def test_synthetic_weights_are_held_against_published_ones() -> None:
 
 def test_a_machine_without_records_answers_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(paths, "RECORDS", tmp_path)
-    monkeypatch.setattr("helpers.bench.records.RECORDS", tmp_path)
+    monkeypatch.setattr("helpers.records.curves.RECORDS", tmp_path)
     assert answers("h200").markdown == ""
 
 

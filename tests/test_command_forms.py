@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.command import serve_command
-from helpers.command.forms import FORMS, container_command, render
 from helpers.errors import UsageError
 from helpers.recipes import check_parameters, load_model, load_target, target_names
+from helpers.recipes.command import serve_command
+from helpers.recipes.command.forms import FORMS, container_command, render
 
 CASES = [
     *((name, {}) for name in target_names()),

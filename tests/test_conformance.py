@@ -11,16 +11,15 @@ import pytest
 import yaml
 
 from helpers import paths
-from helpers.command.forms import render
-from helpers.conformance import check_commands, combinations
-from helpers.conformance.combinations import Combination, combination
-from helpers.conformance.install import FOLDER, InstallRecord, check_install
-from helpers.conformance.parser import summarised
-from helpers.conformance.releases import check_release, declared_options, table_keys
+from helpers.bench.tune import Plan, session
 from helpers.errors import CookbookError
+from helpers.pages.maintain.install import FOLDER, InstallRecord, check_install
+from helpers.pages.maintain.releases import check_release, declared_options, table_keys
+from helpers.pages.maintain.seed import load_seed
 from helpers.recipes import Setting, load_model, load_target, target_names
-from helpers.recipes.seed import load_seed
-from helpers.tune import Plan, session
+from helpers.recipes.command.combinations import Combination, combination, combinations
+from helpers.recipes.command.forms import render
+from helpers.recipes.command.parser import check_commands, summarised
 
 SEED_AND_TRAPS = {  # argv after the model, variables -> the option or variable that vLLM refuses
     "full_cuda_graph": (["--compilation-config", '{"full_cuda_graph": true}'], {}, "--compilation-config"),
@@ -161,7 +160,7 @@ def wheel(folder: Path, version: str, variables: list[str], options: list[str]) 
 
 
 def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.conformance.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
     chosen = list(combinations(["h200", "mi300x"]))
     options = {word[2:] for one in chosen for word in one.command.argv if word.startswith("--")}
     variables = {name for one in chosen for name in one.command.env if name.startswith("VLLM_")}
@@ -184,7 +183,7 @@ def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path
 
 @pytest.mark.full
 def test_a_release_whose_parser_does_not_run_is_told_so(tmp_path, monkeypatch, interpreter: Path):
-    monkeypatch.setattr("helpers.conformance.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
     chosen = list(combinations(["h200"]))
     options = {word[2:] for one in chosen for word in one.command.argv if word.startswith("--")}
     variables = {name for one in chosen for name in one.command.env if name.startswith("VLLM_")}
@@ -216,7 +215,7 @@ def test_reading_sources():
 
 @pytest.mark.real
 def test_a_release_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.conformance.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
     with pytest.raises(CookbookError, match="could not be had"):
         check_release("0.0.1", [])
 
@@ -274,7 +273,7 @@ def test_the_cuda_lock_is_whole_and_names_no_index():
 
 
 def test_a_stack_as_it_is_proves_no_installation(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.conformance.install.FOLDER", tmp_path)
+    monkeypatch.setattr("helpers.pages.maintain.install.FOLDER", tmp_path)
     with pytest.raises(CookbookError, match="run `cookbook check-install` without --keep"):
         check_install("cuda", fresh=False)
     assert list(tmp_path.iterdir()) == []

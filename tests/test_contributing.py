@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.batch import load_plan
 from helpers.paths import ROOT
+from helpers.runs.batch import load_plan
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 

@@ -9,8 +9,8 @@ import canaries
 import nbformat
 import pytest
 
-from helpers.bench.record import RunRecord
 from helpers.paths import NOTEBOOKS, ROOT
+from helpers.records.record import RunRecord
 
 CPU = NOTEBOOKS / "targets" / "cpu.ipynb"
 SMALL = {"port": 0, "concurrency": [1, 2], "input_tokens": 32, "output_tokens": 16}

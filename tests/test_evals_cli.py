@@ -13,8 +13,8 @@ from test_cpu_notebook import nbval, prepared
 from helpers.errors import CookbookError
 from helpers.evals.contracts import recount
 from helpers.evals.result import Result, read_samples
+from helpers.machine.stack import environment
 from helpers.paths import NOTEBOOKS, ROOT
-from helpers.stack import environment
 
 pytest_plugins = ["eval_stack"]
 
@@ -129,13 +129,6 @@ def test_a_short_context_starts_nothing(cli, tmp_path: Path) -> None:
     assert server.requests == [] and not out.exists()
 
 
-def test_only_inevals_imports_the_reference_and_nobody_imports_inevals() -> None:
-    for path in (ROOT / "helpers").rglob("*.py"):
-        inside, text = path.relative_to(ROOT / "helpers").parts[0], path.read_text()
-        if inside != "inevals":
-            assert not re.search(r"^\s*(?:from|import) (?:gpt_oss|helpers\.inevals)\b", text, re.M), path
-
-
 @pytest.mark.real
 def test_a_missing_interpreter_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(environment.PYTHON_OF, "evals", (3, 99))
@@ -207,3 +200,10 @@ def test_nbval_sees_a_changed_line_of_the_notebook(server, scorer: Path, tmp_pat
     nbformat.write(notebook, changed)
     done = nbval(prepared(changed, tmp_path / "evals.ipynb", base_url=server.base_url, examples=1, repeats=1))
     assert done.returncode == 1 and "✗" in done.stdout
+
+
+def test_only_its_own_package_imports_the_reference_and_nobody_imports_that_package() -> None:
+    for path in (ROOT / "helpers").rglob("*.py"):
+        if path.relative_to(ROOT / "helpers").parts[:2] != ("instack", "evals"):
+            pattern = r"^\s*(?:from|import) (?:gpt_oss|helpers\.instack\.evals)\b"
+            assert not re.search(pattern, path.read_text(), re.M), path

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from eval_server import EvalServer
 
+from helpers.checks.known_answers import questions, run_quick
 from helpers.errors import CookbookError
-from helpers.evals.quick import questions, run_quick
 
 KNOWN = {ask: expect.split("|")[0] for ask, expect in questions()}
 REAL = "gpt-oss-20b"

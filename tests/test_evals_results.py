@@ -130,7 +130,7 @@ def test_every_effort_s_score_lies_between_0_and_100_percent(
 
 def test_what_is_asked_again_is_what_the_scorer_asks_again() -> None:
     from helpers.evals.result import UNANSWERED
-    from helpers.inevals.client import TRANSPORT
+    from helpers.instack.evals.client import TRANSPORT
 
     assert UNANSWERED == TRANSPORT
 
@@ -163,7 +163,7 @@ def graded(python: Path, grader: str, texts: list[str]) -> list[tuple[str, str]]
     """(what the library reads, our doubt) for each text."""
     read = {"gpqa": "abcd_grader.extract_abcd", "aime25": "aime_eval.extract_boxed_text"}[grader]
     code = (
-        "import json, sys; from helpers.inevals.reference import abcd_grader, aime_eval, doubt\n"
+        "import json, sys; from helpers.instack.evals.reference import abcd_grader, aime_eval, doubt\n"
         f"print(json.dumps([[{read}(t), doubt({grader!r}, t)] for t in json.loads(sys.argv[1])]))"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -229,10 +229,10 @@ def test_the_embedded_set_is_the_generator_s_and_its_answers_are_right() -> None
     import pandas as pd
     from eval_server import solve
 
-    from helpers.evals.embedded import files
+    from nano.evaluation.embedded import files
 
     for name, content in files().items():
-        assert (EMBEDDED / name).read_text() == content, f"{name}: run python -m helpers.evals.embedded"
+        assert (EMBEDDED / name).read_text() == content, f"{name}: run python -m nano.evaluation.embedded"
     questions = pd.concat(
         [pd.read_json(EMBEDDED / f"nano-integer-{half}.jsonl", lines=True) for half in ("I", "II")]
     )
@@ -271,8 +271,8 @@ def test_the_estimate_says_what_it_stands_on() -> None:
 
 def test_the_range_holds_what_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
     """A published speed lies between what scaling from all the others gives."""
-    from helpers.bench.anchors import load_anchors
     from helpers.evals import speed
+    from helpers.records.anchors import load_anchors
 
     known = [
         a
@@ -365,8 +365,8 @@ def test_the_committed_records_hold() -> None:
 
 
 def test_the_h100_profile_is_the_seed_s_deployment() -> None:
-    from helpers.command.serve import serve_command
     from helpers.recipes import check_parameters, load_model, load_target
+    from helpers.recipes.command.serve import serve_command
 
     target, model = load_target("h100"), load_model("gpt-oss-120b")
     values = {"model": "gpt-oss-120b", "profile": "evals", "tensor_parallel_size": 8}

@@ -20,11 +20,11 @@ WELL = "INFO:     Started server process [1]\nINFO:     Application startup comp
 TEMPORARY = {
     "benchmarks/h200/import_results.py": "unpacks an archive",
     "benchmarks/notebook_cost.py": "runs cells that start no server",
-    "helpers/conformance/releases.py": "unpacks a wheel",
+    "helpers/pages/maintain/releases.py": "unpacks a wheel",
     "helpers/instack/nano/build.py": "a checkpoint, renamed when it is whole",
     "helpers/instack/synthetic.py": "a checkpoint, renamed when it is whole",
-    "helpers/stack/cuda_lock.py": "compiles a lock",
-    "helpers/stack/lock.py": "compiles a lock",
+    "helpers/machine/stack/cuda_lock.py": "compiles a lock",
+    "helpers/machine/stack/lock.py": "compiles a lock",
     "helpers/tools/setup.py": "unpacks an archive",
 }
 
@@ -120,7 +120,7 @@ def test_nano_eval_leaves_the_log_of_a_server_that_ended(starts: bool, tmp_path:
     made = []
     monkeypatch.setattr(folder_module, "RUNS", tmp_path)
     monkeypatch.setattr(
-        "helpers.topics.Session", lambda *given: made.append(Session(*given, starts)) or made[-1]
+        "helpers.runs.tools.Session", lambda *given: made.append(Session(*given, starts)) or made[-1]
     )
     done = CliRunner().invoke(application(), ["nano", "eval", "--skill", "domain", "--no-sampling"])
     error = done.exception
@@ -147,8 +147,8 @@ def test_evaluations_log_where_the_doctor_looks(tmp_path: Path, monkeypatch) -> 
 
     seen = {}
     monkeypatch.setattr(evaluation, "start_serving", lambda *given, **_: seen.update(log=given[4]) or 1 / 0)
-    monkeypatch.setattr("helpers.runs.weights.checkpoint", lambda *_: "m")
-    monkeypatch.setattr("helpers.stack.ensure", lambda *_: Path("python"))
+    monkeypatch.setattr("helpers.server.weights.checkpoint", lambda *_: "m")
+    monkeypatch.setattr("helpers.machine.stack.ensure", lambda *_: Path("python"))
     with pytest.raises(ZeroDivisionError):
         evaluation.EvalRun("cpu").serve()
     assert seen["log"].is_relative_to(paths.RUNS) and seen["log"].name == "server.log"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.nano import cases as case_module
-from helpers.nano.generator import MIX, draw_sample, held_out_samples, training_samples
-from helpers.nano.grading import Reply, grows, malformed, problem, read_chat, read_responses
-from helpers.nano.requests import chat_body, responses_body
-from helpers.nano.sample import Draw, Sample, held_out, user
 from helpers.paths import MODELS, ROOT
+from nano.domain.generator import MIX, draw_sample, held_out_samples, training_samples
+from nano.domain.sample import Draw, Sample, held_out, user
+from nano.evaluation import cases as case_module
+from nano.evaluation.grading import Reply, grows, malformed, problem, read_chat, read_responses
+from nano.evaluation.requests import chat_body, responses_body
 
 COMPACT = MODELS / "gpt-oss-nano.safetensors"
 CARD = ROOT / "docs" / "nano.md"
@@ -257,7 +257,7 @@ def test_nano_answers_on_both_endpoints(server):
     """A few cases of each skill; the whole evaluation is `cookbook nano eval`."""
     import asyncio
 
-    from helpers.nano.evaluation import Client
+    from nano.evaluation.measure import Client
 
     kept: dict[str, list] = {}
     for case in case_module.cases():
@@ -284,15 +284,15 @@ def test_eval_without_a_server_is_one_line(cli):
 
 
 def test_the_card_names_every_tool_and_schema():
-    from helpers.nano.toolbox import TOOLS
+    from nano.domain.toolbox import TOOLS
 
     card = CARD.read_text(encoding="utf-8")
     assert all(re.search(rf"\b{tool.names[0]}\b", card) for tool in TOOLS)
 
 
 def test_the_cards_table_is_the_recorded_evaluation():
-    from helpers.nano.card import GREEDY, table
-    from helpers.nano.evaluation import BAR, REQUIRED
+    from nano.evaluation.card import GREEDY, table
+    from nano.evaluation.measure import BAR, REQUIRED
 
     assert table() in CARD.read_text(encoding="utf-8")
     skills = json.loads(GREEDY.read_text(encoding="utf-8"))["skills"]

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from test_nano import COMPACT, in_stack
 
-from helpers.nano.generator import MIX, emphasised
+from nano.domain.generator import MIX, emphasised
 
 
 @pytest.mark.full

@@ -8,8 +8,8 @@ import papermill
 import pytest
 
 from helpers.errors import CookbookError
+from helpers.pages.notebook import path_of
 from helpers.recipes import check_parameters, load_target, target_names
-from helpers.render.notebook import path_of
 from helpers.runs.execute import resolved_parameters, run_target
 from helpers.runs.namespace import parameters_of
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from helpers import preflight
 from helpers.cli import application
 from helpers.errors import CookbookError
-from helpers.preflight import gpus, host, software
-from helpers.preflight.judge import CHECKS, DEAD_VARIABLES, judge
-from helpers.preflight.machine import Disk, Gpu, Holder, Machine
-from helpers.preflight.need import Need
+from helpers.machine import preflight
+from helpers.machine.preflight import gpus, host, software
+from helpers.machine.preflight.judge import CHECKS, DEAD_VARIABLES, judge
+from helpers.machine.preflight.machine import Disk, Gpu, Holder, Machine
+from helpers.machine.preflight.need import Need
 from helpers.recipes import check_parameters, load_target
 
 H200 = Gpu(0, "NVIDIA H200", 139.8, 139.2, "9.0", links=18)
@@ -181,7 +181,7 @@ def test_every_check_can_fail():
 
 
 def test_what_cannot_fit_is_refused_with_what_would():
-    from helpers.preflight.report import requirement
+    from helpers.machine.preflight.report import requirement
     from helpers.recipes import check_parameters, load_target
 
     target = load_target("h100")
@@ -378,7 +378,7 @@ def test_the_nearest_recipe_is_no_dead_end(name, capability, memory, architectur
 
 
 def test_variables_are_compared_with_the_installed_vllm(tmp_path):
-    from helpers.stack.variables import unknown_variables
+    from helpers.machine.stack.variables import unknown_variables
 
     (tmp_path / "vllm").mkdir()
     assert unknown_variables(["VLLM_FOO"], tmp_path) is None

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from eval_server import EvalServer
 
-from helpers.bench.record import RunRecord
 from helpers.checks.contract import ContractBroken
-from helpers.evals.quick import questions
+from helpers.checks.known_answers import questions
 from helpers.recipes import check_parameters, load_target
-from helpers.runs.gate import ask, not_asked
+from helpers.records.record import RunRecord
 from helpers.runs.run import Run
+from helpers.runs.steps import ask, not_asked
 
 
 @pytest.mark.parametrize(

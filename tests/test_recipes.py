@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from helpers import paths
-from helpers.command import serve_command
-from helpers.command.memory import memory_budget, require_fit
 from helpers.errors import CookbookError, UsageError
+from helpers.pages.maintain import schema
 from helpers.recipes import (
     RecipeError,
     check_parameters,
@@ -19,9 +18,10 @@ from helpers.recipes import (
     load_model,
     load_target,
     model_names,
-    schema,
     target_names,
 )
+from helpers.recipes.budget import memory_budget, require_fit
+from helpers.recipes.command import serve_command
 
 TARGETS = [
     "cpu",
@@ -293,7 +293,7 @@ def test_activations_are_a_choice_with_its_risk():
 
 
 def test_the_combinations_that_are_left_out_are_these():
-    from helpers.conformance import combinations
+    from helpers.recipes.command.combinations import combinations
 
     made = {
         (
@@ -378,7 +378,7 @@ def test_what_cannot_fit_is_refused_with_what_would():
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_stacks_disk_is_one_figure(name: str):
     """The installation asks for what the recipe, the notebook and preflight say."""
-    from helpers.stack.environment import disk_gib
+    from helpers.machine.stack.environment import disk_gib
 
     stack = load_target(name).stack
     assert disk_gib(stack.install) == stack.disk_gib
@@ -427,7 +427,7 @@ def test_recipes_load_fast():
     import subprocess
     import sys
 
-    code = "import sys, helpers.recipes, helpers.command; print(sorted({'pandas','torch','openai','rich'} & set(sys.modules)))"
+    code = "import sys, helpers.recipes.command; print(sorted({'pandas','torch','openai','rich'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.ROOT
     )
@@ -473,7 +473,7 @@ def test_the_logs_of_cuda_and_rocm_name_the_attention_backend(tmp_path: Path, li
 
 def test_the_budget_agrees_with_what_servers_measured():
     """The records of real GPU servers name the memory that vLLM found; the budget may be off by 2 GiB."""
-    from helpers.bench.record import RunRecord
+    from helpers.records.record import RunRecord
 
     seen = 0
     for path in sorted(paths.RECORDS.glob("*/*.json")):

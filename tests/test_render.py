@@ -9,15 +9,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.bench.record import RunRecord
-from helpers.bench.records import speed_records
+from helpers.pages import claims, measured, notebook, overview, readme, sections
+from helpers.pages.matrix import matrix_table, state
+from helpers.pages.notebook import from_source, keep_outputs, path_of, text_of
+from helpers.pages.pages import fill
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import load_target, target_names
-from helpers.render import claims, measured, notebook, readme, sections, start
-from helpers.render.matrix import matrix_table, state
-from helpers.render.notebook import from_source, keep_outputs, path_of, text_of
-from helpers.render.pages import fill
-from helpers.verification import Claim, Row
+from helpers.records.claims import Claim
+from helpers.records.curves import speed_records
+from helpers.records.matrix import Row
+from helpers.records.record import RunRecord
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
 
@@ -173,11 +174,11 @@ def test_the_matrix_tells_other_flags_and_how_many_points() -> None:
 
 
 def test_every_page_has_the_matrix_of_today() -> None:
-    assert start.START.read_text() == text_of(start.rendered())
+    assert overview.START.read_text() == text_of(overview.rendered())
 
 
 def test_an_old_matrix_is_seen_and_replaced() -> None:
-    old = nbformat.read(start.START, as_version=4)
+    old = nbformat.read(overview.START, as_version=4)
     (cell,) = [cell for cell in old.cells if "from-records" in cell.metadata.get("tags", [])]
     today = cell.outputs[0].data["text/markdown"]
     cell.outputs[0].data["text/markdown"] = today.replace("never run here", "passed 2020-01-01")

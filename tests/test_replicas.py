@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.command import serve_command
-from helpers.command.replicas import router_words, visible
 from helpers.errors import CookbookError, UsageError
 from helpers.recipes import check_parameters, load_model, load_target
+from helpers.recipes.command import serve_command
+from helpers.recipes.command.replicas import router_words, visible
 from helpers.server import free_port, launch_replicas, leases, port_free
 from tests.test_server_life import argv, quiet
 
@@ -126,7 +126,7 @@ def test_the_router_takes_the_words_it_is_given():
 
 
 def test_a_run_launches_as_many_servers_as_it_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from helpers.runs import serving
+    from helpers.server import serving
 
     seen = {}
     monkeypatch.setattr(

@@ -2,11 +2,11 @@
 
 import pytest
 
-from helpers.preflight import gpus
-from helpers.preflight.machine import Gpu
+from helpers.machine import facts
+from helpers.machine.preflight import gpus
+from helpers.machine.preflight.machine import Gpu
 from helpers.recipes import check_parameters, load_model, load_target
-from helpers.runs import facts
-from helpers.runs.serving import REHEARSED_SWEEP, recorded_parameters, servings
+from helpers.server.serving import REHEARSED_SWEEP, recorded_parameters, servings
 
 
 @pytest.mark.parametrize("vendor", ["nvidia", "amd", "intel"])

@@ -86,7 +86,7 @@ def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
 @pytest.mark.full
 def test_a_scaffolded_target_rehearses(server, checkout: Path, tmp_path_factory: pytest.TempPathFactory):
     """Step 5 of the path: every cell of the new notebook, on the server that the tests share."""
-    from helpers.bench.record import RunRecord
+    from helpers.records.record import RunRecord
 
     assert run(checkout, "new-target", "h20", "--like", "h200").returncode == 0
     filled_in(checkout / "recipes/targets/h20.yaml")

@@ -18,13 +18,13 @@ import pytest
 from eval_server import EvalServer
 from hub_server import Hub
 
-from helpers import keys, secrets
-from helpers.batch import run_batch
-from helpers.batch.plan import Planned
+from helpers import keys, redact
 from helpers.checks import Facts
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.recipes import load_model
+from helpers.runs.batch import run_batch
+from helpers.runs.batch.plan import Planned
 from helpers.runs.run import Run
 from helpers.server import free_port, launch, stop
 from helpers.server import lease as lease_module
@@ -60,8 +60,8 @@ CANARY = "canary0123456789abcdef"
     ],
 )
 def test_canaries_are_masked_in_text(text):
-    assert "canary" not in secrets.text(text, [])
-    assert secrets.MASK in secrets.text(text, [])
+    assert "canary" not in redact.text(text, [])
+    assert redact.MASK in redact.text(text, [])
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def test_canaries_are_masked_in_text(text):
     ],
 )
 def test_ordinary_text_is_left_alone(text):
-    assert secrets.text(text, []) == text
+    assert redact.text(text, []) == text
 
 
 def test_values_of_the_environment_are_masked_anywhere(monkeypatch):
     monkeypatch.setenv("MY_SERVICE_TOKEN", CANARY)
     monkeypatch.setenv("PWD", "/some/folder")
-    assert secrets.text(f"it sent {CANARY} to /some/folder") == "it sent *** to /some/folder"
+    assert redact.text(f"it sent {CANARY} to /some/folder") == "it sent *** to /some/folder"
 
 
 def test_env():
-    found = secrets.env(
+    found = redact.env(
         {
             "HF_TOKEN": CANARY,
             "PATH": "/usr/bin",
@@ -123,7 +123,7 @@ def test_argv():
         "--max-tokens",
         "5",
     ]
-    assert secrets.argv(words, []) == [
+    assert redact.argv(words, []) == [
         "vllm",
         "serve",
         "m",
@@ -146,7 +146,7 @@ def test_nested_data():
         "usage": {"total_tokens": 9},
         "deep": [{"text": f"Bearer {CANARY}"}],
     }
-    clean = secrets.data(value, [])
+    clean = redact.data(value, [])
     assert CANARY not in str(clean) and clean["n"] == 3 and clean["usage"] == {"total_tokens": 9}
     assert clean["argv"] == ["x", "--api-key", "***"]
 
@@ -157,7 +157,7 @@ def test_an_error_line_and_the_message_behind_it_hold_no_secret(monkeypatch):
         f"http://u:{CANARY}x@host does not answer", why=f"it was sent {CANARY}", do="HF_TOKEN=hf_canary0123"
     )
     for text in (error.line(), str(error), repr(error)):
-        assert "canary" not in text and secrets.MASK in text
+        assert "canary" not in text and redact.MASK in text
     assert "unknown parameter" in CookbookError("api_key: unknown parameter").line()
 
 
@@ -173,7 +173,7 @@ def test_no_message_of_the_product_looks_like_a_secret():
             if isinstance(node, ast.Constant)
             and isinstance(node.value, str)
             and id(node) not in docs
-            and secrets.text(node.value, []) != node.value
+            and redact.text(node.value, []) != node.value
         ]
     assert masked == []
 
@@ -274,8 +274,8 @@ def test_nobody_is_asked_where_nobody_sits():
 
 @pytest.mark.real
 def test_a_browser_backend_and_the_hub_ask_for_their_key(monkeypatch, tmp_path):
+    from helpers.machine.weights import hub
     from helpers.tools import servers
-    from helpers.weights import hub
 
     asked = []
     monkeypatch.setattr(keys, "ask", lambda name, _: asked.append(name) or "")
@@ -354,7 +354,7 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
             kernel_name="python3",
         )
     executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
-    assert secrets.MASK in str(executed.cells[-1].outputs), "the cell's error is there, without the key"
+    assert redact.MASK in str(executed.cells[-1].outputs), "the cell's error is there, without the key"
 
     def refused(target, given):
         raise CookbookError("the port is taken", why=leaky)

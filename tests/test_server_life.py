@@ -282,8 +282,8 @@ def test_vllm_without_its_api_server_leaves_no_engine(
     """Kill only the API server of a real vLLM as it starts: its engine must not stay behind."""
     import multiprocessing  # noqa: F401  (vLLM's children are found by group and title, not by command line)
 
-    from helpers.command.serve import serve_command
     from helpers.recipes import check_parameters, load_model, load_target
+    from helpers.recipes.command.serve import serve_command
 
     port, target = free_port(), load_target("cpu")
     command = serve_command(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import CookbookError
+from helpers.machine.stack import Stack, ensure, environment, interpreter
+from helpers.machine.stack.wheels import arguments
 from helpers.recipes import load_target, stacks, target_names
 from helpers.recipes.stacks import IndexedStack, indexed_stacks
-from helpers.stack import Stack, ensure, environment, interpreter
-from helpers.stack.wheels import arguments
 
 
 def wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from helpers.errors import CookbookError
 from helpers.tools import servers
-from helpers.tools.texts import browser_schemas, standard
+from helpers.tools.text import browser_schemas, standard
 
 CANARY = "canary-key-51b2e8"
 

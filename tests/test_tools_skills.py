@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from helpers.nano.builtin_tools import FACTS, PLACES, page
-from helpers.nano.generator import held_out_samples
-from helpers.nano.sample import Draw, held_out
-from helpers.nano.words import CITIES
 from helpers.tools.trace import Trace
+from nano.domain.builtin_tools import FACTS, PLACES, page
+from nano.domain.generator import held_out_samples
+from nano.domain.sample import Draw, held_out
+from nano.domain.words import CITIES
 
 CASES = 50
 LEAST = 0.9  # of the cases
@@ -74,7 +74,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def session(corpus, tmp_path_factory):
     """A server with the tools over the places' corpus."""
-    from helpers.topics import Session
+    from helpers.runs.tools import Session
 
     run = Session("cpu", {"port": 0, "run_dir": str(tmp_path_factory.mktemp("skills"))})
     run.tools(corpus=corpus[1], seconds=5)

@@ -12,15 +12,15 @@ import yaml
 from tune_parts import REFUSED, SMALL, Servers, point, speeds, tuner
 
 from helpers import paths
-from helpers.command import serve_block
+from helpers.bench.tune import Objective, Plan, Study, Trial, chosen, profile, table, verdicts
+from helpers.bench.tune.plan import label, product
+from helpers.bench.tune.search import Search
+from helpers.bench.tune.yaml_text import with_value
 from helpers.errors import CookbookError, UsageError
 from helpers.recipes import Target, load_target, target_names
+from helpers.recipes.block import serve_block
 from helpers.recipes.files import RecipeError, check_file
 from helpers.recipes.tuning import Space, load_space, load_spaces
-from helpers.tune import Objective, Plan, Study, Trial, chosen, profile, table, verdicts
-from helpers.tune.plan import label, product
-from helpers.tune.search import Search
-from helpers.tune.yaml_text import with_value
 
 
 def states(study: Study) -> dict[str, str]:

@@ -3,10 +3,10 @@
 import pytest
 
 from helpers import paths
+from helpers.bench.tune.objective import Objective
+from helpers.bench.tune.study import Study, studies
+from helpers.pages import bars
 from helpers.recipes import load_target
-from helpers.tune import bars
-from helpers.tune.objective import Objective
-from helpers.tune.study import Study, studies
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_worst_point_decides(study: Study) -> None:
 
 def test_what_never_ran_is_no_miss(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(paths, "RECORDS", tmp_path)
-    monkeypatch.setattr("helpers.bench.records.RECORDS", tmp_path)
+    monkeypatch.setattr("helpers.records.curves.RECORDS", tmp_path)
     rows = str(bars.bars("h200")).splitlines()[2:]
     assert len(rows) == 6 and all(row.endswith("| never run here |") for row in rows)
 

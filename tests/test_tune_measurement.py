@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 from tune_parts import SMALL, point
 
-from helpers.command.serve import Command
+from helpers.bench.tune import Plan, measurement
+from helpers.bench.tune.measurement import Bench
+from helpers.bench.tune.plan import Proposal
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT
+from helpers.recipes.command.serve import Command
 from helpers.server import free_port, leases, port_free
-from helpers.tune import Plan, measurement
-from helpers.tune.measurement import Bench
-from helpers.tune.plan import Proposal
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nRuntimeError: the chalk broke\n'
 

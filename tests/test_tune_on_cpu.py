@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from test_cpu_notebook import nbval, prepared
 
+from helpers.bench.tune import Study, chosen, verdicts
 from helpers.errors import CookbookError
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.server import leases
-from helpers.tune import Study, chosen, verdicts
 
 NOTEBOOK = NOTEBOOKS / "topics" / "tuning.ipynb"
 SWEEP = ["--concurrency", "1,2", "--input-tokens", "32", "--output-tokens", "16"]

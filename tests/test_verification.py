@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from helpers.bench.record import RunRecord
-from helpers.command import serve_command
 from helpers.errors import CookbookError
 from helpers.paths import RECORDS
 from helpers.recipes import check_parameters, load_model, load_target
-from helpers.verification import claims_of, load_claims, matrix
-from helpers.verification.matrix import NEVER
+from helpers.recipes.command import serve_command
+from helpers.records.claims import claims_of, load_claims
+from helpers.records.matrix import NEVER, matrix
+from helpers.records.record import RunRecord
 
 CPU = json.loads(next((RECORDS / "cpu").glob("*.json")).read_text())  # a real run's record
 

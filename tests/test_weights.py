@@ -13,11 +13,11 @@ import pytest
 from hub_server import Hub
 
 from helpers.errors import CookbookError
+from helpers.machine.weights import check_checkpoint
+from helpers.machine.weights.hub import Plan
 from helpers.paths import ROOT
 from helpers.recipes import load_model
-from helpers.runs.weights import build_nano
-from helpers.weights import check_checkpoint
-from helpers.weights.hub import Plan
+from helpers.server.weights import build_nano
 
 MODEL = load_model("gpt-oss-20b")
 SHARDS = ("model-00000-of-00001.safetensors", "model-00001-of-00001.safetensors")
@@ -177,7 +177,7 @@ def test_a_disk_too_small_is_refused_before_anything_is_fetched():
 def test_a_disk_that_fills_up_on_the_way_is_one_line(tmp_path: Path):
     import errno
 
-    from helpers.weights.hub import _clear_errors
+    from helpers.machine.weights.hub import _clear_errors
 
     with pytest.raises(CookbookError, match="no space is left in"), _clear_errors(MODEL, tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -285,8 +285,8 @@ def split(source: Path, folder: Path) -> None:
 @pytest.mark.full
 def test_gpt_oss_nano_comes_from_a_hub_cut_off_in_the_middle(checkpoint: Path, tmp_path: Path, monkeypatch):
     """The real small model in the layout of the real repositories, through the same call as the large ones."""
+    from helpers.machine.weights import cached, fetch
     from helpers.recipes.model import Download
-    from helpers.weights import cached, fetch
 
     split(checkpoint, tmp_path / "repository")
     exclude = Download(bytes=1, repository_bytes=1, exclude=["original/*", "metal/*"], source="this test")

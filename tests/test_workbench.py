@@ -10,9 +10,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from helpers.machine.stack.environment import choose_python
+from helpers.machine.stack.index import uv_settings
 from helpers.paths import LOCKS, ROOT
-from helpers.stack.environment import choose_python
-from helpers.stack.index import uv_settings
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WANTED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
@@ -102,28 +102,3 @@ def test_the_first_cell_needs_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_layers_import_only_to_their_left() -> None:
-    """Only helpers/instack may import vllm or torch, and nothing in the workbench imports helpers.instack."""
-    heavy = re.compile(r"^\s*(?:from|import) (?:vllm|torch|transformers)\b", re.M)
-    instack = re.compile(r"^\s*(?:from|import) helpers\.instack\b", re.M)
-    display = re.compile(r"^\s*(?:from|import) (?:matplotlib|ipywidgets)\b", re.M)
-    for path in (ROOT / "helpers").rglob("*.py"):
-        inside = path.relative_to(ROOT / "helpers").parts[0]
-        text = path.read_text()
-        if inside != "instack":
-            assert not heavy.search(text), path
-            assert not instack.search(text), path
-        if inside in {
-            "recipes",
-            "command",
-            "stack",
-            "server",
-            "checks",
-            "bench",
-            "doctor",
-            "preflight",
-            "tools",
-        }:
-            assert not display.search(text), path

@@ -4,9 +4,9 @@ import json
 import os
 from pathlib import Path
 
-from helpers.bench.record import Machine, Percentiles, Point
-from helpers.tune import Plan, Tuner
-from helpers.tune.measurement import Measured
+from helpers.bench.tune import Plan, Tuner
+from helpers.bench.tune.measurement import Measured
+from helpers.records.record import Machine, Percentiles, Point
 
 MACHINE = Machine(cpu="a CPU", cores=2, memory_gib=24)
 VERSIONS = {"vllm": "0.32.0"}

@@ -23,16 +23,16 @@ from pathlib import Path
 from benchmarks.campaign.measure import measure
 from benchmarks.campaign.plan import PLANS, Answers, Job, Notebook, Plan, Routing, Step, Steps, Tuning
 from benchmarks.campaign.probes import answer, notebook, profile, route, tune
-from helpers.command.replicas import VISIBLE
 from helpers.errors import CookbookError
+from helpers.machine import facts
 from helpers.paths import CACHE
 from helpers.recipes import Target, load_model, load_target
-from helpers.runs import facts
-from helpers.runs.serving import nano_form
-from helpers.runs.weights import build_nano, write_draft, write_synthetic
+from helpers.recipes.command.replicas import VISIBLE
 from helpers.server import Server, launch
 from helpers.server.launch import READY_TIMEOUT
 from helpers.server.process import port_free
+from helpers.server.serving import nano_form
+from helpers.server.weights import build_nano, write_draft, write_synthetic
 
 # How each kind of step is carried out: a function of the campaign, the step and its folder.
 WAYS = {Job: measure, Notebook: notebook, Tuning: tune, Steps: profile, Routing: route, Answers: answer}

@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers.bench.record import Document, RunRecord
 from helpers.bench.sweep import line_of
+from helpers.bench.tune import Study, chosen
+from helpers.bench.tune.profile import record_path
+from helpers.bench.tune.table import outcome
 from helpers.paths import RECORDS, shown
-from helpers.tune import Study, chosen
-from helpers.tune.profile import record_path
-from helpers.tune.table import outcome
+from helpers.records.record import Document, RunRecord
 
 
 def take(folder: Path, records: Path, commit: str | None) -> list[str]:

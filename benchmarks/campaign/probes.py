@@ -12,9 +12,9 @@ import yaml
 from benchmarks.campaign.plan import Answers, Notebook, Routing, Step, Steps, Tuning
 from helpers.bench.steps import profile_step, profiler_arguments
 from helpers.bench.worker import environment
-from helpers.command.serve import bare_argv
 from helpers.errors import CookbookError
 from helpers.paths import CACHE, ROOT
+from helpers.recipes.command.serve import bare_argv
 from helpers.recipes.tuning import FILE, load_space
 from helpers.server.logfacts import backends
 
@@ -209,7 +209,7 @@ def compare(campaign, kept: Path, folder: Path) -> None:
 
 def answer(campaign, step: Answers, folder: Path) -> None:
     """Serve gpt-oss-nano and put the quick gate's questions to it; what a server answered at its end is kept too."""
-    from helpers.evals.quick import run_quick
+    from helpers.checks.known_answers import run_quick
 
     weights, port, log = campaign.checkpoint(step), campaign.port(step), folder / "server.log"
     serve = bare_argv(str(weights), step.model, port) + step.lever.arguments

@@ -1,6 +1,5 @@
-"""Load, roofline and records: how fast it is, how fast it could be, and the proof."""
+"""Load, roofline and steps: how fast it is, and how fast it could be."""
 
-from helpers.bench.record import Contract, Machine, Percentiles, Point, RunRecord
 from helpers.bench.sweep import Load, plan, sweep
 
-__all__ = ["Contract", "Load", "Machine", "Percentiles", "Point", "RunRecord", "plan", "sweep"]
+__all__ = ["Load", "plan", "sweep"]

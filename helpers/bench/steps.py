@@ -20,8 +20,8 @@ from typing import Annotated
 import httpx
 from pydantic import Field
 
-from helpers.bench.record import Part
 from helpers.errors import CookbookError
+from helpers.records.record import Part
 
 TEXT_TOKENS = 199_998  # random prompts draw from the ordinary tokens
 PROMPT_TOKENS = 1024

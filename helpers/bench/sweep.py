@@ -9,9 +9,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from helpers.bench.record import Percentiles, Point, first_problem
 from helpers.bench.worker import STALL_S, LoadWorker, SharedWorker
 from helpers.errors import CookbookError, UsageError
+from helpers.records.record import Percentiles, Point, first_problem
 
 PROMPTS_PER_USER = 3  # at least three waves, so that the first and the last weigh little
 PROMPTS_PER_USER_LARGE = 2  # from LARGE users on, a wave is long enough

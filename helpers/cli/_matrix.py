@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from helpers.recipes import load_target
-from helpers.verification import load_claims, matrix
-from helpers.verification.matrix import NEVER, brief
+from helpers.records.claims import load_claims
+from helpers.records.matrix import NEVER, brief, matrix
 
 WIDTH = 140
 

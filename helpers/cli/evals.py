@@ -45,10 +45,10 @@ def register(app: typer.Typer) -> None:
         dry_run: Annotated[bool, typer.Option(help="only say what it would take")] = False,
     ) -> None:
         """Score a model on a target. Exit code 1 when a score is withheld or a gate fails."""
+        from helpers.checks.known_answers import takes as gate_takes
         from helpers.errors import CookbookError
         from helpers.evals.estimate import text as estimate_text
         from helpers.evals.evaluation import write_json
-        from helpers.evals.quick import takes as gate_takes
         from helpers.evals.table import text as table_text
         from helpers.paths import shown
         from helpers.runs.evaluation import EvalRun

@@ -1,59 +1,14 @@
 """`cookbook nano`: build gpt-oss-nano and measure what it can do."""
 
+import importlib
 from pathlib import Path
 
 import typer
 
 from helpers.errors import CookbookError
-from helpers.keys import keyless
+from helpers.paths import ROOT
 
-
-def _table(result) -> None:
-    """Show success per skill, and per task below it."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("skill", "task", "passed", "total", "share")
-    for skill, row in result.skills.items():
-        table.add_row(skill, "", str(row["passed"]), str(row["total"]), f"{row['passed'] / row['total']:.1%}")
-        for task, part in sorted(result.tasks.items()):
-            name = task.split("/", 1)
-            if name[0] == skill and name[1] != skill:
-                table.add_row(
-                    "",
-                    name[1],
-                    str(part["passed"]),
-                    str(part["total"]),
-                    f"{part['passed'] / part['total']:.1%}",
-                )
-    Console().print(table)
-    if sampled := result.extra.get("sampled"):
-        typer.echo(
-            f"malformed Harmony: {sampled['malformed']} of {sampled['samples']} answers sampled at temperature 1.0"
-        )
-
-
-def _on_own_server(temperature: float, sampling: bool, skills: set[str], progress):
-    """The evaluation against a server of its own, with both tools; where it fails, the server's log stays under runs/."""
-    from helpers.nano.cases import builtin_cases
-    from helpers.nano.evaluation import evaluate
-    from helpers.runs.folder import kept_on_failure
-    from helpers.server import with_log
-    from helpers.topics import Session
-
-    with kept_on_failure("nano-eval") as folder:
-        builtin = builtin_cases(folder / "corpus")
-        session = Session("cpu", {"port": 0, "run_dir": str(folder / "run")})
-        tools = session.tools(corpus=folder / "corpus")
-        try:
-            server = session.begin()
-            return evaluate(server.base_url, server.model, temperature, builtin, sampling, skills, progress)
-        except CookbookError as error:
-            if session.server is None:
-                raise  # the launch has named its log
-            raise with_log(error, session.server.log, died=not session.server.healthy()) from error
-        finally:
-            session.stop() if session.server else tools.stop()
+FACTORY = "nano.commands"  # only a checkout has the factory of the test model
 
 
 def register(app: typer.Typer) -> None:
@@ -69,8 +24,7 @@ def register(app: typer.Typer) -> None:
         """Write the checkpoint folder that vLLM and transformers load."""
         import subprocess
 
-        from helpers.paths import ROOT
-        from helpers.stack import ensure
+        from helpers.machine.stack import ensure
 
         done = subprocess.run(
             [
@@ -90,54 +44,5 @@ def register(app: typer.Typer) -> None:
             raise CookbookError("the checkpoint was not written", why=done.stderr.strip().splitlines()[-1])
         typer.echo(f"written: {out}")
 
-    @group.command()
-    def eval(
-        json_file: Path | None = typer.Option(None, "--json", help="write the result here"),
-        base_url: str | None = typer.Option(
-            None, help="a running server; without it one is started, with both tools"
-        ),
-        model: str = typer.Option("gpt-oss-nano", help="the served name"),
-        temperature: float = typer.Option(0.0, min=0.0, max=2.0, help="0 is greedy"),
-        sampling: bool = typer.Option(
-            True, help="also 100 arbitrary prompts and the malformed rate of 1,000 samples"
-        ),
-        skill: list[str] = typer.Option(
-            [], help="only this skill (repeatable): answers, domain, python, ..."
-        ),
-        failures: int = typer.Option(0, help="show so many failed cases"),
-        strict: bool = typer.Option(False, help="exit with 1 where a skill misses its bar"),
-    ) -> None:
-        """Ask the held-out cases over chat completions and Responses; print success per skill."""
-        from tqdm import tqdm
-
-        from helpers.nano.cases import COUNTS
-        from helpers.nano.evaluation import document, evaluate, missed
-
-        if base_url:
-            keyless(base_url)
-        known = {*COUNTS, "python", "browser"}
-        if unknown := set(skill) - known:
-            raise CookbookError(
-                f"there is no skill {min(unknown)!r}", do=f"choose from {', '.join(sorted(known))}"
-            )
-        if json_file and not json_file.resolve().parent.is_dir():
-            raise CookbookError(
-                f"the folder of {json_file} is not there", do="create it, or give another path"
-            )
-        with tqdm(unit=" requests") as bar:
-            if base_url:
-                result = evaluate(base_url, model, temperature, [], sampling, set(skill), bar.update)
-            else:
-                result = _on_own_server(temperature, sampling, set(skill), bar.update)
-        _table(result)
-        for line in result.failures[:failures]:
-            typer.echo(line)
-        if json_file:
-            scratch_file = json_file.with_name(json_file.name + ".tmp")
-            scratch_file.write_text(document(result), encoding="utf-8")
-            scratch_file.replace(json_file)
-        below = missed(result)
-        for line in below:
-            typer.echo(f"below its bar: {line}")
-        if strict and below:
-            raise typer.Exit(1)
+    if (ROOT / FACTORY.replace(".", "/")).with_suffix(".py").is_file():
+        importlib.import_module(FACTORY).register(group)

@@ -20,11 +20,11 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Write the target notebooks from the template and the recipes, keeping outputs of unchanged cells."""
         from helpers.errors import CookbookError
+        from helpers.pages.notebook import path_of, text_of, write
+        from helpers.pages.notebook import render as rendered
+        from helpers.pages.overview import drifted as overview
+        from helpers.pages.overview import refresh
         from helpers.recipes import target_names
-        from helpers.render.notebook import path_of, text_of, write
-        from helpers.render.notebook import render as rendered
-        from helpers.render.overview import drifted as overview
-        from helpers.render.overview import refresh
 
         drifted = []
         for name in targets or target_names():
@@ -44,8 +44,8 @@ def register(app: typer.Typer) -> None:
     def publish(folder: Annotated[Path, typer.Argument(help="a run folder")] = RUNS / "latest") -> None:
         """Keep a passed run in the repository: the executed notebook and its record."""
         from helpers.errors import UsageError
+        from helpers.pages.publish import publish as keep
         from helpers.paths import shown
-        from helpers.render.publish import publish as keep
 
         if not (folder / "record.json").is_file():
             raise UsageError(

@@ -33,13 +33,13 @@ def register(app: typer.Typer) -> None:
         reasons: Annotated[bool, Option("--reasons", help="why each flag is there, and its source")] = False,
     ) -> None:
         """Print the command that serves a model on a target, ready to paste or apply."""
-        from helpers.command import serve_command
-        from helpers.command.forms import FORMS, render
         from helpers.errors import UsageError
         from helpers.paths import CACHE
         from helpers.recipes import check_parameters, load_model, load_target
-        from helpers.runs.serving import Serving
-        from helpers.runs.weights import named_weights
+        from helpers.recipes.command import serve_command
+        from helpers.recipes.command.forms import FORMS, render
+        from helpers.server.serving import Serving
+        from helpers.server.weights import named_weights
 
         if format not in FORMS:
             raise UsageError(f"unknown format {format!r}", do=f"choose one of {', '.join(FORMS)}")
@@ -76,15 +76,16 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Put every recipe's command before vLLM's own parser, or before the sources of other releases."""
         from helpers.cli._matrix import release_table
-        from helpers.conformance import check_recipes, combinations
-        from helpers.conformance.releases import check_release
+        from helpers.machine.stack import interpreter
+        from helpers.pages.maintain.releases import check_release
         from helpers.recipes import load_target
-        from helpers.stack import interpreter
+        from helpers.recipes.command.combinations import combinations
+        from helpers.recipes.command.parser import check_recipes
 
         for name in target or []:
             load_target(name)  # an unknown name is one clear line
         if limits:
-            from helpers.conformance.limits import probed
+            from helpers.pages.maintain.limits import probed
             from helpers.recipes import target_names
 
             for found in probed(target or target_names(), interpreter):
@@ -116,7 +117,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Install a GPU stack's lock for real (several GB) and put its recipes before that build's parser."""
-        from helpers.conformance.install import check_install
+        from helpers.pages.maintain.install import check_install
 
         record = check_install(stack, fresh=not keep, report=typer.echo)
         typer.echo(
@@ -138,9 +139,9 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Scaffold a target: its recipe, its notebook and its test."""
+        from helpers.pages.maintain.scaffold import new_target as scaffold
+        from helpers.pages.maintain.scaffold import remove_target
         from helpers.paths import shown
-        from helpers.scaffold import new_target as scaffold
-        from helpers.scaffold import remove_target
 
         for path in remove_target(name) if remove else scaffold(name, like):
             done = "written" if not remove else "rows removed" if path.exists() else "removed"

@@ -38,10 +38,10 @@ def register(app: typer.Typer) -> None:
         write: Annotated[bool, Option("--write", help="write the chosen profile into the recipe")] = False,
     ) -> None:
         """Find the fastest configuration of a target; call it again to go on after an interruption."""
+        from helpers.bench.tune import Plan, chosen, profile, table
+        from helpers.bench.tune.session import tuning
+        from helpers.machine import facts
         from helpers.paths import shown
-        from helpers.runs import facts
-        from helpers.tune import Plan, chosen, profile, table
-        from helpers.tune.session import tuning
 
         given = {
             "model": model,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from helpers import secrets
+from helpers import redact
 from helpers.doctor.failure import Failure, any_ended, first_cause, one_request
 from helpers.doctor.remedy import Remedy, issue_text, launched, remedy
 from helpers.doctor.scan import Match, Scan, open_log, scan
@@ -146,7 +146,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`, without secrets."""
-        return secrets.data(
+        return redact.data(
             {
                 "log": self.log,
                 "fatal": self.fatal,
@@ -188,7 +188,7 @@ class Diagnosis:
         out += [f"\n[silent] {wrong}" for wrong in self.wrong_backends]
         if self.exception and not self.cause and not any(finding.kind == "fatal" for finding in self.others):
             out += ["", "No signature knows this failure. An issue you can file:", "", *_indent(self.issue)]
-        return secrets.text("\n".join(out))
+        return redact.text("\n".join(out))
 
     __str__ = __repr__ = text
 
@@ -232,7 +232,7 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
     failure = first or next(
         (f for f in found.tracker.failures if f.chain and not f.after_shutdown and not f.handled), None
     )
-    command = secrets.argv(argv) if argv else launched(found.facts)
+    command = redact.argv(argv) if argv else launched(found.facts)
     cause = _finding(explains, command, found.facts) if explains else None
     rest: dict[str, Match] = {}
     for match in sorted(telling, key=lambda match: (match.kind != "fatal", match.line.number)):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from helpers import secrets
+from helpers import redact
 from helpers.errors import UsageError
 from helpers.keys import keyless
 
@@ -61,7 +61,7 @@ class Examination:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
-        return secrets.data(
+        return redact.data(
             {"url": self.url, "fatal": bool(self.exit_code), "probes": [asdict(p) for p in self.probes]}
         )
 
@@ -74,7 +74,7 @@ class Examination:
                 out.append(
                     f"    {'needed':<18} {probe.need}" + (f" [{probe.signature}]" if probe.signature else "")
                 )
-        return secrets.text("\n".join(out))
+        return redact.text("\n".join(out))
 
     __str__ = __repr__ = text
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from helpers import secrets
+from helpers import redact
 from helpers.doctor.signatures import Signature
 
 DEFAULT = ["vllm", "serve", "openai/gpt-oss-20b"]
@@ -46,7 +46,7 @@ def launched(facts: Mapping[str, str]) -> list[str]:
             words += [flag, *map(str, value)]
         elif value is not None:
             words += [flag, str(value)]
-    return secrets.argv(words)
+    return redact.argv(words)
 
 
 def lines(argv: list[str], env: Mapping[str, str] | None = None) -> list[str]:
@@ -136,7 +136,7 @@ def issue_text(
     """A ready-made issue: first exception, versions, flags and the log's last lines, without secrets."""
     versions = [f"- {name}: {facts[name]}" for name in ("vllm", "torch", "driver", "model") if name in facts]
     body = [
-        f"### {secrets.text(exception.splitlines()[0])[:120] if exception else 'Failure without an exception'}",
+        f"### {redact.text(exception.splitlines()[0])[:120] if exception else 'Failure without an exception'}",
         "",
         f"First exception (line {line}{', ' + process if process else ''}):",
         "```",
@@ -149,4 +149,4 @@ def issue_text(
     body += ["Versions:", *(versions or ["- not in the log; add the output of `vllm collect-env`"])]
     body += ["Command:", "```", *lines(launched(facts)), "```"] if "args" in facts else []
     body += ["Last lines:", "```", *(text[:300] for text in tail), "```"] if tail else []
-    return secrets.text("\n".join(body))
+    return redact.text("\n".join(body))

@@ -77,7 +77,7 @@ EVALS = {
 }
 SEEDS = ("gpqa", "aime25")
 EMBEDDED_NAMES = tuple(name for name, evaluation in EVALS.items() if evaluation.embedded)
-QUICK = "quick"  # the gate of helpers.evals.quick, no evaluation of the reference
+QUICK = "quick"  # the gate of helpers.checks.known_answers, no evaluation of the reference
 
 
 def find(name: str) -> Evaluation:

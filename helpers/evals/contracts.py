@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from helpers.checks.contract import Contract, Facts
+from helpers.checks.served import Preflight
 from helpers.evals.catalogue import EVALS
 from helpers.evals.evaluation import samples_path
-from helpers.evals.preflight import Preflight
 from helpers.evals.result import Result, Sample, read_samples
 
 GROUP = "accuracy"

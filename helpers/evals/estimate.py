@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from helpers.bench.anchors import load_anchors
-from helpers.bench.records import load_records
 from helpers.evals.catalogue import Evaluation
 from helpers.evals.plan import Plan
 from helpers.evals.progress import minutes
 from helpers.evals.record import load_records as load_eval_records
 from helpers.evals.speed import scaled
+from helpers.records.anchors import load_anchors
+from helpers.records.curves import load_records
 
 # Output tokens per sample where no record tells: orders of magnitude for planning, never measured here. The only
 # published one is that of AIME at high effort (over 20,000 per problem for gpt-oss-20b, the model card, section 2.6.1).

@@ -17,7 +17,7 @@ from helpers.evals.progress import Progress
 from helpers.evals.result import Result, lost, read_samples, result_of
 from helpers.paths import ROOT, RUNS, shown
 
-MODULE = "helpers.inevals.scorer"
+MODULE = "helpers.instack.evals.scorer"
 AGAIN = "they were on file and are not asked again: begin anew with --fresh and without --run-dir"
 References = Mapping[tuple[str, str], float]  # (eval, effort) -> score in 0-1
 

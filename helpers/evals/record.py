@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from helpers.bench.record import Machine, Model, Part, Utc, Weights, first_problem
 from helpers.errors import CookbookError
 from helpers.evals.result import Result
 from helpers.paths import RECORDS
+from helpers.records.record import Machine, Model, Part, Utc, Weights, first_problem
 
 FOLDER = RECORDS / "evals"
 

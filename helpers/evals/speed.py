@@ -1,12 +1,12 @@
 """A range for the speed of a deployment that nobody has measured: the fractions of the roofline that others reached."""
 
-from helpers.bench.anchors import load_anchors
-from helpers.bench.records import load_records
 from helpers.bench.roofline import bound
 from helpers.bench.sweep import Load
 from helpers.errors import CookbookError
 from helpers.paths import RECORDS
 from helpers.recipes import load_model, load_target
+from helpers.records.anchors import load_anchors
+from helpers.records.curves import load_records
 
 NEAR = 8  # points at down to an eighth of the run's requests in flight are compared with it
 

@@ -29,9 +29,9 @@ import torch
 from safetensors.torch import save_file
 
 from helpers.errors import CookbookError
+from helpers.instack.nano.geometry import GENERATION_CONFIG, RETURN, VOCABULARY, Geometry
 from helpers.instack.nano.tokenizer import write_tokenizer
 from helpers.instack.nano.weights import dequantise, unpack
-from helpers.nano.geometry import GENERATION_CONFIG, RETURN, VOCABULARY, Geometry
 from helpers.recipes import load_model
 
 EXPERT_SCALE = (

@@ -4,10 +4,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from helpers.bench.anchors import Anchor
-from helpers.bench.record import Point
 from helpers.errors import CookbookError
 from helpers.plots.style import figure, series
+from helpers.records.anchors import Anchor
+from helpers.records.record import Point
 
 ANCHOR_MARKERS = ["*", "P", "X", "h", "d", "<", ">"]
 

@@ -8,12 +8,12 @@ from functools import cached_property
 
 from matplotlib.figure import Figure
 
-from helpers.bench.anchors import Anchor, load_anchors, matching
-from helpers.bench.record import Point, RunRecord
-from helpers.bench.records import curves, evidence_file, label_of, load_records
 from helpers.bench.roofline import step_limits
 from helpers.bench.startup import Start
 from helpers.bench.steps import StepProfile
+from helpers.bench.tune.plan import changed
+from helpers.bench.tune.study import compared, studies
+from helpers.bench.tune.table import plain
 from helpers.errors import CookbookError
 from helpers.plots.pareto import pareto_figure
 from helpers.plots.routing import routing_figure
@@ -21,9 +21,9 @@ from helpers.plots.steps import steps_figure
 from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
-from helpers.tune.plan import changed
-from helpers.tune.study import compared, studies
-from helpers.tune.table import plain
+from helpers.records.anchors import Anchor, load_anchors, matching
+from helpers.records.curves import curves, evidence_file, label_of, load_records
+from helpers.records.record import Point, RunRecord
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,9 +3,9 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from helpers.bench.record import Point
 from helpers.errors import CookbookError
 from helpers.plots.style import figure, series
+from helpers.records.record import Point
 
 
 def grouped(points: list[Point]) -> dict[tuple[int, int], list[Point]]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from helpers.bench.startup import Start
+from helpers.bench.tune.choice import WORST, verdicts
+from helpers.bench.tune.plan import changed
+from helpers.bench.tune.study import Study
 from helpers.errors import CookbookError
 from helpers.plots.style import figure, series
-from helpers.tune.choice import WORST, verdicts
-from helpers.tune.plan import changed
-from helpers.tune.study import Study
 
 LABEL = 42  # characters on a line beside a bar
 BEST = 6  # configurations drawn; more would not stay apart in grey

@@ -105,7 +105,7 @@ def _distance(target: Target, device: Device) -> tuple:
 
 
 def device_of(machine: Any) -> Device:
-    """The device that a `helpers.preflight.Machine` describes: its first GPU, or the processor."""
+    """The device that a `helpers.machine.preflight.Machine` describes: its first GPU, or the processor."""
     if not machine.gpus:
         return Device("cpu")
     gpu = machine.gpus[0]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from helpers import secrets
+from helpers import redact
 from helpers.errors import UsageError
 from helpers.recipes.target import Activation, Profile, Target
 
@@ -130,7 +130,7 @@ def _fault(item: Any, values: Mapping[str, Any]) -> str:
     name = str(item["loc"][0]) if item["loc"] else "parameters"
     if item["type"] == "extra_forbidden":
         allowed = ", ".join(Parameters.model_fields)
-        return f"{name}: unknown parameter (given {secrets.shown(name, item['input'])}); allowed: {allowed}"
+        return f"{name}: unknown parameter (given {redact.shown(name, item['input'])}); allowed: {allowed}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "list_type":  # the only list there is
         message = "allowed: whole numbers, as in [1, 16] or 1,16"

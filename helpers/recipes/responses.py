@@ -48,5 +48,5 @@ def load_support(path: Path = DATA) -> Support:
         raise CookbookError(
             f"{shown(path)} is no table of support",
             why=f"{type(error).__name__}: {error}",
-            do="write it with `python -m helpers.topics.support`",
+            do="write it with `python -m helpers.pages.maintain.responses_support`",
         ) from None

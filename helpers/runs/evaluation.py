@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from helpers.checks import Contract
+from helpers.checks.known_answers import Gate, run_quick
+from helpers.checks.served import Preflight
 from helpers.errors import CookbookError, UsageError
 from helpers.evals import Plan, Result, evaluate, preflight
 from helpers.evals.catalogue import EMBEDDED_NAMES, QUICK, SEEDS
 from helpers.evals.estimate import Estimate, estimate
 from helpers.evals.evaluation import folder_for, settings
-from helpers.evals.preflight import Preflight, need_served
-from helpers.evals.quick import Gate, run_quick
+from helpers.evals.preflight import need_served
 from helpers.evals.record import FOLDER, EvalRecord
+from helpers.machine import facts
 from helpers.paths import CACHE, RUNS, shown
 from helpers.recipes import NANO, check_parameters, load_model, load_target
-from helpers.runs import facts
-from helpers.runs.serving import Serving, start_serving
 from helpers.server import Server, free_port, print_phase, with_log
+from helpers.server.serving import Serving, start_serving
 
 NANO_CONCURRENCY = 8  # requests in flight that two cores serve best
 
@@ -98,8 +99,8 @@ class EvalRun:
         """Launch the recipe's server (or attach to the one that runs with the same command); its address."""
         if self.base_url:
             return self.base_url
-        from helpers.runs.weights import checkpoint
-        from helpers.stack import ensure
+        from helpers.machine.stack import ensure
+        from helpers.server.weights import checkpoint
 
         interpreter = ensure(self.target.stack.install)
         found = checkpoint(self.serving, interpreter, CACHE / "models")
@@ -123,7 +124,7 @@ class EvalRun:
 
     def scorer(self) -> Path:
         """The Python of the evaluations' stack, installed unless it is there."""
-        from helpers.stack import ensure
+        from helpers.machine.stack import ensure
 
         return ensure("evals", report=lambda line: print(line, file=sys.stderr))
 
@@ -164,8 +165,8 @@ class EvalRun:
 
     def record(self) -> EvalRecord:
         """The results with everything they depend on."""
+        from helpers.machine.stack.environment import pinned
         from helpers.paths import LOCKS
-        from helpers.stack.environment import pinned
 
         versions = {"vllm": self.version, "gpt-oss": pinned(LOCKS / "evals.txt", "gpt-oss")}
         named = ("target", "model", "weights")

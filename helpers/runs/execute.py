@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.bench.record import RunRecord
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.recipes import check_parameters, load_target
+from helpers.records.record import RunRecord
 from helpers.runs.folder import new_folder
 from helpers.runs.namespace import assigned_names
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from papermill.iorw import LocalHandler, papermill_io
 
-from helpers import secrets
+from helpers import redact
 from helpers.errors import CookbookError
 
 
@@ -41,7 +41,7 @@ def without_secrets(notebook: str) -> str:
         for place in (output, output.get("data", {})):
             for name in {"text", "traceback", "evalue", "text/plain", "text/html"} & set(place):
                 lines = place[name]
-                place[name] = secrets.text(lines) if isinstance(lines, str) else [*map(secrets.text, lines)]
+                place[name] = redact.text(lines) if isinstance(lines, str) else [*map(redact.text, lines)]
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -7,19 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from helpers.bench.record import Contract as ContractEntry
-from helpers.bench.record import Point, RunRecord
 from helpers.checks import Contract, Facts
-from helpers.command.serve import Command
+from helpers.machine import facts
 from helpers.paths import CACHE, shown
 from helpers.recipes import Parameters, check_parameters, load_model, load_target
-from helpers.runs import facts
+from helpers.recipes.command.serve import Command
+from helpers.records.record import Contract as ContractEntry
+from helpers.records.record import Point, RunRecord
 from helpers.runs.ahead import import_ahead
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
 from helpers.runs.namespace import parameters_of
-from helpers.runs.serving import Serving, recorded_parameters, servings, start_serving
 from helpers.server import Replicas, Server, free_port, port_free
+from helpers.server.serving import Serving, recorded_parameters, servings, start_serving
 
 UNFINISHED = "the run did not finish"
 
@@ -61,7 +61,7 @@ class Run:
 
     def install(self) -> str:
         """The serving stack, installed unless it is there; returns one line with its versions."""
-        from helpers.runs.stack import serving_stack
+        from helpers.machine.interpreter import serving_stack
 
         self.interpreter, self.versions = serving_stack(
             self.speaking.target.stack.install, self.parameters.install
@@ -71,7 +71,7 @@ class Run:
 
     def preflight(self) -> Any:
         """What this machine has against what the recipe needs; raises when something needed is missing."""
-        from helpers import preflight
+        from helpers.machine import preflight
 
         report = preflight.check(self.target, self.parameters)
         report.raise_if_failed()
@@ -79,7 +79,7 @@ class Run:
 
     def weights(self) -> str:
         """The checkpoints to serve, built, written or fetched unless they are there; a line about each."""
-        from helpers.runs.weights import checkpoint, describe
+        from helpers.server.weights import checkpoint, describe
 
         servings = dict.fromkeys([self.speaking, self.measured])
         for serving in servings:
@@ -98,7 +98,7 @@ class Run:
 
     def docker(self) -> str:
         """The same server as a container; a checkpoint in this checkout is mounted from there (`$PWD`)."""
-        from helpers.runs.container import docker_run
+        from helpers.runs.steps import docker_run
 
         return docker_run(self.target, self.model, self.parameters, self.command)
 
@@ -141,7 +141,7 @@ class Run:
         In a rehearsal: that vLLM's parser takes this recipe's own command, since the CPU's was launched.
         """
         from helpers.bench.worker import SharedWorker
-        from helpers.runs.rehearsal import parsed
+        from helpers.runs.steps import parsed
         from helpers.server.logfacts import backends
 
         if self.parameters.rehearse:
@@ -181,7 +181,7 @@ class Run:
 
     def quick_gate(self) -> None:
         """Questions with known answers, in two rounds of all at once, where the weights are real."""
-        from helpers.runs.gate import ask, not_asked
+        from helpers.runs.steps import ask, not_asked
 
         if why := not_asked(self.serving.weights, self.parameters):
             return self.skip("evals.quick", "accuracy", why)

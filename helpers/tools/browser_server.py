@@ -10,7 +10,7 @@ from helpers.tools.browser.backends import choose
 from helpers.tools.browser.page import BrowserError
 from helpers.tools.browser.session import MAX_RESULTS, Session
 from helpers.tools.conversations import Conversations
-from helpers.tools.texts import browser_instructions, browser_schemas
+from helpers.tools.text import browser_instructions, browser_schemas
 
 SECONDS = 60.0  # for one call; the web backends stop themselves well before
 MOST = 512  # conversations with pages open

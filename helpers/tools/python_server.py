@@ -12,7 +12,7 @@ from helpers.tools.conversations import Busy, Conversations
 from helpers.tools.sandbox import Chosen, Limits, choose
 from helpers.tools.sandbox.interpreter import Interpreter
 from helpers.tools.sandbox.watch import Watch
-from helpers.tools.texts import python_instructions
+from helpers.tools.text import python_instructions
 
 SCHEMA = {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
 MOST = 64  # resident interpreters; about 10 MiB each

@@ -18,11 +18,11 @@ from helpers.checks import streaming
 from helpers.doctor.live import examine
 from helpers.errors import CookbookError
 from helpers.evals import preflight
+from helpers.machine.stack import ensure
 from helpers.paths import CACHE
 from helpers.runs.evaluation import checked_plan
 from helpers.runs.run import Run
-from helpers.runs.weights import build_nano
-from helpers.stack import ensure
+from helpers.server.weights import build_nano
 from helpers.tools import servers
 
 drill = pytest.mark.drill
@@ -162,7 +162,7 @@ def test_hanging_server(
 ) -> None:
     """given up at its own timeout with one line, no process of its own left"""
     # the package has a function of that name
-    monkeypatch.setattr(sys.modules["helpers.evals.preflight"], "PROBE_S", 1.0)
+    monkeypatch.setattr("helpers.checks.served.PROBE_S", 1.0)
     url, before = ill("hang"), children_of(os.getpid())  # the session may have a load client
     began = time.monotonic()
     line = said(ask(url, tmp_path))

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from damage import Place, complaint, program
 
-from helpers.batch import run_batch
-from helpers.batch.plan import Planned
-from helpers.bench.record import RunRecord
 from helpers.cli import system_error
 from helpers.errors import CookbookError
+from helpers.machine.weights import check_checkpoint
 from helpers.paths import RECIPES
 from helpers.recipes import load_model
+from helpers.records.record import RunRecord
+from helpers.runs.batch import run_batch
+from helpers.runs.batch.plan import Planned
 from helpers.runs.run import Run
-from helpers.weights import check_checkpoint
 
 drill = pytest.mark.drill
 pytestmark = pytest.mark.real
@@ -148,7 +148,7 @@ def test_disk_full_at_the_summary(small_disk, said) -> None:
 @pytest.mark.full
 def test_disk_full_at_the_checkpoint(interpreter: Path, small_disk, said) -> None:
     """one line with what to do, no folder that looks like a checkpoint, no scratch; with room the next build is whole"""
-    from helpers.runs.weights import build_nano
+    from helpers.server.weights import build_nano
 
     disk = small_disk(300)
     with pytest.raises(CookbookError, match="was not built") as caught:

@@ -17,7 +17,7 @@ INSTALL = """
 import sys
 from pathlib import Path
 from helpers.errors import CookbookError
-from helpers.stack import environment
+from helpers.machine.stack import environment
 environment.LOCKS = Path(sys.argv[1])
 environment.DISK_GIB["tiny"] = float(sys.argv[2])
 try:

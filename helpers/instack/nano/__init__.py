@@ -1,1 +1,1 @@
-"""gpt-oss-nano inside a serving stack: the trainable twin, the training script and the checkpoint's builder."""
+"""gpt-oss-nano inside a serving stack: its geometry, its tokenizer and the checkpoint's builder."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from helpers.errors import CookbookError
+from helpers.instack.nano.geometry import GENERATION_CONFIG, Geometry
 from helpers.instack.nano.tokenizer import write_tokenizer
 from helpers.instack.nano.weights import checkpoint, load_compact, random_compact
-from helpers.nano.geometry import GENERATION_CONFIG, Geometry
 from helpers.paths import MODELS
 
 COMPACT = MODELS / "gpt-oss-nano.safetensors"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from openai_harmony import HarmonyEncodingName, load_harmony_encoding
 
-from helpers.nano.geometry import SPECIAL_TOKENS, TEXT_TOKENS
+from helpers.instack.nano.geometry import SPECIAL_TOKENS, TEXT_TOKENS
 
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _LEAD, _CLITIC = r"[^\r\n\p{L}\p{N}]?", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from helpers.nano.geometry import VOCABULARY, Geometry
+from helpers.instack.nano.geometry import VOCABULARY, Geometry
 
 # Magnitudes of the E2M1 format (OCP Microscaling Formats 1.0), by code; codes 8 to 15 are their negatives.
 FP4_MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)

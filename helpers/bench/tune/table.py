@@ -1,0 +1,84 @@
+"""What a tuning found, as a table."""
+
+from typing import Any
+
+from helpers.bench.tune.choice import chosen, verdicts
+from helpers.bench.tune.plan import changed, label
+from helpers.bench.tune.study import Study, one_line
+
+
+def rows(study: Study) -> list[dict[str, Any]]:
+    """One row per configuration, bare first; `x at N` is the ratio to bare at concurrency N."""
+    if study.baseline is None:
+        return []
+    first = {"configuration": "bare vllm serve"}
+    first |= {f"x at {users}": 1.0 for users in study.concurrency}
+    found = [first | {"gain": 1.0, "state": "baseline", "cause": _figures(study)}]
+    for verdict in verdicts(study):
+        row = {"configuration": label(verdict.trial.values)}
+        ratios = verdict.ratios or [None] * len(study.concurrency)
+        row |= {f"x at {users}": ratio for users, ratio in zip(study.concurrency, ratios, strict=True)}
+        found.append(row | {"gain": verdict.gain, "state": verdict.state, "cause": verdict.cause})
+    return found
+
+
+def _figures(study: Study) -> str:
+    form = "{:.2f}" if study.objective == "latency" else "{:,.0f}"
+    values = [form.format(study.goal.value(point)) for point in study.baseline.points]
+    return f"{', '.join(values)} {study.goal.unit}"
+
+
+def text(study: Study, width: int = 120) -> str:
+    """The table, the causes and the outcome, for a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=width)
+    table = Table(
+        title=f"{study.target} · {study.model} · weights {study.weights} · {study.goal}", title_justify="left"
+    )
+    found = rows(study)
+    for name in ["", *(found[0] if found else [])]:
+        if name != "cause":
+            table.add_column(
+                name, justify="right" if name.startswith(("x at", "gain")) or not name else "left"
+            )
+    for number, row in enumerate(found):
+        cells = [_cell(value) for name, value in row.items() if name != "cause"]
+        table.add_row(str(number) if number else "", *cells)
+    with console.capture() as capture:
+        console.print(table)
+    causes = [
+        f"{number}: {one_line(row['cause'])}" for number, row in enumerate(found) if number and row["cause"]
+    ]
+    bare = [f"bare: {found[0]['cause']}"] if found else []
+    return "\n".join([capture.get().rstrip(), *bare, *causes, outcome(study)])
+
+
+def plain(study: Study) -> str:
+    """A study in lines that never depend on a terminal: head, bare's figures, a line per configuration, notes."""
+    lines = [
+        f"{study.target} · {study.model} · {study.weights} weights · {study.goal} · vLLM {study.versions['vllm']}",
+        f"bare vllm serve at concurrency {', '.join(map(str, study.concurrency))}: {_figures(study)}",
+    ]
+    for verdict in verdicts(study):
+        ratios = ", ".join(f"{ratio:.2f}x" for ratio in verdict.ratios) or "-"
+        cause = f" ({one_line(verdict.cause)})" if verdict.cause else ""
+        lines.append(f"  {changed(verdict.trial.values)}: {ratios}; {verdict.state}{cause}")
+    return "\n".join([*lines, *(f"note: {note}" for note in study.notes)])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def outcome(study: Study) -> str:
+    """The result in one line."""
+    ended = study.calls[-1].ended if study.calls else ""
+    tried = f"{len(study.trials)} configurations, {sum(call.starts for call in study.calls)} server starts; {ended}"
+    won = chosen(study)
+    if won is None:
+        return f"chosen: none, no configuration beats bare `vllm serve` ({tried})"
+    return f"chosen: {label(won.trial.values)}, {won.gain:.2f}x bare `vllm serve` ({tried})"

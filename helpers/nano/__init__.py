@@ -1,1 +1,0 @@
-"""gpt-oss-nano without torch: its geometry, its domain, its conversations and its evaluation over HTTP."""

@@ -1,0 +1,1 @@
+"""Notebooks, README and pages written from recipes and records, and what a run publishes."""

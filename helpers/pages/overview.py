@@ -1,0 +1,39 @@
+"""The two pages that list every target, README and start_here, kept equal to recipes and records."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from helpers.pages import readme
+from helpers.pages.notebook import text_of
+from helpers.pages.pages import fill
+from helpers.paths import NOTEBOOKS
+
+
+def drifted() -> Iterator[tuple[Path, str]]:
+    """(page, what it should hold) of each that differs."""
+    for path, text in ((readme.README, readme.rendered()), (START, text_of(rendered()))):
+        if path.read_text(encoding="utf-8") != text:
+            yield path, text
+
+
+def refresh() -> list[Path]:
+    """Write what has drifted; returns the pages that changed."""
+    changed = []
+    for path, text in list(drifted()):
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+        changed.append(path)
+    return changed
+
+
+START = NOTEBOOKS / "start_here.ipynb"
+
+
+def rendered() -> NotebookNode:
+    """The notebook as it should be: its cells that only read the repository show what is there today."""
+    return fill(nbformat.read(START, as_version=4))

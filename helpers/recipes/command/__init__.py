@@ -1,0 +1,5 @@
+"""The pure function from recipe, model and parameters to a command, its forms, and vLLM's own parser on it."""
+
+from helpers.recipes.command.serve import Command, bare_argv, serve_command
+
+__all__ = ["Command", "bare_argv", "serve_command"]

@@ -1,0 +1,199 @@
+"""One command in the forms people deploy it in: shell, docker run, compose, Kubernetes, vLLM's --config file."""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from helpers.errors import UsageError
+from helpers.recipes import Model, Parameters, Target
+from helpers.recipes.command.kubernetes import manifests
+from helpers.recipes.command.replicas import VISIBLE, devices, on_port, router_words, visible
+from helpers.recipes.command.serve import Command
+
+# Inside a container: caches that survive it, and the folder of a checkpoint given by path.
+HUB_CACHE, VLLM_CACHE, WEIGHTS = "/cache/huggingface", "/cache/vllm", "/weights"
+SECRETS = ("HF_TOKEN", "VLLM_API_KEY")  # passed on by name, never written into a form
+# What a container needs to reach the accelerators: vLLM's installation pages per vendor; the seed guide for AMD.
+DEVICE_FLAGS = {
+    "amd": [
+        "--device /dev/kfd",
+        "--device /dev/dri",
+        "--group-add video",
+        "--security-opt seccomp=unconfined",
+    ],
+    "intel": ["--device /dev/dri", "--volume /dev/dri/by-path:/dev/dri/by-path"],
+    "cpu": ["--cap-add SYS_NICE", "--security-opt seccomp=unconfined"],
+}
+HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/health')"
+HEALTH_WAIT = "40m"  # downloading, loading and graph capture before the first healthy answer
+
+
+def render(form: str, target: Target, model: Model, parameters: Parameters, command: Command) -> str:
+    """The command in one of the forms of `FORMS`; with replicas, one server each on ports from `command.port`."""
+    if not command.port:
+        raise UsageError("port 0 cannot be written into a form", do="name a port from 1024 to 65535")
+    return FORMS[form](target, model, parameters, command)
+
+
+def container_command(command: Command) -> Command:
+    """The command as it stands inside a container: reachable from outside it, a checkpoint folder mounted."""
+    argv = list(command.argv)
+    if "--host" in argv:
+        argv[argv.index("--host") + 1] = "0.0.0.0"  # the published port is what stays on loopback
+    if _is_folder(command.weights):
+        argv[2] = WEIGHTS
+    # What vLLM and Triton compile goes into the volume: the next container starts in half of the time.
+    kept = {"HF_HOME": HUB_CACHE, "VLLM_CACHE_ROOT": VLLM_CACHE, "TRITON_CACHE_DIR": f"{VLLM_CACHE}/triton"}
+    return replace(command, argv=argv, env={**command.env, **kept})
+
+
+def _per_replica(parameters: Parameters, command: Command):
+    for replica in range(parameters.replicas):
+        yield replica, on_port(command, command.port + replica)
+
+
+def _router(parameters: Parameters, command: Command) -> str:
+    """The block that puts the replicas behind the port after theirs; nothing for a single server."""
+    if parameters.replicas == 1:
+        return ""
+    address = command.port + parameters.replicas
+    ports = [command.port + replica for replica in range(parameters.replicas)]
+    words = shlex.join(["vllm-router", *router_words(ports, address, address + 1)])
+    return f"\n# one address for all of them, port {address} (pip install vllm-router), in another terminal\n{words}\n"
+
+
+def _shell(target: Target, _: Model, parameters: Parameters, command: Command) -> str:
+    if parameters.replicas == 1:
+        return command.shell() + "\n"
+    blocks = []
+    for replica, own in _per_replica(parameters, command):
+        env = own.env | visible(target, parameters, replica)
+        blocks.append(f"# replica {replica}, in a terminal of its own\n{replace(own, env=env).shell()}\n")
+    return "\n".join(blocks) + _router(parameters, command)
+
+
+def _docker(target: Target, _: Model, parameters: Parameters, command: Command) -> str:
+    runs = []
+    for replica, own in _per_replica(parameters, command):
+        title = f"# replica {replica}, in a terminal of its own\n" if parameters.replicas > 1 else ""
+        runs.append(title + _docker_run(target, parameters, replica, own))
+    return "\n".join(runs) + _router(parameters, command)
+
+
+def _docker_run(target: Target, parameters: Parameters, replica: int, command: Command) -> str:
+    inside, chosen = container_command(command), devices(target, parameters, replica)
+    lines = ["docker run --rm", "--ipc=host", f"--publish 127.0.0.1:{command.port}:{command.port}"]
+    if target.match.vendor == "nvidia":
+        lines.append("--gpus '\"device=" + ",".join(chosen) + "\"'")
+    lines += DEVICE_FLAGS.get(target.match.vendor, [])
+    lines += [f'--volume "$HOME/.cache/huggingface:{HUB_CACHE}"', f"--volume vllm-cache:{VLLM_CACHE}"]
+    if _is_folder(command.weights):
+        lines.append(f"--volume {shlex.quote(str(Path(command.weights).absolute()))}:{WEIGHTS}:ro")
+    if chosen and target.match.vendor != "nvidia":
+        lines.append(f"--env {VISIBLE[target.match.vendor]}={','.join(chosen)}")
+    lines += [f"--env {name}={shlex.quote(value)}" for name, value in inside.env.items()]
+    lines += [f"--env {name}" for name in SECRETS]
+    lines += ["--entrypoint vllm", target.stack.image]
+    words = inside.lines()
+    return " \\\n    ".join([*lines, words[0].removeprefix("vllm "), *words[1:]]) + "\n"
+
+
+def _compose(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
+    services = {}
+    for replica, own in _per_replica(parameters, command):
+        name = model.model if parameters.replicas == 1 else f"{model.model}-{replica}"
+        services[name] = _compose_service(target, parameters, replica, own)
+    content = {"name": f"{target.target}-{model.model}".replace("_", "-"), "services": services}
+    return _dump({**content, "volumes": {"vllm-cache": {}}})
+
+
+def _compose_service(target: Target, parameters: Parameters, replica: int, command: Command) -> dict:
+    inside, chosen, vendor = (
+        container_command(command),
+        devices(target, parameters, replica),
+        target.match.vendor,
+    )
+    volumes = [f"${{HOME}}/.cache/huggingface:{HUB_CACHE}", f"vllm-cache:{VLLM_CACHE}"]
+    if _is_folder(command.weights):
+        volumes.append(f"{Path(command.weights).absolute()}:{WEIGHTS}:ro")
+    environment = {name: _escaped(value) for name, value in inside.env.items()}
+    environment |= dict.fromkeys(SECRETS)  # null: taken from the shell that runs compose, if set there
+    service = {
+        "image": target.stack.image,
+        "entrypoint": ["vllm"],
+        "command": [_escaped(word) for word in inside.argv[1:]],
+        "ipc": "host",
+        "ports": [f"127.0.0.1:{command.port}:{command.port}"],
+        "environment": environment,
+        "volumes": volumes,
+        "restart": "unless-stopped",
+        "healthcheck": {
+            "test": ["CMD", "python3", "-c", HEALTH.format(port=command.port)],
+            "interval": "10s",
+            "start_period": HEALTH_WAIT,
+        },
+    }
+    if vendor == "nvidia":
+        device = {"driver": "nvidia", "device_ids": chosen, "capabilities": ["gpu"]}
+        service["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
+    elif chosen:
+        service["environment"][VISIBLE[vendor]] = ",".join(chosen)
+    if vendor == "amd":
+        service |= {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"]}
+        service["security_opt"] = ["seccomp=unconfined"]
+    elif vendor == "intel":
+        service["devices"] = ["/dev/dri"]
+        service["volumes"].append("/dev/dri/by-path:/dev/dri/by-path")
+    elif vendor == "cpu":
+        service |= {"cap_add": ["SYS_NICE"], "security_opt": ["seccomp=unconfined"]}
+    return service
+
+
+def _kubernetes(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
+    documents = manifests(target, model, parameters, container_command(command))
+    note = (
+        "# the replicas share one claim: its storage class must offer ReadWriteMany\n"
+        if parameters.replicas > 1
+        else ""
+    )
+    return note + "---\n".join(_dump(document) for document in documents)
+
+
+def _config(_target: Target, model: Model, _parameters: Parameters, command: Command) -> str:
+    """vLLM's own configuration file; variables cannot stand in it, so they are named in comments."""
+    exports = "".join(f"#   export {name}={shlex.quote(value)}\n" for name, value in command.env.items())
+    content = {"model": command.weights, "port": command.port, "served-model-name": model.model}
+    content |= {flag: setting.value for flag, setting in command.settings.args.items()}
+    return f"# vllm serve --config THIS_FILE.yaml, after\n{exports}{_dump(content)}"
+
+
+def _is_folder(weights: str) -> bool:
+    return Path(weights).is_absolute() or Path(weights).is_dir()
+
+
+def _escaped(value: str) -> str:
+    return value.replace("$", "$$")  # compose would take it for a variable of its own
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML without anchors: every part is written out where it stands."""
+
+    def ignore_aliases(self, data) -> bool:
+        return True
+
+
+def _dump(content: dict) -> str:
+    return yaml.dump(content, Dumper=_Plain, sort_keys=False, width=1000)
+
+
+Form = Callable[[Target, Model, Parameters, Command], str]
+FORMS: dict[str, Form] = {
+    "shell": _shell,
+    "docker": _docker,
+    "compose": _compose,
+    "k8s": _kubernetes,
+    "config": _config,
+}

@@ -1,0 +1,58 @@
+"""Replicas: one server per group of devices, and the router that gives them one address. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from helpers.recipes import Parameters, Target
+from helpers.recipes.command.serve import Command
+
+VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
+POLICY = "round_robin"  # every replica gets the same number of requests, which is what a sweep measures
+
+
+def devices(target: Target, parameters: Parameters, replica: int) -> list[str]:
+    """The device numbers of one replica, in order of replicas; none on a CPU."""
+    if target.match.vendor == "cpu":
+        return []
+    size = parameters.tensor_parallel_size
+    return [str(number) for number in range(replica * size, (replica + 1) * size)]
+
+
+def visible(target: Target, parameters: Parameters, replica: int) -> dict[str, str]:
+    """The variable that shows a replica its own devices only; empty for a single copy and on a CPU."""
+    chosen = devices(target, parameters, replica)
+    return {VISIBLE[target.match.vendor]: ",".join(chosen)} if chosen and parameters.replicas > 1 else {}
+
+
+def on_port(command: Command, port: int) -> Command:
+    """The same command on another port."""
+    return replace(command, argv=with_port(command.argv, port), port=port)
+
+
+def with_port(argv: Sequence[str], port: int) -> list[str]:
+    """The same words with another `--port`."""
+    words = list(argv)
+    words[words.index("--port") + 1] = str(port)
+    return words
+
+
+def router_words(ports: Sequence[int], port: int, metrics_port: int) -> list[str]:
+    """The arguments of `vllm-router`: the replicas' `ports` behind `port`, all of it on loopback.
+
+    The router would publish its own metrics on port 29000 otherwise, which a second one could not share.
+    """
+    urls = [f"http://127.0.0.1:{own}" for own in ports]
+    return [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--policy",
+        POLICY,
+        "--worker-urls",
+        *urls,
+        "--prometheus-host",
+        "127.0.0.1",
+        "--prometheus-port",
+        str(metrics_port),
+    ]

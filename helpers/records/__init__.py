@@ -1,0 +1,1 @@
+"""Run records and what is drawn from them: curves, anchors, claims, the matrix."""

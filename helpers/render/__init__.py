@@ -1,1 +1,0 @@
-"""Notebooks rendered from recipes, and what a run publishes."""

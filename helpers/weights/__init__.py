@@ -1,6 +1,0 @@
-"""Weights before the launch: fetched from the hub without what vLLM does not need, and checked to be whole."""
-
-from helpers.weights.checkpoint import CheckpointFacts, check_checkpoint
-from helpers.weights.hub import Plan, cached, fetch, plan
-
-__all__ = ["CheckpointFacts", "Plan", "cached", "check_checkpoint", "fetch", "plan"]

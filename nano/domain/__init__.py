@@ -1,0 +1,1 @@
+"""What gpt-oss-nano speaks about, without torch: words, tools, conversations."""

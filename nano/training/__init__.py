@@ -1,0 +1,1 @@
+"""Training inside a serving stack: the trainable twin, packed conversations, the script."""
