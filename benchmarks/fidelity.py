@@ -23,9 +23,7 @@ BAR = 1.0  # percent
 def latency_server(*arguments: str):
     """A server of known latency; yields its base URL."""
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "benchmarks" / "latency_server.py"), *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, str(ROOT / "benchmarks" / "latency_server.py"), *arguments], stdout=subprocess.PIPE, text=True
     )
     try:
         yield json.loads(process.stdout.readline())["base_url"]
@@ -49,13 +47,7 @@ def errors(point, ttft_ms: float, itl_ms: float) -> dict[str, float]:
 def measure(interpreter: Path, tokenizer: Path) -> Result:
     """Sweep the known server and compare."""
     loads = [
-        Load(
-            concurrency=users,
-            input_tokens=64,
-            output_tokens=TOKENS,
-            prompts=WAVES * users,
-            warmup_output_tokens=8,
-        )
+        Load(concurrency=users, input_tokens=64, output_tokens=TOKENS, prompts=WAVES * users, warmup_output_tokens=8)
         for users in CONCURRENCY
     ]
     arguments = ("--ttft-ms", str(TTFT_MS), "--itl-ms", str(ITL_MS))

@@ -69,9 +69,7 @@ def requests_of(notebook: Path) -> str:
     kept: list[ast.stmt] = []
     for statement in ast.parse("\n".join(sources[first:last])).body:
         if isinstance(statement, ast.Expr) and _root(statement.value) == "run":
-            inside = [
-                node for node in ast.walk(statement) if isinstance(node, ast.Call) and _root(node) == "client"
-            ]
+            inside = [node for node in ast.walk(statement) if isinstance(node, ast.Call) and _root(node) == "client"]
             kept += [ast.Expr(node) for node in inside]
         elif not isinstance(statement, ast.If):  # a check that is made, or skipped with its reason
             kept.append(statement)
@@ -101,9 +99,7 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
     began, port = time.perf_counter(), free_port()
     argv, env = serve_argv(interpreter, checkpoint, port)
     with (folder / "bare.log").open("wb") as log, LoadWorker(interpreter, folder / "load.log") as worker:
-        process = subprocess.Popen(
-            argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         server = Identity.of(process.pid)
         try:
             while not healthy(port):
@@ -141,9 +137,7 @@ def through_papermill(folder: Path) -> dict[str, float]:
     outcome = run_target("cpu", SWEEP | {"port": 0, "run_dir": str(folder)}, progress=False)
     seconds = time.perf_counter() - began
     if not outcome.passed:
-        raise CookbookError(
-            "the CPU notebook failed", why=outcome.error, do=f"see `cookbook doctor --run {folder}`"
-        )
+        raise CookbookError("the CPU notebook failed", why=outcome.error, do=f"see `cookbook doctor --run {folder}`")
     cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
     parts = {
         part: next(c["metadata"]["papermill"]["duration"] for c in cells if call in "".join(c["source"]))
@@ -166,14 +160,11 @@ def overhead() -> Value:
             notebook.append(through_papermill(other))
     total = lambda runs: sum(sum(parts.values()) for parts in runs)  # noqa: E731
     detail = "; ".join(
-        f"{part} "
-        + ", ".join(f"{n[part]:.1f} to {b[part]:.1f} s" for n, b in zip(notebook, by_hand, strict=True))
+        f"{part} " + ", ".join(f"{n[part]:.1f} to {b[part]:.1f} s" for n, b in zip(notebook, by_hand, strict=True))
         for part in (*PARTS, "rest")
     )
     percent = 100 * (total(notebook) / total(by_hand) - 1)
-    return Value(
-        name="overhead_percent", value=percent, unit="%", bar=BARS["overhead_percent"], detail=detail
-    )
+    return Value(name="overhead_percent", value=percent, unit="%", bar=BARS["overhead_percent"], detail=detail)
 
 
 def seconds(name: str, value: float) -> Value:
@@ -207,9 +198,7 @@ def merged(new: Result, path: Path) -> Result:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "steps", nargs="*", metavar="STEP", help=f"which of {', '.join(STEPS)}; all unless given"
-    )
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"which of {', '.join(STEPS)}; all unless given")
     options = parser.parse_args()
     if unknown := set(options.steps) - set(STEPS):
         parser.error(f"there is no step {', '.join(sorted(unknown))}; choose from {', '.join(STEPS)}")

@@ -43,9 +43,7 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes] | None
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     lines = head.decode("latin-1").split("\r\n")
-    length = next(
-        (int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:")), 0
-    )
+    length = next((int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:")), 0)
     return lines[0].split()[1], await reader.readexactly(length) if length else b""
 
 
@@ -80,14 +78,11 @@ class LatencyServer:
         if self.fail_every and self.requests % self.fail_every == 0:
             message = b'{"error": {"message": "failed on purpose", "code": 500}}'
             writer.write(
-                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: %d\r\n\r\n%s"
-                % (len(message), message)
+                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: %d\r\n\r\n%s" % (len(message), message)
             )
             return await writer.drain()
         tokens = int(request["max_tokens"])
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         for index in range(tokens):
             await asyncio.sleep(began + self.ttft + index * self.itl - loop.time())
             writer.write(framed(chunk(" a", "length" if index == tokens - 1 else None)))

@@ -19,9 +19,7 @@ HEAVY = ("torch", "vllm", "transformers", "pandas", "matplotlib")
 def first_import(notebook: Path) -> str:
     """The import lines of a notebook's first cell that has any."""
     for cell in json.loads(notebook.read_text())["cells"]:
-        lines = [
-            line for line in "".join(cell["source"]).splitlines() if line.startswith(("import ", "from "))
-        ]
+        lines = [line for line in "".join(cell["source"]).splitlines() if line.startswith(("import ", "from "))]
         if cell["cell_type"] == "code" and lines:
             return "\n".join(lines)
     raise ValueError(f"{notebook.name} imports nothing")
@@ -77,23 +75,10 @@ def measure() -> Result:
         papermill_seconds(1, Path(folder))  # imports papermill, warms the disk
         few, many = papermill_seconds(1, Path(folder)), papermill_seconds(CELLS + 1, Path(folder))
     values = [
-        Value(
-            name="first cell's imports", value=imported - bare, unit="s", bar=IMPORT_BAR, detail=notebook.name
-        ),
+        Value(name="first cell's imports", value=imported - bare, unit="s", bar=IMPORT_BAR, detail=notebook.name),
         Value(name="first cell's imports / a bare interpreter", value=imported / bare, unit="x"),
-        Value(
-            name="heavy libraries among them",
-            value=len(heavy),
-            unit="",
-            bar=0,
-            detail=", ".join(heavy) or "none",
-        ),
-        Value(
-            name="papermill per cell",
-            value=1e3 * (many - few) / CELLS,
-            unit="ms",
-            detail=f"{CELLS} trivial cells",
-        ),
+        Value(name="heavy libraries among them", value=len(heavy), unit="", bar=0, detail=", ".join(heavy) or "none"),
+        Value(name="papermill per cell", value=1e3 * (many - few) / CELLS, unit="ms", detail=f"{CELLS} trivial cells"),
         Value(name="papermill start, one cell", value=few, unit="s"),
     ]
     import papermill

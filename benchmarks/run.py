@@ -34,9 +34,7 @@ def main() -> int:
     """The command line: exits 1 when a bar is missed."""
     names = list(NAMES)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"which of {', '.join(names)}; all unless given"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(names)}; all unless given")
     parser.add_argument("--table", action="store_true", help="only write the table from the records")
     options = parser.parse_args()
     if unknown := set(options.names) - set(names):

@@ -57,14 +57,10 @@ def without_limit(target: Target) -> Target:
     return target.model_copy(update={"known_limits": kept})
 
 
-def argv_of(
-    interpreter: Path, checkpoint: Path, port: int, variant: str, profile: str
-) -> tuple[list[str], dict]:
+def argv_of(interpreter: Path, checkpoint: Path, port: int, variant: str, profile: str) -> tuple[list[str], dict]:
     """The command of a variant."""
     target, model = without_limit(load_target("cpu")), load_model(MODEL)
-    command = serve_command(
-        target, model, check_parameters(target, {"profile": profile}), str(checkpoint), port
-    )
+    command = serve_command(target, model, check_parameters(target, {"profile": profile}), str(checkpoint), port)
     head = [str(interpreter), "-m", "vllm.entrypoints.cli.main"]
     return [*head, *command.argv[1:], *VARIANTS[variant]], dict(command.env)
 
@@ -113,24 +109,16 @@ async def load(server: Server, seen: Seen, seed: int) -> None:
 
         users = [stream(client, prompt(chance, 50), 300) for _ in range(4)]
         *told, _ = await asyncio.gather(*users, late())
-        seen.pause_s.append(
-            max(after - before for times, _ in told for before, after in itertools.pairwise(times))
-        )
+        seen.pause_s.append(max(after - before for times, _ in told for before, after in itertools.pairwise(times)))
 
 
 async def kill(server: Server, kind: str) -> int:
     """How many of the requests that end a server as vLLM comes are answered: one long prompt, or forty at once."""
-    chance, many, tokens = (
-        random.Random(3),
-        (1 if kind == "long" else AT_ONCE),
-        LONG if kind == "long" else SHORT,
-    )
+    chance, many, tokens = (random.Random(3), (1 if kind == "long" else AT_ONCE), LONG if kind == "long" else SHORT)
     async with client_of(server) as client:
         jobs = (stream(client, prompt(chance, tokens), 8, temperature=1.0, seed=n) for n in range(many))
         replies = await asyncio.gather(*jobs, return_exceptions=True)
-    if strange := [
-        one for one in replies if isinstance(one, BaseException) and not isinstance(one, httpx.HTTPError)
-    ]:
+    if strange := [one for one in replies if isinstance(one, BaseException) and not isinstance(one, httpx.HTTPError)]:
         raise strange[0]
     return sum(isinstance(reply, tuple) for reply in replies)
 
@@ -145,9 +133,7 @@ def memory_gib(server: Server) -> float:
     return sum(psutil.Process(pid).memory_full_info().pss for pid in server.members()) / 2**30
 
 
-def started(
-    interpreter: Path, checkpoint: Path, folder: Path, variant: str, profile: str = "latency"
-) -> Server:
+def started(interpreter: Path, checkpoint: Path, folder: Path, variant: str, profile: str = "latency") -> Server:
     """A server of the variant; its log is in `folder`."""
     port = free_port()
     argv, env = argv_of(interpreter, checkpoint, port, variant, profile)
@@ -196,12 +182,7 @@ def result(found: dict[str, Seen], compiled: dict[str, list[float]], vllm: str) 
         own = name == WHOLE
         ratios = [
             ("start", min(seen.start_s) / min(bare.start_s), "the less of two", 1.05),
-            (
-                "memory",
-                statistics.mean(seen.memory_gib) / statistics.mean(bare.memory_gib),
-                "after the load",
-                1.1,
-            ),
+            ("memory", statistics.mean(seen.memory_gib) / statistics.mean(bare.memory_gib), "after the load", 1.1),
             (
                 "TTFT of a long prompt",
                 statistics.median(seen.long_ttft_s) / statistics.median(bare.long_ttft_s),
@@ -217,13 +198,7 @@ def result(found: dict[str, Seen], compiled: dict[str, list[float]], vllm: str) 
         ]
         if name != BARE:
             values += [
-                Value(
-                    name=f"{name}: {what} / {BARE}",
-                    value=ratio,
-                    unit="x",
-                    detail=detail,
-                    bar=bar if own else None,
-                )
+                Value(name=f"{name}: {what} / {BARE}", value=ratio, unit="x", detail=detail, bar=bar if own else None)
                 for what, ratio, detail, bar in ratios
             ]
         values += [
@@ -258,12 +233,8 @@ def result(found: dict[str, Seen], compiled: dict[str, list[float]], vllm: str) 
                 )
             )
     values += [
-        Value(
-            name=f"{BARE}: start", value=min(bare.start_s), unit="s", detail="latency profile, not compiled"
-        ),
-        Value(
-            name=f"{BARE}: TTFT of a long prompt", value=1e3 * statistics.median(bare.long_ttft_s), unit="ms"
-        ),
+        Value(name=f"{BARE}: start", value=min(bare.start_s), unit="s", detail="latency profile, not compiled"),
+        Value(name=f"{BARE}: TTFT of a long prompt", value=1e3 * statistics.median(bare.long_ttft_s), unit="ms"),
     ]
     if compiled[WHOLE]:
         values.append(

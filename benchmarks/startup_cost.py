@@ -26,15 +26,8 @@ def measure(interpreter: Path, checkpoint: Path) -> Result:
 
         def bare() -> Start:
             port = free_port()
-            argv = [
-                str(interpreter),
-                "-m",
-                "vllm.entrypoints.cli.main",
-                *bare_argv(str(checkpoint), MODEL, port)[1:],
-            ]
-            _, env = serve_argv(
-                interpreter, checkpoint, port
-            )  # bare takes half of the machine's memory otherwise
+            argv = [str(interpreter), "-m", "vllm.entrypoints.cli.main", *bare_argv(str(checkpoint), MODEL, port)[1:]]
+            _, env = serve_argv(interpreter, checkpoint, port)  # bare takes half of the machine's memory otherwise
             env = {name: env[name] for name in ("VLLM_CPU_KVCACHE_SPACE", "VLLM_NO_USAGE_STATS")}
             return by_hand(argv, env, port=port, log=folder / "bare.log", model=MODEL)
 

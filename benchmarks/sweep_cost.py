@@ -35,13 +35,7 @@ def cookbook(interpreter: Path, checkpoint: Path, folder: Path) -> float:
     argv, env = serve_argv(interpreter, checkpoint, port)
     with LoadWorker(interpreter, folder / "bench" / "load.log") as worker:
         server = launch(
-            argv,
-            env,
-            port=port,
-            log=folder / "server.log",
-            target="cpu",
-            model="gpt-oss-nano",
-            report=lambda *_: None,
+            argv, env, port=port, log=folder / "server.log", target="cpu", model="gpt-oss-nano", report=lambda *_: None
         )
         try:
             loads = plan(CONCURRENCY, INPUT, OUTPUT)
@@ -56,9 +50,7 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
     began, port = time.perf_counter(), free_port()
     argv, env = serve_argv(interpreter, checkpoint, port)
     with (folder / "bare.log").open("wb") as log:
-        process = subprocess.Popen(
-            argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         server = Identity.of(process.pid)
         try:
             while not healthy(port):

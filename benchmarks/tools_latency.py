@@ -97,12 +97,7 @@ async def timed(python: str, browser: str, calls: int, conversations: int) -> di
         "python_first": summary(first),
         "browser_search": summary(search),
         "browser_open": summary(opening),
-        "conversations_at_once": {
-            "conversations": conversations,
-            "calls_each": 4,
-            "wall_s": together,
-            **summary(each),
-        },
+        "conversations_at_once": {"conversations": conversations, "calls_each": 4, "wall_s": together, **summary(each)},
     }
 
 
@@ -131,10 +126,7 @@ def measure(sandboxes: Sequence[str] = SANDBOXES, calls: int = 100, conversation
 
     values = []
     for sandbox in sandboxes:
-        with (
-            kept_on_failure("bench-tools") as folder,
-            start(sandbox=sandbox, run_dir=folder) as servers,
-        ):
+        with kept_on_failure("bench-tools") as folder, start(sandbox=sandbox, run_dir=folder) as servers:
             measured = asyncio.run(timed(*servers.argument.split(","), calls, conversations))
         values += values_of(sandbox, measured)
     versions = {"python": platform.python_version(), "mcp": version("mcp")}

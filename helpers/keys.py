@@ -26,11 +26,7 @@ def ask(name: str, what_for: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)  # it would go on and echo
             value = getpass.getpass(f"{name} ({what_for}; what you type is not shown): ").strip()
-    except (
-        getpass.GetPassWarning,
-        EOFError,
-        NotImplementedError,
-    ):  # the last: a notebook that nobody looks at
+    except (getpass.GetPassWarning, EOFError, NotImplementedError):  # the last: a notebook that nobody looks at
         return ""
     if value:
         os.environ[name] = value

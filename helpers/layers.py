@@ -21,10 +21,7 @@ ROOMS = (
     ("helpers.machine.stack", "serving environments, installed and found"),
     ("helpers.machine.weights", "checkpoints, fetched and checked"),
     ("helpers.machine.preflight", "what this machine is, and whether a recipe fits it"),
-    (
-        "helpers.machine",
-        "facts for the record, the interpreter that holds vLLM, the workbench's own bootstrap",
-    ),
+    ("helpers.machine", "facts for the record, the interpreter that holds vLLM, the workbench's own bootstrap"),
     ("helpers.server", "processes: which checkpoint, launch, attach, readiness, replicas, leases, stop"),
     ("helpers.checks", "contracts over HTTP, known answers, the survey of the Responses API"),
     ("helpers.bench", "load, roofline, steps, starts"),

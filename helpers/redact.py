@@ -45,12 +45,8 @@ HEADER = re.compile(
     r"['\"]?\s*[:=]\s*)(?!['\"]?(?:Bearer|Basic|Token)\s)(?:" + _VALUE + r")",
     re.IGNORECASE,
 )
-USERINFO = re.compile(
-    r"\b([a-z][a-z0-9+.-]*://)[^/\s:@]*:[^/\s]+@|\b([a-z][a-z0-9+.-]*://)[^/\s:@]{16,}@", re.I
-)
-SAID = re.compile(
-    r"(?i)\b(passwords?|passphrase|cookie)(\s+(?:is\s+)?)(\"[^\"\n]+\"|'[^'\n]+'|[\w.-]+=[^\s;,]+)"
-)
+USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/\s:@]*:[^/\s]+@|\b([a-z][a-z0-9+.-]*://)[^/\s:@]{16,}@", re.I)
+SAID = re.compile(r"(?i)\b(passwords?|passphrase|cookie)(\s+(?:is\s+)?)(\"[^\"\n]+\"|'[^'\n]+'|[\w.-]+=[^\s;,]+)")
 QUERY = re.compile(
     r"((?:[?&]|\b(?=X-Amz-Signature[=]))(?:[\w.-]*(?:key|token|secret|sig|signature|password|auth))=)[^&\s\"']+",
     re.IGNORECASE,
@@ -76,9 +72,7 @@ def shown(name: str, value: object) -> str:
 def known_values(env: Mapping[str, str] | None = None) -> list[str]:
     """The secrets that this process's environment holds, longest first: they are masked wherever they appear."""
     env = os.environ if env is None else env
-    values = {
-        value for name, value in env.items() if secret_name(name) and len(value) >= 6 and not value.isdigit()
-    }
+    values = {value for name, value in env.items() if secret_name(name) and len(value) >= 6 and not value.isdigit()}
     return sorted(values, key=len, reverse=True)
 
 
@@ -114,9 +108,7 @@ def _assigned(match: re.Match[str]) -> str:
 def env(values: Mapping[str, str]) -> dict[str, str]:
     """The environment with secret variables masked."""
     known = known_values(values)
-    return {
-        name: MASK if secret_name(name) and value else text(value, known) for name, value in values.items()
-    }
+    return {name: MASK if secret_name(name) and value else text(value, known) for name, value in values.items()}
 
 
 def argv(words: Iterable[str], known: Iterable[str] | None = None) -> list[str]:

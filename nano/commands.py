@@ -20,11 +20,7 @@ def _table(result) -> None:
             name = task.split("/", 1)
             if name[0] == skill and name[1] != skill:
                 table.add_row(
-                    "",
-                    name[1],
-                    str(part["passed"]),
-                    str(part["total"]),
-                    f"{part['passed'] / part['total']:.1%}",
+                    "", name[1], str(part["passed"]), str(part["total"]), f"{part['passed'] / part['total']:.1%}"
                 )
     Console().print(table)
     if sampled := result.extra.get("sampled"):
@@ -62,17 +58,11 @@ def register(group: typer.Typer) -> None:
     @group.command()
     def eval(
         json_file: Path | None = typer.Option(None, "--json", help="write the result here"),
-        base_url: str | None = typer.Option(
-            None, help="a running server; without it one is started, with both tools"
-        ),
+        base_url: str | None = typer.Option(None, help="a running server; without it one is started, with both tools"),
         model: str = typer.Option("gpt-oss-nano", help="the served name"),
         temperature: float = typer.Option(0.0, min=0.0, max=2.0, help="0 is greedy"),
-        sampling: bool = typer.Option(
-            True, help="also 100 arbitrary prompts and the malformed rate of 1,000 samples"
-        ),
-        skill: list[str] = typer.Option(
-            [], help="only this skill (repeatable): answers, domain, python, ..."
-        ),
+        sampling: bool = typer.Option(True, help="also 100 arbitrary prompts and the malformed rate of 1,000 samples"),
+        skill: list[str] = typer.Option([], help="only this skill (repeatable): answers, domain, python, ..."),
         failures: int = typer.Option(0, help="show so many failed cases"),
         strict: bool = typer.Option(False, help="exit with 1 where a skill misses its bar"),
     ) -> None:
@@ -86,13 +76,9 @@ def register(group: typer.Typer) -> None:
             keyless(base_url)
         known = {*COUNTS, "python", "browser"}
         if unknown := set(skill) - known:
-            raise CookbookError(
-                f"there is no skill {min(unknown)!r}", do=f"choose from {', '.join(sorted(known))}"
-            )
+            raise CookbookError(f"there is no skill {min(unknown)!r}", do=f"choose from {', '.join(sorted(known))}")
         if json_file and not json_file.resolve().parent.is_dir():
-            raise CookbookError(
-                f"the folder of {json_file} is not there", do="create it, or give another path"
-            )
+            raise CookbookError(f"the folder of {json_file} is not there", do="create it, or give another path")
         with tqdm(unit=" requests") as bar:
             if base_url:
                 result = evaluate(base_url, model, temperature, [], sampling, set(skill), bar.update)

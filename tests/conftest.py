@@ -95,14 +95,10 @@ def _own_leases(tmp_path_factory: pytest.TempPathFactory) -> None:
 def cli_process():
     """`cli_process("run", "cpu", env=..., timeout=...)`: the command line as a user runs it; the finished process."""
 
-    def run(
-        *words: str, env: dict[str, str] | None = None, timeout: float = 60
-    ) -> subprocess.CompletedProcess:
+    def run(*words: str, env: dict[str, str] | None = None, timeout: float = 60) -> subprocess.CompletedProcess:
         argv = [sys.executable, "-m", "helpers.cli", *words]
         environment = os.environ | (env or {})
-        return subprocess.run(
-            argv, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=timeout
-        )
+        return subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=timeout)
 
     return run
 
@@ -117,11 +113,7 @@ def cli(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(sys, "argv", ["cookbook", *words])
         monkeypatch.chdir(ROOT)
         out, err = io.StringIO(), io.StringIO()
-        with (
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-            pytest.raises(SystemExit) as left,
-        ):
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as left:
             main()
         return subprocess.CompletedProcess(sys.argv, left.value.code or 0, out.getvalue(), err.getvalue())
 

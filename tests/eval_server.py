@@ -122,13 +122,7 @@ class Handler(BaseHTTPRequestHandler):
 def response(model: str, text: str, truncated: bool) -> dict:
     """A Responses reply."""
     part = {"type": "output_text", "text": text, "annotations": []}
-    message = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "status": "completed",
-        "content": [part],
-    }
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
     return {
         "id": "resp_1",
         "object": "response",

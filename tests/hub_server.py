@@ -45,9 +45,7 @@ class Hub:
 
     def fetched(self) -> set[str]:
         """The files whose bytes were asked for."""
-        found = (
-            re.search(r"/resolve/[^/]+/(.*)$", path) for method, path, _ in self.requests if method == "GET"
-        )
+        found = (re.search(r"/resolve/[^/]+/(.*)$", path) for method, path, _ in self.requests if method == "GET")
         return {match.group(1) for match in found if match}
 
     def answer(self, http: BaseHTTPRequestHandler, body: bool) -> None:
@@ -56,9 +54,7 @@ class Hub:
         if self.token and http.headers.get("Authorization") != f"Bearer {self.token}":
             return self.send(http, 401, b"{}", body, {"X-Error-Message": "Invalid credentials"})
         if path.startswith(f"/api/models/{self.repository}/tree/"):
-            return self.send(
-                http, 200, json.dumps([self.entry(file) for file in self.files()]).encode(), body
-            )
+            return self.send(http, 200, json.dumps([self.entry(file) for file in self.files()]).encode(), body)
         if path.startswith(f"/api/models/{self.repository}"):
             names = [{"rfilename": str(file.relative_to(self.folder))} for file in self.files()]
             info = {"id": self.repository, "modelId": self.repository, "sha": COMMIT, "siblings": names}
@@ -74,11 +70,7 @@ class Hub:
         entry = {"type": "file", "path": str(file.relative_to(self.folder)), "size": len(content)}
         entry["oid"] = hashlib.sha1(content).hexdigest()
         if file.suffix == ".safetensors":
-            entry["lfs"] = {
-                "oid": hashlib.sha256(content).hexdigest(),
-                "size": len(content),
-                "pointerSize": 134,
-            }
+            entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
         return entry
 
     def send_file(self, http: BaseHTTPRequestHandler, file: Path, body: bool) -> None:
@@ -96,15 +88,7 @@ class Hub:
         part = content[start:]
         self.send(http, status, part, body, headers, len(part) // 2 if cut else None)
 
-    def send(
-        self,
-        http,
-        status: int,
-        content: bytes,
-        body: bool,
-        headers: dict | None = None,
-        only: int | None = None,
-    ):
+    def send(self, http, status: int, content: bytes, body: bool, headers: dict | None = None, only: int | None = None):
         http.send_response(status)
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             http.send_header(name, value)

@@ -67,10 +67,7 @@ def forms(bf16: str, mxfp4: str) -> dict:
     from helpers.instack.nano.weights import dequantise, unpack
 
     differing, experts = [], 0
-    with (
-        safe_open(f"{bf16}/model.safetensors", "pt") as one,
-        safe_open(f"{mxfp4}/model.safetensors", "pt") as two,
-    ):
+    with safe_open(f"{bf16}/model.safetensors", "pt") as one, safe_open(f"{mxfp4}/model.safetensors", "pt") as two:
         for name in one.keys():  # noqa: SIM118
             tensor = one.get_tensor(name)
             if name.endswith(("gate_up_proj", "down_proj")):
@@ -120,9 +117,7 @@ def tokenizer(folder: str) -> dict:
         "Don't WE'll 1234567 HelloWorld",
         '{"city": "São Paulo"}',
     ]
-    wrong = [
-        text for text in texts if ours.encode(text, add_special_tokens=False).ids != ENCODING.encode(text)
-    ]
+    wrong = [text for text in texts if ours.encode(text, add_special_tokens=False).ids != ENCODING.encode(text)]
     special = ours.token_to_id("<|channel|>"), ours.token_to_id("<|call|>")
     return {"wrong": wrong[:5], "texts": len(texts), "special": special}
 
@@ -198,9 +193,7 @@ def spans() -> dict:
     documents = numpy.zeros((2, 400), numpy.int32)
     documents[0, cuts[1][0] :] = 1
     tokens = torch.randint(0, 200, (2, 400))
-    positions = torch.stack(
-        [torch.cat([torch.arange(end - start) for start, end in cuts]), torch.arange(400)]
-    )
+    positions = torch.stack([torch.cat([torch.arange(end - start) for start, end in cuts]), torch.arange(400)])
 
     def run(attention, masks):
         twin.zero_grad()

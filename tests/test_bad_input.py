@@ -87,10 +87,7 @@ def test_a_batch_folder_that_cannot_be_made(cli, tmp_path: Path) -> None:
         (["doctor", "a", "b"], "unexpected extra argument"),
         (["nano", "build"], "see `cookbook nano build --help`"),
         (["nonsense"], "no such command 'nonsense'; see `cookbook --help`"),
-        (
-            ["publish", "/nowhere/at/all"],
-            "/nowhere/at/all is not a run's folder because it has no record.json",
-        ),
+        (["publish", "/nowhere/at/all"], "/nowhere/at/all is not a run's folder because it has no record.json"),
     ],
 )
 def test_words_that_the_command_line_does_not_take(cli, words: list[str], said: str) -> None:
@@ -143,18 +140,14 @@ def test_stop_and_a_port_without_a_server(cli) -> None:
 
 def test_too_little_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(environment, "STACKS", tmp_path)
-    monkeypatch.setattr(
-        environment.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**8)
-    )
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**8))
     with pytest.raises(CookbookError, match=r"0\.1 GiB are free and it needs 3"):
         environment.ensure("cpu")
 
 
 @pytest.mark.real
 def test_make_without_python(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["make", "setup", "PYTHON=/nowhere/python3"], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run(["make", "setup", "PYTHON=/nowhere/python3"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and "install Python 3.11 or newer" in done.stderr
 
 
@@ -162,11 +155,7 @@ def test_make_without_python(tmp_path: Path) -> None:
 @pytest.mark.real
 def test_make_with_an_old_python(name: str) -> None:
     old = shutil.which(name) or next(
-        (
-            str(p)
-            for p in Path(os.environ.get("PYENV_ROOT", "/nowhere")).glob(f"versions/{name[6:]}*/bin/python")
-        ),
-        None,
+        (str(p) for p in Path(os.environ.get("PYENV_ROOT", "/nowhere")).glob(f"versions/{name[6:]}*/bin/python")), None
     )
     if old is None or subprocess.run([old, "-c", ""], capture_output=True).returncode:
         pytest.skip(f"no working {name} here")
@@ -183,9 +172,7 @@ def test_a_half_installed_stack_is_gone_over_again(monkeypatch: pytest.MonkeyPat
     assert not stack.ready()
     installed = []
     monkeypatch.setattr(
-        environment,
-        "_install",
-        lambda s: installed.append(s.name) or environment._replace(s.stamp, s.fingerprint()),
+        environment, "_install", lambda s: installed.append(s.name) or environment._replace(s.stamp, s.fingerprint())
     )
     environment.ensure("cpu", report=lambda _: None)
     environment.ensure("cpu", report=lambda _: None)

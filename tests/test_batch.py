@@ -89,10 +89,7 @@ def test_a_plan_crosses_targets_models_and_values(tmp_path: Path):
         ({"targets": ["cpu"], "vary": {"model": ["gpt-oss-200b"]}}, "given 'gpt-oss-200b'"),
         ({"targets": ["cpu"], "parameters": {"port": "x"}}, "port: given 'x' (str)"),
         ({"targets": ["cpu"], "vary": {"port": []}}, "vary.port: no values"),
-        (
-            {"targets": ["cpu"], "parameters": {"port": 0}, "vary": {"port": [0]}},
-            "parameters.port: is varied too",
-        ),
+        ({"targets": ["cpu"], "parameters": {"port": 0}, "vary": {"port": [0]}}, "parameters.port: is varied too"),
         ({"targets": ["cpu"], "parameters": {"run_dir": "x"}}, "run_dir: is set per run by the batch"),
     ],
 )
@@ -115,11 +112,7 @@ def test_a_failed_run_does_not_stop_the_batch_and_is_run_again(tmp_path: Path):
     first = Machine(fail=(1,), refuse=(4,))
     results = run_batch(runs, folder, first, lines.append)
     assert states(results) == ["failed", "passed", "failed"]
-    assert [result.why for result in results] == [
-        "a cell failed",
-        "",
-        "the port is taken because a test holds it",
-    ]
+    assert [result.why for result in results] == ["a cell failed", "", "the port is taken because a test holds it"]
     second = Machine()
     again = run_batch(runs, folder, second, lines.append)
     assert states(again) == ["passed"] * 3 and [one.earlier for one in again] == [False, True, False]

@@ -49,9 +49,7 @@ def test_the_pareto_figure_shows_points_fractions_roofline_and_anchors():
     from helpers.plots.pareto import front, pareto_figure
 
     points = [measured(users) for users in (1, 16, 64)]
-    made = pareto_figure(
-        {"TP1": points}, matching(load_anchors(), "gpt-oss-120b", "h200", 1024, 1024), "title"
-    )
+    made = pareto_figure({"TP1": points}, matching(load_anchors(), "gpt-oss-120b", "h200", 1024, 1024), "title")
     axis = made.axes[0]
     assert list(axis.lines[0].get_xdata()) == [p.tok_s_per_user for p in points]
     assert list(axis.lines[0].get_ydata()) == [p.output_tok_s_per_gpu for p in points]

@@ -57,9 +57,7 @@ def test_the_plan_holds_what_the_pages_need(target):
     for model in ("20b", "120b"):  # a lever is compared with its base at the same loads
         base = {(x.concurrency, x.prompts) for x in found[f"{model}-base"].loads}
         fp8 = found[f"{model}-fp8"]
-        assert {(x.concurrency, x.prompts) for x in fp8.loads} == base and fp8.once == found[
-            f"{model}-base"
-        ].once
+        assert {(x.concurrency, x.prompts) for x in fp8.loads} == base and fp8.once == found[f"{model}-base"].once
         assert all(x.prompts >= 2 * x.concurrency for x in found[f"{model}-base"].loads)
 
 
@@ -87,9 +85,7 @@ def test_steps_side_by_side_never_share_a_gpu_and_the_wanted_one_goes_first(tmp_
 
 
 def test_a_step_wider_than_the_host_is_skipped(tmp_path):
-    run_campaign(
-        Campaign(tmp_path, sys.executable, "h200", slots=1), [Job("wide", "gpt-oss-20b", [], needs=2)]
-    )
+    run_campaign(Campaign(tmp_path, sys.executable, "h200", slots=1), [Job("wide", "gpt-oss-20b", [], needs=2)])
     assert "skipped: it needs 2 GPUs, here are 1" in events(tmp_path)
 
 
@@ -128,8 +124,7 @@ def test_a_notebook_runs_on_its_gpus_and_port_and_ends_with_the_campaign(tmp_pat
     assert time.monotonic() - began < 20
     log = events(tmp_path / "out")
     assert (
-        "2 -m helpers.cli run h100 -p model gpt-oss-20b -p weights synthetic -p install existing -p port 20100"
-        in log
+        "2 -m helpers.cli run h100 -p model gpt-oss-20b -p weights synthetic -p install existing -p port 20100" in log
     )
     assert "FAILED: cut off" in log
     said = (tmp_path / "out" / "large" / "run.log").read_text()
@@ -152,9 +147,9 @@ def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
     assert "RuntimeError: it broke" in (out / "errors.log").read_text()
     assert log.splitlines()[-1].endswith("ended")
     run_campaign(Campaign(out, sys.executable, "h200"), [good])
-    assert events(out).count(
-        "good                   begins"
-    ) == 1 and "good                   done before" in events(out)
+    assert events(out).count("good                   begins") == 1 and "good                   done before" in events(
+        out
+    )
 
 
 def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
@@ -164,11 +159,7 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
         return command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
 
     argv, env = made("h200", "20b-base")
-    assert (
-        argv[:3] == ["vllm", "serve", "W"]
-        and "--stream-interval" in argv
-        and env["CUDA_VISIBLE_DEVICES"] == "0"
-    )
+    assert argv[:3] == ["vllm", "serve", "W"] and "--stream-interval" in argv and env["CUDA_VISIBLE_DEVICES"] == "0"
     assert argv[argv.index("--cudagraph-capture-sizes") + 1 :][:9] == [
         "1",
         "2",
@@ -233,11 +224,7 @@ def test_results_become_records_and_curves(tmp_path):
     raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic", "commit": "unknown"}
     raw["parameters"] = {"tensor_parallel_size": 2, "variant": ""}
     off = raw | {"parameters": {"tensor_parallel_size": 2, "variant": "async scheduling off"}}
-    for name, content in (
-        ("a", raw),
-        ("b", off),
-        ("20b-dummy", {"weights": "dummy", "throughput": [point()]}),
-    ):
+    for name, content in (("a", raw), ("b", off), ("20b-dummy", {"weights": "dummy", "throughput": [point()]})):
         (out / name).mkdir(parents=True)
         (out / name / "record.json").write_text(json.dumps(content))
     (out / "20b-routing").mkdir()
@@ -288,9 +275,7 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     assert (row["variant"], row["concurrency"], row["output_tok_s"]) == ("FP8", 4, 110.0)
     assert [one["acceptance"] for one in row["takes"]] == [2.7] * 3
     take(out, records, None)
-    assert json.loads((records / "evidence" / "levers.json").read_text())["rows"] == table, (
-        "taken twice, kept once"
-    )
+    assert json.loads((records / "evidence" / "levers.json").read_text())["rows"] == table, "taken twice, kept once"
 
 
 def test_every_kind_of_step_of_every_plan_has_a_way():
@@ -307,13 +292,8 @@ def test_a_sweep_that_was_cut_off_names_what_it_lacks():
     load = [*waves([1, 4]), *plan([1, 16], 8192, 1024)]
     one = Point.model_validate(point() | {"concurrency": 4})
     taken = one.model_copy(update={"input_tokens": 1024, "output_tokens": 1024})
-    assert (
-        missing(load, [taken])
-        == "concurrency 1 at 1,024/1,024 tokens; concurrency 1, 16 at 8,192/1,024 tokens"
-    )
-    every = [
-        taken.model_copy(update={"concurrency": x.concurrency, "input_tokens": x.input_tokens}) for x in load
-    ]
+    assert missing(load, [taken]) == "concurrency 1 at 1,024/1,024 tokens; concurrency 1, 16 at 8,192/1,024 tokens"
+    every = [taken.model_copy(update={"concurrency": x.concurrency, "input_tokens": x.input_tokens}) for x in load]
     assert missing(load, every) == ""
 
 
@@ -357,33 +337,23 @@ def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
 
 
 def test_records_of_one_command_make_one_curve_and_a_newer_command_replaces_it():
-    first = RunRecord.model_validate(
-        record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"}
-    )
+    first = RunRecord.model_validate(record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"})
     p = first.throughput[0]
     more = first.model_copy(update={"throughput": [p.model_copy(update={"concurrency": p.concurrency + 1})]})
     (both,) = curves([first, more], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
-    assert [x.concurrency for x in both] == sorted(
-        {*(x.concurrency for x in first.throughput), p.concurrency + 1}
-    )
+    assert [x.concurrency for x in both] == sorted({*(x.concurrency for x in first.throughput), p.concurrency + 1})
     pair = [p, *more.throughput]
     other = more.model_copy(update={"argv": [*more.argv, "--enforce-eager"], "throughput": pair})
     alone = other.model_copy(update={"throughput": pair[:1]})
     lengths = ("gpt-oss-20b", p.input_tokens, p.output_tokens)
     assert list(curves([first, other], *lengths).values()) == [pair]
-    assert list(curves([first, alone], *lengths).values()) == [first.throughput], (
-        "one point replaces no curve"
-    )
+    assert list(curves([first, alone], *lengths).values()) == [first.throughput], "one point replaces no curve"
     switched = other.model_copy(update={"argv": more.argv, "env": {"VLLM_X": "1"}})
     assert list(curves([first, switched], *lengths).values()) == [pair], "another switch is another command"
     again = [curve for curve in curves([first, other, more], *lengths).values()]
-    assert [len(curve) for curve in again] == [len(both)], (
-        "a command between two of another does not part them"
-    )
+    assert [len(curve) for curve in again] == [len(both)], "a command between two of another does not part them"
     moved = more.model_copy(update={"argv": [*more.argv[:2], "/elsewhere", *more.argv[3:]]})
-    assert len(curves([first, moved], *lengths)["TP1"]) == len(both), (
-        "where the checkpoint lay does not matter"
-    )
+    assert len(curves([first, moved], *lengths)["TP1"]) == len(both), "where the checkpoint lay does not matter"
     argv = list(more.argv)
     argv[argv.index("--port") + 1] = "5"
     ported = more.model_copy(update={"argv": argv})

@@ -31,15 +31,11 @@ def test_the_record_holds_what_the_readme_shows():
 
 def test_a_part_of_it_measured_again_keeps_the_rest(tmp_path):
     def result(**values: float):
-        return result_of(
-            "flow", "?", [Value(name=n, value=v, unit="s") for n, v in values.items()], {"vllm": "1"}
-        )
+        return result_of("flow", "?", [Value(name=n, value=v, unit="s") for n, v in values.items()], {"vllm": "1"})
 
     path = result(make_run_warm_s=100, make_test_s=900).write(tmp_path)
     found = {value.name: value.value for value in merged(result(make_test_s=700), path).values}
     assert found == {"make_run_warm_s": 100, "make_test_s": 700}
     other = result(make_test_s=1)
     other.machine.cores += 1
-    assert {value.name for value in merged(other, path).values} == {"make_test_s"}, (
-        "another machine, another record"
-    )
+    assert {value.name for value in merged(other, path).values} == {"make_test_s"}, "another machine, another record"

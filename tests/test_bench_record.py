@@ -52,9 +52,7 @@ def record() -> dict:
         "state": "passed",
         "started": "2026-01-01T00:00:00Z",
         "finished": "2026-01-01T00:05:00Z",
-        "contracts": [
-            {"name": "a", "group": "g", "state": "passed", "model": "gpt-oss-nano", "weights": "nano"}
-        ],
+        "contracts": [{"name": "a", "group": "g", "state": "passed", "model": "gpt-oss-nano", "weights": "nano"}],
         "throughput": [point(1), point(4)],
     }
 
@@ -110,11 +108,7 @@ def test_impossible_points_are_refused(change, said):
         ({"weights": "dummy"}, "weights"),
         ({"throughput": [point(1), point(1)]}, "same settings"),
         (
-            {
-                "contracts": [
-                    {"name": "a", "group": "g", "state": "failed", "why": "x", "model": "m", "weights": "w"}
-                ]
-            },
+            {"contracts": [{"name": "a", "group": "g", "state": "failed", "why": "x", "model": "m", "weights": "w"}]},
             "failed contracts",
         ),
     ],

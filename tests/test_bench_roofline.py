@@ -20,11 +20,7 @@ def load(users: int) -> Load:
 def test_geometry_gives_the_model_cards_sizes(name, total, size_gib):
     geometry = load_model(name).geometry
     expert = physics.expert_weights(geometry) + 2 * geometry.intermediate_size + geometry.hidden_size
-    layer = (
-        physics.attention_parameters(geometry)
-        + physics.router_parameters(geometry)
-        + geometry.experts * expert
-    )
+    layer = physics.attention_parameters(geometry) + physics.router_parameters(geometry) + geometry.experts * expert
     ends = 2 * geometry.vocab_size * geometry.hidden_size + geometry.hidden_size
     assert (geometry.layers * layer + ends) / 1e9 == pytest.approx(total, abs=0.005)
     embedding = physics.BF16 * geometry.vocab_size * geometry.hidden_size

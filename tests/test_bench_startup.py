@@ -53,9 +53,7 @@ def test_the_bar_is_one_second_or_two_percent(ours: float, reached: bool) -> Non
     start = lambda seconds: Start("x", {"imports": seconds - 1, FIRST_REQUEST: 1.0})  # noqa: E731
     found = result([start(ours), start(60)], [start(50), start(70)], start(100), "0.32.0")
     assert found.values[0].reached is reached
-    assert found.values[1].value == pytest.approx(ours / 50) and found.values[2].value == pytest.approx(
-        ours / 100
-    )
+    assert found.values[1].value == pytest.approx(ours / 50) and found.values[2].value == pytest.approx(ours / 100)
 
 
 def test_one_bar_is_no_figure() -> None:

@@ -19,11 +19,7 @@ def trace() -> list[dict]:
     """Three steps of 1,000 us: 400 of experts, 100 of attention, 50 of them at once with the experts; then half a step."""
     events = [kernel(-50, 30, "_p_matmul_ogs_before_the_first_step")]
     for ts in (0, 1000, 2000):
-        events += [
-            step(ts),
-            kernel(ts + 10, 400, "_p_matmul_ogs_x"),
-            kernel(ts + 360, 100, "flash::fwd_kernel"),
-        ]
+        events += [step(ts), kernel(ts + 10, 400, "_p_matmul_ogs_x"), kernel(ts + 360, 100, "flash::fwd_kernel")]
     return [
         *events,
         step(3000),
@@ -40,9 +36,7 @@ def test_only_whole_steps_count() -> None:
         ("flash::fwd_kernel", 3, 300),
     ]
     assert profile.busy_ms == pytest.approx(0.45), "what runs at once counts once"
-    assert profile.groups() == pytest.approx({"MoE": 0.36, "attention": 0.09, GAPS: 0.55}), (
-        "they add up to the step"
-    )
+    assert profile.groups() == pytest.approx({"MoE": 0.36, "attention": 0.09, GAPS: 0.55}), "they add up to the step"
 
 
 def test_steps_with_a_prompt_or_another_batch_are_no_decode_steps() -> None:

@@ -44,14 +44,7 @@ def test_a_sweep_measures_what_the_server_does_and_resumes(worker, interpreter, 
     seen: list[dict] = []
     with latency_server("--ttft-ms", str(TTFT_MS), "--itl-ms", str(ITL_MS)) as url:
         points = sweep(
-            url,
-            "m",
-            checkpoint,
-            interpreter,
-            [load(1), load(4)],
-            tmp_path,
-            worker=worker,
-            progress=seen.append,
+            url, "m", checkpoint, interpreter, [load(1), load(4)], tmp_path, worker=worker, progress=seen.append
         )
         assert [point.concurrency for point in points] == [1, 4]
         for point in points:  # a busy test machine is allowed 5 %; `make bench` holds the 1 %
@@ -74,17 +67,7 @@ def test_a_sweep_measures_what_the_server_does_and_resumes(worker, interpreter, 
         )
         skipped = [event["skipped"] for event in seen if event["event"] == "point"]
         assert skipped == [True, True, False] and again[:2] == points
-        sweep(
-            url,
-            "m",
-            checkpoint,
-            interpreter,
-            [load(1)],
-            tmp_path,
-            worker=worker,
-            progress=seen.append,
-            tag="other",
-        )
+        sweep(url, "m", checkpoint, interpreter, [load(1)], tmp_path, worker=worker, progress=seen.append, tag="other")
         assert [event["skipped"] for event in seen if event["event"] == "point"][-1] is False
     assert not list((tmp_path / "bench").glob(".*")), "half-written files are left"
 
@@ -95,16 +78,12 @@ def test_a_failed_request_is_an_error_and_keeps_earlier_points(worker, interpret
         latency_server("--ttft-ms", "5", "--itl-ms", "2", "--fail-every", "9") as url,
         pytest.raises(CookbookError, match=r"concurrency 2 .* failed because 1 of .*Internal Server Error"),
     ):
-        sweep(
-            url, "m", checkpoint, interpreter, [load(1), load(2, 8)], tmp_path, worker=worker, progress=silent
-        )
+        sweep(url, "m", checkpoint, interpreter, [load(1), load(2, 8)], tmp_path, worker=worker, progress=silent)
     assert [file.name for file in (tmp_path / "bench").iterdir()] == ["c0001-i32-o24.json"]
 
 
 @pytest.mark.full
-def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(
-    shared, worker, checkpoint, tmp_path
-):
+def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(shared, worker, checkpoint, tmp_path):
     process, path = shared
     with latency_server("--ttft-ms", "300", "--itl-ms", "20") as url:
         request = {
@@ -126,32 +105,14 @@ def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(
 def test_nobody_listening_is_an_error_within_seconds(worker, interpreter, checkpoint, tmp_path):
     began = time.monotonic()
     with pytest.raises(CookbookError, match="warm-up of concurrency 1"):
-        sweep(
-            "http://127.0.0.1:9",
-            "m",
-            checkpoint,
-            interpreter,
-            [load(1)],
-            tmp_path,
-            worker=worker,
-            progress=silent,
-        )
+        sweep("http://127.0.0.1:9", "m", checkpoint, interpreter, [load(1)], tmp_path, worker=worker, progress=silent)
     assert time.monotonic() - began < 10
 
 
 @pytest.mark.full
 def test_a_worker_outlives_a_bad_request(shared, worker, interpreter, tmp_path):
     with latency_server() as url, pytest.raises(CookbookError, match="load client failed"):
-        sweep(
-            url,
-            "m",
-            tmp_path / "no-tokenizer",
-            interpreter,
-            [load(1)],
-            tmp_path,
-            worker=worker,
-            progress=silent,
-        )
+        sweep(url, "m", tmp_path / "no-tokenizer", interpreter, [load(1)], tmp_path, worker=worker, progress=silent)
     assert shared[0].poll() is None
 
 
@@ -160,16 +121,7 @@ def test_a_killed_worker_is_one_clear_line(interpreter, checkpoint, tmp_path):
     made = LoadWorker(interpreter, tmp_path / "load.log")
     os.kill(made.process.pid, signal.SIGKILL)
     with pytest.raises(CookbookError, match="load client died because exit status -9"):
-        sweep(
-            "http://127.0.0.1:9",
-            "m",
-            checkpoint,
-            interpreter,
-            [load(1)],
-            tmp_path,
-            worker=made,
-            progress=silent,
-        )
+        sweep("http://127.0.0.1:9", "m", checkpoint, interpreter, [load(1)], tmp_path, worker=made, progress=silent)
     made.close()
 
 

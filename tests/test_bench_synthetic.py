@@ -102,11 +102,7 @@ def test_a_synthetic_checkpoint_has_the_hubs_layout(tmp_path, interpreter):
     said = json.loads(done.stdout.splitlines()[-1])
     index = json.loads((out / "model.safetensors.index.json").read_text())
     wanted = {f"model.layers.{layer}.{name}" for layer in range(2) for name in LAYER}
-    assert set(index["weight_map"]) == wanted | {
-        "model.embed_tokens.weight",
-        "model.norm.weight",
-        "lm_head.weight",
-    }
+    assert set(index["weight_map"]) == wanted | {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"}
     found, total = {}, 0
     for file in set(index["weight_map"].values()):
         tensors = {name: spec for name, spec in header(out / file).items() if name != "__metadata__"}

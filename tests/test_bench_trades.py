@@ -18,20 +18,16 @@ def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
     records = speed_records("h200")
     points = curves(records, "gpt-oss-120b", 1024, 1024)
     rows = pairs(points["TP1"], "TP2", points["TP2"])
-    assert (
-        len(rows) == 2 and rows[0].startswith("| 1,024/1,024 | 128 | TP1 |") and "| 128 | TP2 |" in rows[1]
-    ), "256 on two"
+    assert len(rows) == 2 and rows[0].startswith("| 1,024/1,024 | 128 | TP1 |") and "| 128 | TP2 |" in rows[1], (
+        "256 on two"
+    )
     assert pairs(points["TP1"], "TP4", points["TP2"])[1].startswith("| 1,024/1,024 | 4 | TP4 |"), "16 on four"
     copies = sizes(records, "gpt-oss-20b")
-    assert "| 256 | 4 x TP1 |" in copies and "one router" in copies, (
-        "copies are compared too, with what may hold them"
-    )
+    assert "| 256 | 4 x TP1 |" in copies and "one router" in copies, "copies are compared too, with what may hold them"
     single = [r for r in records if r.replicas == 1]
     assert sizes(single, "gpt-oss-20b") == "", "one size answers nothing"
     large = sizes(single, "gpt-oss-120b")
-    assert "one router" not in large and "| 8,192/1,024 | 16 | TP4 |" in large, (
-        "the longer prompts are compared too"
-    )
+    assert "one router" not in large and "| 8,192/1,024 | 16 | TP4 |" in large, "the longer prompts are compared too"
     assert "2026-11-22, 2026-11-25, 2026-11-26 on hosts of 2 GPUs with 32 CPU cores and 4 GPUs" in large
 
 
@@ -40,9 +36,7 @@ def test_synthetic_weights_are_held_against_published_ones() -> None:
     rows = [line for line in text.splitlines() if "(vLLM 0.13.0)" in line]
     assert len(rows) == 9 and "| 8,192/1,024 | TP1 | 16 | 957 | 934 (vLLM 0.13.0) | 1.02x per GPU" in text
     assert text.splitlines()[-1].startswith("From 0.72 to 1.03 times")
-    assert published("h200", speed_records("h200"), "gpt-oss-20b") == "", (
-        "nobody published vLLM's figures for it"
-    )
+    assert published("h200", speed_records("h200"), "gpt-oss-20b") == "", "nobody published vLLM's figures for it"
 
 
 def test_a_machine_without_records_answers_nothing(tmp_path, monkeypatch) -> None:
@@ -98,9 +92,5 @@ def test_the_starts_are_those_of_servers_that_were_started(model: str) -> None:
     assert len(totals) == len(lines) - 1, "every bar has a name of its own"
     bare = totals["26 November, throughput study, bare vllm serve"]
     few = totals["26 November, TP1, throughput profile, 10 graph sizes"]
-    assert few < (0.5 if model == "gpt-oss-20b" else 0.7) * bare, (
-        "few graphs and kept caches against bare, on one host"
-    )
-    assert not any(total == 0 for total in totals.values()), (
-        "a server that was attached to has no start of its own"
-    )
+    assert few < (0.5 if model == "gpt-oss-20b" else 0.7) * bare, "few graphs and kept caches against bare, on one host"
+    assert not any(total == 0 for total in totals.values()), "a server that was attached to has no start of its own"

@@ -87,9 +87,7 @@ def test_compose_files_are_valid(tmp_path: Path):
         assert len(content["services"]) == parameters.replicas
         for replica, service in enumerate(content["services"].values()):
             assert service["ports"] == [f"127.0.0.1:{8000 + replica}:{8000 + replica}"]
-            assert [word.replace("$$", "$") for word in service["command"]][:2] == container_command(
-                command
-            ).argv[1:3]
+            assert [word.replace("$$", "$") for word in service["command"]][:2] == container_command(command).argv[1:3]
             assert service["environment"]["VLLM_API_KEY"] is None
     assert validate_compose(files).returncode == 0, validate_compose(files).stdout
     broken = tmp_path / "broken.yaml"
@@ -125,9 +123,7 @@ def test_kubernetes_manifests_are_valid(name: str, given: dict):
     assert not pod["enableServiceLinks"]
     resource = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
     if target.match.vendor in resource:
-        assert container["resources"]["limits"] == {
-            resource[target.match.vendor]: parameters.tensor_parallel_size
-        }
+        assert container["resources"]["limits"] == {resource[target.match.vendor]: parameters.tensor_parallel_size}
     assert "&id" not in text
 
 
@@ -149,9 +145,9 @@ def test_a_checkpoint_folder_is_mounted_read_only(tmp_path: Path):
     service = next(iter(yaml.safe_load(compose)["services"].values()))
     assert f"{folder}:/weights:ro" in service["volumes"] and service["command"][1] == "/weights"
     *_, k8s = made("h200", {"weights": folder}, "k8s", folder)
-    assert {"name": "weights", "mountPath": "/weights", "readOnly": True} in list(yaml.safe_load_all(k8s))[1][
-        "spec"
-    ]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert {"name": "weights", "mountPath": "/weights", "readOnly": True} in list(yaml.safe_load_all(k8s))[1]["spec"][
+        "template"
+    ]["spec"]["containers"][0]["volumeMounts"]
 
 
 def test_port_zero_cannot_be_written_down():
@@ -170,14 +166,9 @@ def test_a_command_names_weights_that_exist(cli_process, checkpoint: Path, tmp_p
         assert "serve gpt-oss-nano" not in text
     empty = {"COOKBOOK_CACHE": str(tmp_path)}
     synthetic = "helpers.instack.synthetic --model gpt-oss-120b --out DIR`"
-    for words, way in (
-        (("cpu",), "`cookbook nano build DIR`"),
-        (("h200", "--weights", "synthetic"), synthetic),
-    ):
+    for words, way in ((("cpu",), "`cookbook nano build DIR`"), (("h200", "--weights", "synthetic"), synthetic)):
         done = cli_process("command", *words, env=empty)
-        assert (
-            done.returncode == 2 and way in done.stderr and "--weights DIR" in done.stderr and not done.stdout
-        )
+        assert done.returncode == 2 and way in done.stderr and "--weights DIR" in done.stderr and not done.stdout
     done = cli_process("command", "cpu", "--weights", str(tmp_path))
     assert done.returncode == 2 and "is not a model folder because it has no config.json" in done.stderr
 

@@ -110,9 +110,7 @@ def test_the_seeds_own_commands_are_taken_or_refused_as_the_page_says(answers: d
     }
     assert verdicts == {entry.seed: entry.parse.taken for entry in seed.entries() if entry.parse}
     assert len(verdicts) > 20 and len(set(verdicts.values())) == 2
-    deprecated = answers[
-        next(f"seed {n}" for n, e in enumerate(seed.entries()) if e.seed.startswith("--model"))
-    ]
+    deprecated = answers[next(f"seed {n}" for n, e in enumerate(seed.entries()) if e.seed.startswith("--model"))]
     assert any("will be removed in a future version" in warning for warning in deprecated["warnings"])
 
 
@@ -165,9 +163,7 @@ def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path
     options = {word[2:] for one in chosen for word in one.command.argv if word.startswith("--")}
     variables = {name for one in chosen for name in one.command.env if name.startswith("VLLM_")}
     wheel(tmp_path, "9.0.0", sorted(variables), sorted(options))
-    wheel(
-        tmp_path, "9.1.0", sorted(variables - {"VLLM_ROCM_USE_AITER"}), sorted(options - {"stream-interval"})
-    )
+    wheel(tmp_path, "9.1.0", sorted(variables - {"VLLM_ROCM_USE_AITER"}), sorted(options - {"stream-interval"}))
     whole = check_release("9.0.0", chosen)
     assert whole.faults == [] and whole.variables == len(variables) and whole.not_checked
     broken = check_release("9.1.0", chosen)
@@ -189,10 +185,7 @@ def test_a_release_whose_parser_does_not_run_is_told_so(tmp_path, monkeypatch, i
     variables = {name for one in chosen for name in one.command.env if name.startswith("VLLM_")}
     wheel(tmp_path, "9.0.0", sorted(variables), sorted(options))
     report = check_release("9.0.0", chosen, python=interpreter)
-    assert (
-        report.faults == []
-        and "the parser of 9.0.0 does not run on this stack's libraries" in report.not_checked[0]
-    )
+    assert report.faults == [] and "the parser of 9.0.0 does not run on this stack's libraries" in report.not_checked[0]
 
 
 def test_a_flag_that_is_switched_off_is_traced_too():
@@ -228,9 +221,7 @@ def test_cookbook_check_fails_with_file_and_key(tmp_path, interpreter: Path):
     import sys
 
     shutil.copytree(paths.RECIPES, tmp_path / "recipes", ignore=shutil.ignore_patterns("records"))
-    shutil.copytree(
-        paths.ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(paths.ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / "recipes" / "targets" / "r9700.yaml"
     content = yaml.safe_load(path.read_text())
     planted = {"value": 1, "why": "planted by a test", "source": "a test"}
@@ -241,13 +232,8 @@ def test_cookbook_check_fails_with_file_and_key(tmp_path, interpreter: Path):
     argv = [str(Path(sys.executable).parent / "cookbook"), "check", "--target", "r9700"]
     done = subprocess.run(argv, capture_output=True, text=True, env=env)
     assert done.returncode == 1, done.stderr
-    assert (
-        "recipes/targets/r9700.yaml: serve.args.no-such-flag: --no-such-flag: unknown option" in done.stdout
-    )
-    assert (
-        "recipes/targets/r9700.yaml: serve.env.VLLM_NO_SUCH_VARIABLE: VLLM_NO_SUCH_VARIABLE: unknown"
-        in done.stdout
-    )
+    assert "recipes/targets/r9700.yaml: serve.args.no-such-flag: --no-such-flag: unknown option" in done.stdout
+    assert "recipes/targets/r9700.yaml: serve.env.VLLM_NO_SUCH_VARIABLE: VLLM_NO_SUCH_VARIABLE: unknown" in done.stdout
 
 
 def test_the_committed_installation_record_is_of_todays_lock():

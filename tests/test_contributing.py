@@ -24,16 +24,12 @@ def test_the_papermill_loop_runs_on_a_fresh_clone(tmp_path: Path) -> None:
     target = ROOT / "notebooks" / "targets" / "h200.ipynb"
     cells = nbformat.read(target, as_version=4).cells
     own = next(cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
-    small = nbformat.v4.new_notebook(
-        cells=[own, nbformat.v4.new_code_cell("print('size', tensor_parallel_size)")]
-    )
+    small = nbformat.v4.new_notebook(cells=[own, nbformat.v4.new_code_cell("print('size', tensor_parallel_size)")])
     small.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     (tmp_path / "notebooks" / "targets").mkdir(parents=True)
     nbformat.write(small, tmp_path / "notebooks" / "targets" / "h200.ipynb")
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    done = subprocess.run(
-        ["bash", "-c", block("bash")], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run(["bash", "-c", block("bash")], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     for size in (1, 2):
         ran = nbformat.read(tmp_path / "runs" / f"h200-tp{size}.ipynb", as_version=4)

@@ -32,17 +32,7 @@ def prepared(notebook: Path, out: Path, **parameters) -> Path:
 
 def nbval(notebook: Path) -> subprocess.CompletedProcess:
     """Re-execute a notebook and compare its contract cells with what is committed."""
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval-lax",
-        "--nbval-current-env",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-    ]
+    argv = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-x", "-q", "-p", "no:cacheprovider"]
     argv += ["--rootdir", str(notebook.parent), "-c", os.devnull, str(notebook)]
     return subprocess.run(argv, capture_output=True, text=True, cwd=notebook.parent)
 
@@ -57,10 +47,7 @@ def test_the_cpu_notebook_runs_from_cold_to_stopped(
     cache.mkdir()
     (cache / "models").symlink_to(checkpoint.parent)
     monkeypatch.setenv("COOKBOOK_CACHE", str(cache))
-    for (
-        name,
-        value,
-    ) in canaries.KEYS.items():  # the server then wants VLLM_API_KEY from every client of the notebook
+    for name, value in canaries.KEYS.items():  # the server then wants VLLM_API_KEY from every client of the notebook
         monkeypatch.setenv(name, value)
 
     outcome = run_target("cpu", SMALL | {"run_dir": str(tmp_path / "run")}, progress=False)
@@ -126,16 +113,7 @@ def test_a_failing_cell_fails_the_run(interpreter: Path, tmp_path: Path) -> None
 @pytest.mark.real
 def test_plain_papermill_refuses_an_unknown_parameter(interpreter: Path, tmp_path: Path) -> None:
     """papermill only warns; the notebook's first step does not."""
-    argv = [
-        sys.executable,
-        "-m",
-        "papermill",
-        str(CPU),
-        str(tmp_path / "out.ipynb"),
-        "-p",
-        "modle",
-        "gpt-oss-nano",
-    ]
+    argv = [sys.executable, "-m", "papermill", str(CPU), str(tmp_path / "out.ipynb"), "-p", "modle", "gpt-oss-nano"]
     argv += ["-p", "run_dir", str(tmp_path / "run"), "--no-progress-bar"]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode != 0 and "modle: unknown parameter" in done.stderr

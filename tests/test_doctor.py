@@ -96,10 +96,7 @@ REAL = {
     "noweights": ("RuntimeError: Cannot find any model weights with `models/noweights`", "S10"),
     "trunc": ("safetensors._safetensors_rust.SafetensorError: Error while deserializing header", "S9"),
     "shape": ("RuntimeError: start (0) + length (512) exceeds dimension size (256).", "S14"),
-    "moeback": (
-        "ValueError: Unquantized MoE backend FlashInfer TRTLLM does not support the deployment",
-        "F13",
-    ),
+    "moeback": ("ValueError: Unquantized MoE backend FlashInfer TRTLLM does not support the deployment", "F13"),
     "hdr": ("safetensors._safetensors_rust.SafetensorError: Error while deserializing header", "S9"),
     "port": ("OSError: [Errno 98] Address already in use", "F24"),
     "jsonflag": ("vllm serve: error: argument --compilation-config/-cc: 1 validation error", ""),
@@ -166,9 +163,7 @@ def test_diff_uses_the_launch_command(tmp_path):
 def test_version_range_is_told():
     assert "from which it is not known" not in diagnose(FIXTURES / "F1.log").text()
     text = (FIXTURES / "F1.log").read_text().replace("0.27.1", "0.32.0")
-    assert (
-        "this log is of vLLM 0.32.0, from which it is not known" in diagnose(io.BytesIO(text.encode())).text()
-    )
+    assert "this log is of vLLM 0.32.0, from which it is not known" in diagnose(io.BytesIO(text.encode())).text()
 
 
 def test_wrong_backend_of_a_run(tmp_path):
@@ -203,9 +198,7 @@ def test_broken_signature_file_is_named(tmp_path):
 
 def test_every_command_that_a_fix_names_exists():
     group = {
-        name
-        for command in application().registered_commands
-        for name in [command.name or command.callback.__name__]
+        name for command in application().registered_commands for name in [command.name or command.callback.__name__]
     }
     group |= {sub.name for sub in application().registered_groups}
     named = [line.split()[1] for s in load() for line in s.change.run if line.startswith("cookbook ")]
@@ -301,7 +294,9 @@ def varied(row: str, size: int, seed: int = 0) -> bytes:
     return b"".join(out)
 
 
-PROMPTS = "(APIServer pid=5) INFO 11-22 14:00:00 [logger.py:41] Received request chatcmpl-{1:x}: prompt: '{0}', params: x\n"
+PROMPTS = (
+    "(APIServer pid=5) INFO 11-22 14:00:00 [logger.py:41] Received request chatcmpl-{1:x}: prompt: '{0}', params: x\n"
+)
 ERRORS = "(APIServer pid=5) ERROR 11-22 14:00:00 [serving.py:41] request {1:x}: ValueError: {0}\n"
 DEATH = (
     b"(EngineCore pid=7) ERROR 11-22 14:05:14 [core.py:9] EngineCore encountered a fatal error.\n"
@@ -334,15 +329,9 @@ def test_lines_that_are_never_alike_are_read_at_a_rate(row, mb_s):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (
-            "(APIServer pid=5) ERROR 11-22 14:00:00 [serving.py:41] unexpected tokens remaining in message header",
-            "F30",
-        ),
+        ("(APIServer pid=5) ERROR 11-22 14:00:00 [serving.py:41] unexpected tokens remaining in message header", "F30"),
         ("Killed", "S8"),
-        (
-            "(Worker pid=9) ERROR 11-22 14:00:00 [x.py:1] OSError: [Errno 28] No space left on device: 'x'",
-            "S6",
-        ),
+        ("(Worker pid=9) ERROR 11-22 14:00:00 [x.py:1] OSError: [Errno 28] No space left on device: 'x'", "S6"),
     ],
 )
 def test_a_storm_of_errors_hides_no_other_failure(line, expected):
@@ -354,24 +343,16 @@ def test_a_storm_of_errors_hides_no_other_failure(line, expected):
 
 def test_a_log_without_line_ends_stays_bounded(tmp_path):
     log = tmp_path / "server.log"
-    log.write_bytes(
-        b"x" * 12_000_000 + b'\nTraceback (most recent call last):\n  File "a"\nValueError: late\n'
-    )
+    log.write_bytes(b"x" * 12_000_000 + b'\nTraceback (most recent call last):\n  File "a"\nValueError: late\n')
     assert first_exception(log) == "ValueError: late"
 
 
 @pytest.mark.parametrize(
     ("reply", "ids"),
     [
-        (
-            "Choice(finish_reason='length', message=ChatCompletionMessage(content=None, reasoning='hm'))",
-            ["F33"],
-        ),
+        ("Choice(finish_reason='length', message=ChatCompletionMessage(content=None, reasoning='hm'))", ["F33"]),
         ("{'message': {'content': None, 'reasoning': None}, 'finish_reason': 'stop'}", ["F34"]),
-        (
-            '{"message":{"content":"{\\"city\\": \\"Paris\\"}","tool_calls":[]},"finish_reason":"stop"}',
-            ["F36"],
-        ),
+        ('{"message":{"content":"{\\"city\\": \\"Paris\\"}","tool_calls":[]},"finish_reason":"stop"}', ["F36"]),
         ('    "reason": "max_output_tokens"', ["F33"]),
         ("{'message': {'content': 'Hi', 'reasoning': None}, 'finish_reason': 'length'}", []),
         ("finish_reason='tool_calls' content=None reasoning=None tool_calls=[Call()]", []),

@@ -12,7 +12,9 @@ from helpers.doctor.scan import scan
 from helpers.paths import ROOT
 
 CORE = "(EngineCore pid=7) ERROR 11-22 14:05:14 [core.py:1510] "
-WRAPPED = "(APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+WRAPPED = (
+    "(APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+)
 
 
 def traceback(line, *frames, prefix=""):
@@ -32,10 +34,7 @@ def first(text):
 
 CASES = {
     "prefix on every line": (
-        CORE
-        + "EngineCore failed to start.\n"
-        + traceback("ValueError: odd geometry", prefix=CORE)
-        + wrapper(),
+        CORE + "EngineCore failed to start.\n" + traceback("ValueError: odd geometry", prefix=CORE) + wrapper(),
         "ValueError: odd geometry",
     ),
     "wrapper printed first": (
@@ -160,16 +159,12 @@ CASES = {
     ),
     "kubernetes times": (
         "".join(
-            f"2026-11-22T14:05:14.123456789Z stderr F {row}\n"
-            for row in traceback("ValueError: in a pod").splitlines()
+            f"2026-11-22T14:05:14.123456789Z stderr F {row}\n" for row in traceback("ValueError: in a pod").splitlines()
         ),
         "ValueError: in a pod",
     ),
     "journal": (
-        "".join(
-            f"Nov 22 14:05:14 host vllm[77]: {row}\n"
-            for row in traceback("ValueError: in a unit").splitlines()
-        ),
+        "".join(f"Nov 22 14:05:14 host vllm[77]: {row}\n" for row in traceback("ValueError: in a unit").splitlines()),
         "ValueError: in a unit",
     ),
     "rank prefix": (traceback("ValueError: on a rank", prefix="[rank0]: "), "ValueError: on a rank"),
@@ -197,8 +192,7 @@ CASES = {
         + "EngineCore encountered a fatal error.\n"
         + traceback("RuntimeError: the engine's own", prefix=CORE)
         + traceback(
-            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
-            prefix="(APIServer pid=5) ",
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", prefix="(APIServer pid=5) "
         ),
         "RuntimeError: the engine's own",
     ),
@@ -206,9 +200,7 @@ CASES = {
         "(APIServer pid=5) INFO:     Application startup complete.\n(APIServer pid=5) ERROR:    Exception in ASGI application\n"
         + traceback("ValueError: one bad request", prefix="(APIServer pid=5) ")
         + traceback("RuntimeError: the engine's own", prefix="(EngineCore pid=7) ")
-        + traceback(
-            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore died", prefix="(APIServer pid=5) "
-        ),
+        + traceback("vllm.v1.engine.exceptions.EngineDeadError: EngineCore died", prefix="(APIServer pid=5) "),
         "RuntimeError: the engine's own",
     ),
     "only a request failed": (
@@ -265,8 +257,7 @@ CASES = {
     "after an announced shutdown": (
         "(APIServer pid=5) INFO:     Application startup complete.\n(APIServer pid=5) INFO:     Shutting down\n"
         + traceback(
-            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
-            prefix="(APIServer pid=5) ",
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", prefix="(APIServer pid=5) "
         )
         + traceback("RuntimeError: cannot schedule new futures", prefix="(APIServer pid=5) "),
         None,
@@ -285,8 +276,7 @@ CASES = {
     "the engine is told to stop, the server sees it dead": (
         "(EngineCore pid=7) INFO 11-22 14:05:14 [core.py:1455] [shutdown] EngineCore: trigger received signal=SIGTERM\n"
         + traceback(
-            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
-            prefix="(APIServer pid=5) ",
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", prefix="(APIServer pid=5) "
         ),
         None,
     ),
@@ -346,12 +336,8 @@ def test_exit_code_is_one_when_there_is_a_cause(name):
 
 
 UP = "(APIServer pid=5) INFO:     Application startup complete.\n"
-BAD = (
-    "(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] Error in preprocessing prompt inputs\n"
-    + traceback(
-        "ValueError: max_tokens must be at least 1",
-        prefix="(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] ",
-    )
+BAD = "(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] Error in preprocessing prompt inputs\n" + traceback(
+    "ValueError: max_tokens must be at least 1", prefix="(APIServer pid=5) ERROR 11-22 14:07:00 [serving.py:9] "
 )
 
 
@@ -359,18 +345,12 @@ BAD = (
     ("text", "kind"),
     [
         (
-            UP
-            + BAD
-            + '(APIServer pid=5) INFO:     127.0.0.1:1 - "POST /v1/responses HTTP/1.1" 400 Bad Request\n',
+            UP + BAD + '(APIServer pid=5) INFO:     127.0.0.1:1 - "POST /v1/responses HTTP/1.1" 400 Bad Request\n',
             "request",
         ),
         (UP + CASES["only a request failed"][0], "request"),
         (
-            UP
-            + BAD
-            + CORE
-            + "EngineCore encountered a fatal error.\n"
-            + traceback("RuntimeError: x", prefix=CORE),
+            UP + BAD + CORE + "EngineCore encountered a fatal error.\n" + traceback("RuntimeError: x", prefix=CORE),
             "fatal",
         ),
         (UP + BAD + wrapper(), "fatal"),
@@ -407,13 +387,8 @@ def test_a_known_failure_after_a_restart_is_found_though_its_shape_came_before()
 
 def test_interleaved_processes():
     """Two workers write their tracebacks into each other, line by line, in many orders."""
-    a = [
-        f"(Worker_TP0 pid=8) {row}"
-        for row in traceback("ValueError: from zero", "a()", "raise A").splitlines()
-    ]
-    b = [
-        f"(Worker_TP1 pid=9) {row}" for row in traceback("TypeError: from one", "b()", "raise B").splitlines()
-    ]
+    a = [f"(Worker_TP0 pid=8) {row}" for row in traceback("ValueError: from zero", "a()", "raise A").splitlines()]
+    b = [f"(Worker_TP1 pid=9) {row}" for row in traceback("TypeError: from one", "b()", "raise B").splitlines()]
     for seed in range(50):
         mixed, left, right, chance = [], list(a), list(b), random.Random(seed)
         while left or right:
@@ -444,14 +419,10 @@ def test_a_storm_of_request_errors_does_not_hide_the_engine():
         + "EngineCore encountered a fatal error.\n"
         + traceback("RuntimeError: at last", prefix=CORE)
         + traceback(
-            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
-            prefix="(APIServer pid=5) ",
+            "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", prefix="(APIServer pid=5) "
         )
     )
-    assert (
-        first("(APIServer pid=5) INFO:     Application startup complete.\n" + storm + end)
-        == "RuntimeError: at last"
-    )
+    assert first("(APIServer pid=5) INFO:     Application startup complete.\n" + storm + end) == "RuntimeError: at last"
 
 
 def test_a_traceback_that_never_ends_is_given_up():
@@ -465,12 +436,7 @@ def test_a_traceback_that_never_ends_is_given_up():
     ("raw", "stream", "level", "text"),
     [
         ("(EngineCore pid=7) ERROR 11-22 14:05:14 [core.py:559]   File", "EngineCore 7", "ERROR", "  File"),
-        (
-            "(Worker_TP0_EP0 pid=7) INFO 2026-11-22 14:05:14.123 [v1/a.py:5] x",
-            "Worker_TP0_EP0 7",
-            "INFO",
-            "x",
-        ),
+        ("(Worker_TP0_EP0 pid=7) INFO 2026-11-22 14:05:14.123 [v1/a.py:5] x", "Worker_TP0_EP0 7", "INFO", "x"),
         (
             "**(VllmWorker TP0 pid=174579)** ERROR 08-05 07:31:10 [m.py:559] AssertionError: S",
             "VllmWorker TP0 174579",
@@ -485,12 +451,7 @@ def test_a_traceback_that_never_ends_is_given_up():
         ),
         ("INFO:     127.0.0.1:5 - ok", "", "INFO", "127.0.0.1:5 - ok"),
         ("WARNING:root:careful", "", "WARNING", "careful"),
-        (
-            "[rank3]:[E1122 14:05:14.123456789 ProcessGroupNCCL.cpp:616] timed out",
-            "rank3",
-            "ERROR",
-            "timed out",
-        ),
+        ("[rank3]:[E1122 14:05:14.123456789 ProcessGroupNCCL.cpp:616] timed out", "rank3", "ERROR", "timed out"),
         ("plain", "", "", "plain"),
     ],
 )
@@ -530,9 +491,7 @@ def test_the_end_of_a_peer_is_not_the_cause(echo):
 def test_what_one_request_sent_is_no_broken_checkpoint():
     """JSON that is cut off is a damaged file before the server is ready, and somebody's request body after it."""
     body = traceback(
-        "json.decoder.JSONDecodeError: Unterminated string starting at: line 1 column 2 (char 1)",
-        "f()",
-        "raise",
+        "json.decoder.JSONDecodeError: Unterminated string starting at: line 1 column 2 (char 1)", "f()", "raise"
     )
     at_start = diagnose(io.BytesIO((START + body + wrapper()).encode()))
     assert at_start.ids == ["S12"] and at_start.exit_code == 1
@@ -554,39 +513,26 @@ def test_a_log_that_ends_before_the_server_is_ready_says_so():
     loading = "Loading safetensors checkpoint shards:  33% Completed | 1/3\n"
     found = diagnose(io.BytesIO((START + loading).encode()))
     assert (
-        found.exit_code == 0
-        and "ends before the server was ready; its last line: Loading safetensors" in found.verdict
+        found.exit_code == 0 and "ends before the server was ready; its last line: Loading safetensors" in found.verdict
     )
     assert diagnose(io.BytesIO(READY.encode())).verdict == "no failure found"
     assert "nothing in it reads like a server's log" in diagnose(ROOT / "README.md").verdict
 
 
 def test_a_limit_that_is_lower_already_is_not_raised():
-    oom = (
-        traceback("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.98 GiB.", "f()", "raise")
-        + "\n"
-    )
+    oom = traceback("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.98 GiB.", "f()", "raise") + "\n"
     found = diagnose(io.BytesIO((START + oom + wrapper()).encode()))
-    assert found.ids == ["F20"] and "+--max-model-len" not in found.text(), (
-        "8,192 is less than what the change sets"
-    )
+    assert found.ids == ["F20"] and "+--max-model-len" not in found.text(), "8,192 is less than what the change sets"
 
 
 @pytest.mark.parametrize("form", ["gzip", "utf-16", "plain.gz"])
 def test_a_log_is_read_whatever_its_form_and_name(tmp_path, form):
     import gzip
 
-    text = (
-        START
-        + traceback("torch.OutOfMemoryError: CUDA out of memory. Tried", "f()", "raise")
-        + "\n"
-        + wrapper()
-    )
+    text = START + traceback("torch.OutOfMemoryError: CUDA out of memory. Tried", "f()", "raise") + "\n" + wrapper()
     log = tmp_path / ("log.gz" if form == "plain.gz" else "log.txt")
     log.write_bytes(
-        {"gzip": gzip.compress(text.encode()), "utf-16": text.encode("utf-16"), "plain.gz": text.encode()}[
-            form
-        ]
+        {"gzip": gzip.compress(text.encode()), "utf-16": text.encode("utf-16"), "plain.gz": text.encode()}[form]
     )
     assert diagnose(log).ids == ["F20"]
 

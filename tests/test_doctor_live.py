@@ -32,8 +32,7 @@ def test_gibberish(text):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["42", "The answer is 42.", "", "10000000", "yes, yes, yes", "def f():\n\treturn 1\n", "日本語の答え"],
+    "text", ["42", "The answer is 42.", "", "10000000", "yes, yes, yes", "def f():\n\treturn 1\n", "日本語の答え"]
 )
 def test_readable(text):
     assert gibberish(text) == ""
@@ -79,9 +78,7 @@ class Wrong(BaseHTTPRequestHandler):
             count = 5 if self.server.counts else 0
             self.reply(200, {"id": "r", "usage": {"input_tokens": count, "output_tokens": count}})
         elif "tools" in body and body.get("stream"):
-            data = {
-                "choices": [{"delta": {"tool_calls": [{"function": {"arguments": self.server.arguments}}]}}]
-            }
+            data = {"choices": [{"delta": {"tool_calls": [{"function": {"arguments": self.server.arguments}}]}}]}
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"data: " + json.dumps(data).encode() + b"\n\ndata: [DONE]\n\n")
@@ -154,9 +151,7 @@ def test_nothing_there_is_unreadable_input():
 
 
 def test_command(wrong):
-    outcome = CliRunner().invoke(
-        application(), ["doctor", "--live", f"http://127.0.0.1:{wrong.server_port}", "--json"]
-    )
+    outcome = CliRunner().invoke(application(), ["doctor", "--live", f"http://127.0.0.1:{wrong.server_port}", "--json"])
     assert outcome.exit_code == 0 and json.loads(outcome.stdout)["fatal"] is False
 
 

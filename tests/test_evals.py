@@ -58,9 +58,7 @@ def test_right_answers_score_and_are_counted_independently(scorer: Path, tmp_pat
 
     for sampler in ("responses", "chat_completions"):
         with EvalServer(answer) as server:
-            results = run(
-                server, tmp_path / sampler, scorer, evals=["nano-choice", "nano-integer"], sampler=sampler
-            )
+            results = run(server, tmp_path / sampler, scorer, evals=["nano-choice", "nano-integer"], sampler=sampler)
         data = {"nano-choice": right_letters(scorer), "nano-integer": right_integers()}
         for result in results:
             samples = read_samples(tmp_path / sampler / f"{result.eval}-low" / "samples.jsonl")
@@ -79,9 +77,7 @@ def right_integers() -> dict[str, str]:
     from helpers.evals.catalogue import EMBEDDED
 
     lines = [
-        line
-        for name in ("I", "II")
-        for line in (EMBEDDED / f"nano-integer-{name}.jsonl").read_text().splitlines()
+        line for name in ("I", "II") for line in (EMBEDDED / f"nano-integer-{name}.jsonl").read_text().splitlines()
     ]
     return {f"nano-integer-{n:03}": solve(json.loads(line)["question"])[7:-1] for n, line in enumerate(lines)}
 
@@ -95,9 +91,7 @@ def right_letters(scorer: Path) -> dict[tuple[str, int], str]:
         " for i, x in enumerate(e.full.examples)]))"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    out = subprocess.run(
-        [scorer, "-c", code], capture_output=True, text=True, cwd=ROOT, env=env, check=True
-    ).stdout
+    out = subprocess.run([scorer, "-c", code], capture_output=True, text=True, cwd=ROOT, env=env, check=True).stdout
     return {(name, repeat): letter for name, repeat, letter in json.loads(out)}
 
 
@@ -211,9 +205,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_score(scorer: Path, tmp_path: P
 
 
 @pytest.mark.full
-def test_two_runs_in_one_folder_and_a_folder_of_other_settings_are_refused(
-    scorer: Path, tmp_path: Path
-) -> None:
+def test_two_runs_in_one_folder_and_a_folder_of_other_settings_are_refused(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(lambda prompt, count: time.sleep(0.1) or solve(prompt)) as server:
         first = threading.Thread(target=run, args=(server, tmp_path, scorer))
         first.start()
@@ -279,13 +271,7 @@ def kept_run(folder: Path, state: str, retries: int = 0) -> None:
 
 @pytest.mark.parametrize(
     ("state", "retries", "goes_on"),
-    [
-        ("empty", 0, False),
-        ("truncated", 0, False),
-        ("ok", 1, False),
-        ("connection", 3, True),
-        ("bad_request", 0, True),
-    ],
+    [("empty", 0, False), ("truncated", 0, False), ("ok", 1, False), ("connection", 3, True), ("bad_request", 0, True)],
 )
 def test_a_refused_run_is_not_gone_on_with(tmp_path: Path, state: str, retries: int, goes_on: bool) -> None:
     """Its answers stand, so going on would refuse for ever; what never got an answer is asked again."""
@@ -329,12 +315,7 @@ def test_requests_carry_the_run_s_settings(scorer: Path, tmp_path: Path) -> None
 @pytest.mark.full
 def test_the_json_holds_what_was_promised(scorer: Path, tmp_path: Path) -> None:
     with EvalServer(lambda prompt, count: solve(prompt)) as server:
-        asked = {
-            "evals": ["nano-choice", "nano-integer"],
-            "efforts": ["low", "high"],
-            "examples": 2,
-            "repeats": 1,
-        }
+        asked = {"evals": ["nano-choice", "nano-integer"], "efforts": ["low", "high"], "examples": 2, "repeats": 1}
         results = run(server, tmp_path, scorer, **asked)
     held = summary(results)
     assert [(item["eval"], item["effort"]) for item in held] == [
@@ -421,9 +402,7 @@ def test_the_scorer_never_fetches(scorer: Path, tmp_path: Path) -> None:
 
     with EvalServer(lambda prompt, count: solve(prompt)) as server:
         (tmp_path / "x").mkdir()
-        error = _score(
-            server.url, plan(evals=["gpqa"], data=str(tmp_path / "x")), tmp_path, scorer, lambda line: None
-        )
+        error = _score(server.url, plan(evals=["gpqa"], data=str(tmp_path / "x")), tmp_path, scorer, lambda line: None)
         assert "gpqa_diamond.csv is not among the local files" in error and server.requests == []
 
 

@@ -74,12 +74,7 @@ def test_a_withheld_score_is_a_failure_with_its_cause(cli, scorer: Path, tmp_pat
         )
     assert done.returncode == 1 and "refused on purpose with 400" in done.stdout and "no score" in done.stdout
     (held,) = json.loads(out.read_text())
-    assert (
-        held["score"] is None
-        and held["stderr"] is None
-        and held["failures"] >= 10
-        and held["state"] == "refused"
-    )
+    assert held["score"] is None and held["stderr"] is None and held["failures"] >= 10 and held["state"] == "refused"
 
 
 @pytest.mark.parametrize(
@@ -121,11 +116,7 @@ def test_a_short_context_starts_nothing(cli, tmp_path: Path) -> None:
             "--json",
             str(out),
         )
-    assert (
-        done.returncode == 1
-        and "each would be refused" in done.stderr
-        and "--max-model-len 131072" in done.stderr
-    )
+    assert done.returncode == 1 and "each would be refused" in done.stderr and "--max-model-len 131072" in done.stderr
     assert server.requests == [] and not out.exists()
 
 
@@ -143,9 +134,7 @@ def test_an_interpreter_that_only_pyenv_has_is_found(tmp_path: Path, scorer: Pat
     place = tmp_path / "versions" / "3.12.99" / "bin"
     place.mkdir(parents=True)
     (place / "python3.12").symlink_to(real)
-    found = environment._uv_python(
-        uv(), (3, 12), {"PYENV_ROOT": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
-    )
+    found = environment._uv_python(uv(), (3, 12), {"PYENV_ROOT": str(tmp_path), "PATH": "", "HOME": str(tmp_path)})
     assert found and Path(found).resolve() == real
 
 

@@ -127,12 +127,7 @@ def test_a_server_that_hangs_ends_the_gate_within_a_minute(first: int) -> None:
         began = time.monotonic()
         if first:
             gate = run_quick(server.url, REAL)
-            assert (
-                gate.gone
-                and not gate.passed
-                and gate.score is None
-                and gate.causes["the server is gone"] == 20
-            )
+            assert gate.gone and not gate.passed and gate.score is None and gate.causes["the server is gone"] == 20
             with pytest.raises(CookbookError, match="could not be finished because the server is gone"):
                 gate.raise_if_failed()
         else:
@@ -143,17 +138,7 @@ def test_a_server_that_hangs_ends_the_gate_within_a_minute(first: int) -> None:
 
 def quick(cli, url: str, out: Path, *words: str):
     return cli(
-        "eval",
-        "cpu",
-        "--model",
-        "gpt-oss-nano",
-        "--eval",
-        "quick",
-        "--base-url",
-        url,
-        "--json",
-        str(out),
-        *words,
+        "eval", "cpu", "--model", "gpt-oss-nano", "--eval", "quick", "--base-url", url, "--json", str(out), *words
     )
 
 

@@ -43,21 +43,13 @@ def sample(question: int, repeat: int, score: float, **changes) -> Sample:
 
 
 def plan(**changes) -> Plan:
-    values = {
-        "target": "h100",
-        "model": "gpt-oss-20b",
-        "weights": "hub",
-        "evals": ["aime25"],
-        "efforts": ["low"],
-    }
+    values = {"target": "h100", "model": "gpt-oss-20b", "weights": "hub", "evals": ["aime25"], "efforts": ["low"]}
     return Plan(**values | changes)
 
 
 def aime(right: int, repeats: int = 8) -> list[Sample]:
     """A full run in which the first `right` questions are always right, and one more every second time."""
-    return [
-        sample(q, r, float(q < right or (q == right and r % 2))) for r in range(repeats) for q in range(30)
-    ]
+    return [sample(q, r, float(q < right or (q == right and r % 2))) for r in range(repeats) for q in range(30)]
 
 
 def test_the_score_and_its_error_over_repeats() -> None:
@@ -106,9 +98,7 @@ def test_repeats_that_agree_are_no_certainty() -> None:
 
 
 @pytest.mark.parametrize(("right", "holds"), [((1, 31), True), ((0, 16), False), ((16, 32), False)])
-def test_every_effort_s_score_lies_between_0_and_100_percent(
-    tmp_path: Path, right: tuple, holds: bool
-) -> None:
+def test_every_effort_s_score_lies_between_0_and_100_percent(tmp_path: Path, right: tuple, holds: bool) -> None:
     """Their sum used to be looked at: 0 % at one effort and 50 % at another passed."""
     from helpers.evals import contracts
     from helpers.evals.evaluation import samples_path
@@ -117,8 +107,7 @@ def test_every_effort_s_score_lies_between_0_and_100_percent(
     made, results = plan(model="gpt-oss-nano", evals=["nano-integer"], efforts=["low", "high"]), []
     for effort, count in zip(made.efforts, right, strict=True):
         samples = [
-            sample(n % 16, n // 16, float(n < count), answer=f"\\boxed{{{1 if n < count else 2}}}")
-            for n in range(32)
+            sample(n % 16, n // 16, float(n < count), answer=f"\\boxed{{{1 if n < count else 2}}}") for n in range(32)
         ]
         path = samples_path(tmp_path, evaluation, effort)
         path.parent.mkdir()
@@ -167,9 +156,7 @@ def graded(python: Path, grader: str, texts: list[str]) -> list[tuple[str, str]]
         f"print(json.dumps([[{read}(t), doubt({grader!r}, t)] for t in json.loads(sys.argv[1])]))"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [python, "-c", code, json.dumps(texts)], capture_output=True, text=True, env=env, check=True
-    )
+    done = subprocess.run([python, "-c", code, json.dumps(texts)], capture_output=True, text=True, env=env, check=True)
     return [tuple(pair) for pair in json.loads(done.stdout)]
 
 
@@ -215,9 +202,7 @@ def test_doubts_are_reported_beside_an_unchanged_score() -> None:
     samples[0] = samples[0].model_copy(update={"doubt": "last_integer", "answer": "It is 1."})
     result = result_of(samples, plan(), EVALS["aime25"], "low", 0.388, 0.05)
     assert (
-        result.score == pytest.approx(100 / 240)
-        and result.doubts == {"last_integer": 1}
-        and result.doubts_right == 1
+        result.score == pytest.approx(100 / 240) and result.doubts == {"last_integer": 1} and result.doubts_right == 1
     )
     assert rows([result])[0][-1] == "1 (1 right)" and "the last integer counted" in notes([result])[0]
 
@@ -233,9 +218,7 @@ def test_the_embedded_set_is_the_generator_s_and_its_answers_are_right() -> None
 
     for name, content in files().items():
         assert (EMBEDDED / name).read_text() == content, f"{name}: run python -m nano.evaluation.embedded"
-    questions = pd.concat(
-        [pd.read_json(EMBEDDED / f"nano-integer-{half}.jsonl", lines=True) for half in ("I", "II")]
-    )
+    questions = pd.concat([pd.read_json(EMBEDDED / f"nano-integer-{half}.jsonl", lines=True) for half in ("I", "II")])
     assert len(questions) == EVALS["nano-integer"].questions == len(set(questions["question"]))
     for _, row in questions.iterrows():
         assert solve(row["question"]) == f"\\boxed{{{row['answer']}}}"
@@ -251,9 +234,7 @@ def test_plans_are_refused_with_every_fault() -> None:
     with pytest.raises(UsageError, match="paid API"):
         find("healthbench_hard")
     with pytest.raises(UsageError) as caught:
-        checked_plan(
-            target="cpu", model="gpt-oss-nano", weights="nano", evals=["gpqa"], efforts=["huge"], repeats=0
-        )
+        checked_plan(target="cpu", model="gpt-oss-nano", weights="nano", evals=["gpqa"], efforts=["huge"], repeats=0)
     assert "efforts: given 'huge'" in str(caught.value) and "repeats: given 0" in str(caught.value)
 
 
@@ -275,9 +256,7 @@ def test_the_range_holds_what_is_published(monkeypatch: pytest.MonkeyPatch) -> N
     from helpers.records.anchors import load_anchors
 
     known = [
-        a
-        for a in load_anchors()
-        if (a.hardware, a.engine, a.tensor_parallel, a.concurrency) == ("h100", "vLLM", 4, 64)
+        a for a in load_anchors() if (a.hardware, a.engine, a.tensor_parallel, a.concurrency) == ("h100", "vLLM", 4, 64)
     ]
     others = [a for a in load_anchors() if a.hardware != "h100"]
     monkeypatch.setattr(speed, "load_anchors", lambda: others)
@@ -302,9 +281,7 @@ def test_a_device_without_a_known_speed_has_no_estimate(monkeypatch: pytest.Monk
 def results() -> list:
     efforts = {"low": 12, "medium": 22, "high": 26}
     made = plan(efforts=list(efforts))
-    return [
-        result_of(aime(right), made, EVALS["aime25"], effort, 0.4, 0.05) for effort, right in efforts.items()
-    ]
+    return [result_of(aime(right), made, EVALS["aime25"], effort, 0.4, 0.05) for effort, right in efforts.items()]
 
 
 def test_the_figure_draws_scores_references_and_tokens() -> None:
@@ -370,9 +347,7 @@ def test_the_h100_profile_is_the_seed_s_deployment() -> None:
 
     target, model = load_target("h100"), load_model("gpt-oss-120b")
     values = {"model": "gpt-oss-120b", "profile": "evals", "tensor_parallel_size": 8}
-    shell = serve_command(
-        target, model, check_parameters(target, values), "openai/gpt-oss-120b", 8000
-    ).shell()
+    shell = serve_command(target, model, check_parameters(target, values), "openai/gpt-oss-120b", 8000).shell()
     for flags in (
         "--max-model-len 131072",
         "--max-num-batched-tokens 10240",

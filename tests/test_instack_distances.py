@@ -32,19 +32,11 @@ def test_distances_are_those_of_the_formula(tmp_path, interpreter):
     assert made.returncode == 0, made.stderr[-2000:]
     exact, broken = json.loads(made.stdout)
     # KL((.5,.5)||(.25,.75)) = .5 ln 2 + .5 ln(2/3) = 0.1438; KL((.9,.1)||(.1,.9)) = .8 ln 9 = 1.7578
-    assert (
-        exact["kl_mean"] == pytest.approx((0.14384 + 1.75778) / 2, abs=1e-4)
-        and exact["top1_agreement"] == 0.5
-    )
+    assert exact["kl_mean"] == pytest.approx((0.14384 + 1.75778) / 2, abs=1e-4) and exact["top1_agreement"] == 0.5
     assert not broken["finite"] and broken["kl_mean"] is None
 
     def asked(*names: str) -> dict:
-        argv = [
-            interpreter,
-            "-m",
-            "helpers.instack.distances",
-            *(tmp_path / f"{name}.safetensors" for name in names),
-        ]
+        argv = [interpreter, "-m", "helpers.instack.distances", *(tmp_path / f"{name}.safetensors" for name in names)]
         done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout)

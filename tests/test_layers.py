@@ -56,9 +56,7 @@ def wrong(name: str, imported: set[str]) -> set[tuple[str, str]]:
 
 def test_no_room_imports_a_later_one() -> None:
     found = set().union(*(wrong(name, imported) for name, imported in arrows().items()))
-    assert not found - REMAINING, "\n".join(
-        f"{name} imports {other}" for name, other in sorted(found - REMAINING)
-    )
+    assert not found - REMAINING, "\n".join(f"{name} imports {other}" for name, other in sorted(found - REMAINING))
     assert found == REMAINING, "an arrow was mended: take it out of REMAINING"
 
 
@@ -84,10 +82,7 @@ def test_a_planted_import_is_found(name: str, line: str, other: str) -> None:
 
 def test_no_two_modules_import_each_other() -> None:
     """Nor any longer circle, imports inside functions counted: `python -m graphlib` would find an order of all modules."""
-    graph = {
-        name: {other for other in imported if other in modules()} - {name}
-        for name, imported in arrows().items()
-    }
+    graph = {name: {other for other in imported if other in modules()} - {name} for name, imported in arrows().items()}
     list(graphlib.TopologicalSorter(graph).static_order())
 
 

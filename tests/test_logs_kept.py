@@ -66,14 +66,10 @@ def test_an_error_names_the_log_and_its_cause(tmp_path: Path) -> None:
         f"a request failed because RuntimeError: CPU Generator does not use offset; see `cookbook doctor {log}`"
     )
     assert (
-        with_log(error, log, died=False)
-        .line()
-        .endswith(f"because HTTP 500; look at the server's log (its log: {log})")
+        with_log(error, log, died=False).line().endswith(f"because HTTP 500; look at the server's log (its log: {log})")
     )
     log.write_text(WELL)
-    assert "because HTTP 500; see `cookbook doctor" in with_log(error, log, died=True).line(), (
-        "the log names no cause"
-    )
+    assert "because HTTP 500; see `cookbook doctor" in with_log(error, log, died=True).line(), "the log names no cause"
 
 
 def test_an_error_that_needs_no_log_stays_as_it_is(tmp_path: Path) -> None:
@@ -90,12 +86,7 @@ class Session:
     """Stands for a run with tools whose server dies while it is asked, or does not start."""
 
     def __init__(self, target: str, given: dict, starts: bool):
-        self.log, self.starts, self.server, self.stopped = (
-            Path(given["run_dir"]) / "server.log",
-            starts,
-            None,
-            [],
-        )
+        self.log, self.starts, self.server, self.stopped = (Path(given["run_dir"]) / "server.log", starts, None, [])
         self.log.parent.mkdir(parents=True)
 
     def tools(self, corpus: Path) -> SimpleNamespace:
@@ -105,9 +96,7 @@ class Session:
         self.log.write_text(DEAD)
         if not self.starts:
             raise CookbookError("vLLM ended while starting", do=f"see `cookbook doctor {self.log}`")
-        self.server = SimpleNamespace(
-            base_url="http://127.0.0.1:9", model="m", log=self.log, healthy=lambda: False
-        )
+        self.server = SimpleNamespace(base_url="http://127.0.0.1:9", model="m", log=self.log, healthy=lambda: False)
         return self.server
 
     def stop(self) -> None:
@@ -119,9 +108,7 @@ class Session:
 def test_nano_eval_leaves_the_log_of_a_server_that_ended(starts: bool, tmp_path: Path, monkeypatch) -> None:
     made = []
     monkeypatch.setattr(folder_module, "RUNS", tmp_path)
-    monkeypatch.setattr(
-        "helpers.runs.tools.Session", lambda *given: made.append(Session(*given, starts)) or made[-1]
-    )
+    monkeypatch.setattr("helpers.runs.tools.Session", lambda *given: made.append(Session(*given, starts)) or made[-1])
     done = CliRunner().invoke(application(), ["nano", "eval", "--skill", "domain", "--no-sampling"])
     error = done.exception
     assert isinstance(error, CookbookError) and error.exit_code == 1

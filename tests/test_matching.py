@@ -11,10 +11,7 @@ EXACT = [
     ("l40s", Device("nvidia", "NVIDIA L40S", "8.9", memory_gib=44.4)),
     ("rtx4090", Device("nvidia", "NVIDIA GeForce RTX 4090", "8.9", memory_gib=24.0)),
     ("rtx5090", Device("nvidia", "NVIDIA GeForce RTX 5090", "12.0", memory_gib=31.8)),
-    (
-        "rtx_pro_6000",
-        Device("nvidia", "NVIDIA RTX PRO 6000 Blackwell Server Edition", "12.0", memory_gib=95.0),
-    ),
+    ("rtx_pro_6000", Device("nvidia", "NVIDIA RTX PRO 6000 Blackwell Server Edition", "12.0", memory_gib=95.0)),
     ("dgx_spark", Device("nvidia", "NVIDIA GB10", "12.1")),
     ("b200", Device("nvidia", "NVIDIA B200", "10.0", memory_gib=179.1)),
     ("gb200", Device("nvidia", "NVIDIA GB200", "10.0", memory_gib=184.0)),
@@ -31,11 +28,7 @@ NEAREST = [
     ("a100", Device("nvidia", "NVIDIA A100-PCIE-40GB", "8.0", memory_gib=40.0), "it has 80 GiB"),
     ("h200", Device("nvidia", "NVIDIA GH200 144G HBM3e", "9.0", memory_gib=140.0), "the name differs"),
     ("h100", Device("nvidia", "NVIDIA H20", "9.0", memory_gib=96.0), "it has 80 GiB"),
-    (
-        "rtx4090",
-        Device("nvidia", "NVIDIA GeForce RTX 3090", "8.6", memory_gib=24.0),
-        "compute capability is 8.9",
-    ),
+    ("rtx4090", Device("nvidia", "NVIDIA GeForce RTX 3090", "8.6", memory_gib=24.0), "compute capability is 8.9"),
     ("rtx5090", Device("nvidia", "NVIDIA GeForce RTX 5080", "12.0", memory_gib=16.0), "it has 32 GiB"),
     ("b300", Device("nvidia", "NVIDIA GB300", "10.3", memory_gib=277.0), "the name differs"),
     ("r9700", Device("amd", "AMD Radeon RX 9070 XT", gfx="gfx1201", memory_gib=16.0), "it has 32 GiB"),
@@ -50,9 +43,7 @@ def test_a_device_with_a_recipe_gets_it(target: str, device: Device):
     assert (fit.target, fit.exact) == (target, True), fit.why
 
 
-@pytest.mark.parametrize(
-    ("target", "device", "why"), NEAREST, ids=lambda value: getattr(value, "name", value)
-)
+@pytest.mark.parametrize(("target", "device", "why"), NEAREST, ids=lambda value: getattr(value, "name", value))
 def test_another_device_gets_the_nearest_with_its_reason(target: str, device: Device, why: str):
     fit = best_target(device)
     assert (fit.target, fit.exact) == (target, False) and why in fit.why, fit

@@ -26,9 +26,7 @@ def in_stack(interpreter: Path, *words: str) -> dict:
     script = Path(__file__).with_name("nano_in_stack.py")
     # One thread: two that wait for each other in a loop, beside a vLLM that is bound to a core, take ten times as long.
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [str(interpreter), str(script), *words], capture_output=True, text=True, timeout=300, env=env
-    )
+    done = subprocess.run([str(interpreter), str(script), *words], capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -80,14 +78,7 @@ def test_analyses_grow_with_effort():
 def test_the_cases_are_held_out_and_enough():
     cases = case_module.cases()
     assert len(cases) >= 200
-    assert {case.skill for case in cases} == {
-        "answers",
-        "domain",
-        "functions",
-        "memory",
-        "structured",
-        "evals",
-    }
+    assert {case.skill for case in cases} == {"answers", "domain", "functions", "memory", "structured", "evals"}
     assert all(case.sample.held_out for case in cases)
     assert len(case_module.arbitrary()) == 100 == len({case.sample.key for case in case_module.arbitrary()})
 
@@ -120,11 +111,7 @@ def test_problem_names_what_is_wrong():
     assert "not add" in problem(call, Reply("x", "", [("add", '{"a": 1, "b": 3}')], True))
     assert "no JSON" in problem(call, Reply("x", "", [("add", '{"a": 1')], True))
     data = Sample("structured", ("z",), [user("?")], "", answer={"n": 1})
-    assert (
-        problem(data, Reply("x", '{"n": 1}', ended=True))
-        == ""
-        != problem(data, Reply("x", '{"n": 2}', ended=True))
-    )
+    assert problem(data, Reply("x", '{"n": 1}', ended=True)) == "" != problem(data, Reply("x", '{"n": 2}', ended=True))
 
 
 def test_replies_of_both_endpoints_read_alike():
@@ -147,10 +134,7 @@ def test_the_strict_parser_finds_malformed_harmony():
 
     analysis = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
     assert judged(f"{analysis}<|channel|>final<|message|>4<|return|>") == ""
-    assert (
-        judged(f"{analysis}<|channel|>commentary to=functions.f <|constrain|>json<|message|>{{}}<|call|>")
-        == ""
-    )
+    assert judged(f"{analysis}<|channel|>commentary to=functions.f <|constrain|>json<|message|>{{}}<|call|>") == ""
     assert judged(f"{analysis}<|channel|>final<|message|>4") == "no end"
     assert judged("Hm, 4<|return|>")
     assert judged(f"{analysis}<|channel|>musing<|message|>4<|return|>") == "unknown channel"
@@ -163,15 +147,7 @@ def built(interpreter, tmp_path_factory):
     """Both forms, and the BF16 form a second time."""
     folder = tmp_path_factory.mktemp("nano")
     for name, form in (("bf16", "bf16"), ("again", "bf16"), ("mxfp4", "mxfp4")):
-        argv = [
-            str(interpreter),
-            "-m",
-            "helpers.instack.nano.build",
-            "--out",
-            str(folder / name),
-            "--form",
-            form,
-        ]
+        argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder / name), "--form", form]
         subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
     return folder
 
@@ -200,9 +176,7 @@ def test_both_forms_hold_the_same_numbers(interpreter, built):
 def test_the_configuration_names_what_vllm_needs(built):
     config = json.loads((built / "mxfp4" / "config.json").read_text())
     assert config["architectures"] == ["GptOssForCausalLM"] and config["vocab_size"] == 201_088
-    assert (
-        config["head_dim"] == 64 and not config["hidden_size"] % 128 and not config["intermediate_size"] % 128
-    )
+    assert config["head_dim"] == 64 and not config["hidden_size"] % 128 and not config["intermediate_size"] % 128
     assert config["quantization_config"]["quant_method"] == "mxfp4"
     assert json.loads((built / "bf16" / "generation_config.json").read_text())["eos_token_id"] == [
         200002,
@@ -217,15 +191,7 @@ def test_the_compact_weights_stay_small():
 
 @pytest.mark.real
 def test_a_wrong_request_to_build_is_one_line(interpreter, tmp_path):
-    argv = [
-        str(interpreter),
-        "-m",
-        "helpers.instack.nano.build",
-        "--out",
-        str(tmp_path / "x"),
-        "--weights",
-        "nowhere",
-    ]
+    argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(tmp_path / "x"), "--weights", "nowhere"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "nowhere" in done.stderr
     assert not list(tmp_path.iterdir())

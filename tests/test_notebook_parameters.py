@@ -64,9 +64,7 @@ def prepared_by_run_target(target: str, given: dict, folder: Path, monkeypatch) 
         ("cpu", {"tensor_parallel_size": 0, "weights": ""}, 1, "nano"),
     ],
 )
-def test_the_kernel_sees_the_checked_values(
-    target, given, size, weights, tmp_path: Path, monkeypatch, caplog
-):
+def test_the_kernel_sees_the_checked_values(target, given, size, weights, tmp_path: Path, monkeypatch, caplog):
     seen = prepared_by_run_target(target, given, tmp_path / "run", monkeypatch)
     assert (seen["tensor_parallel_size"], seen["weights"]) == (size, weights)
     checked = check_parameters(load_target(target), {**given, "run_dir": seen["run_dir"]})
@@ -85,16 +83,12 @@ def test_nothing_is_sent_that_the_notebook_does_not_declare(tmp_path: Path, monk
     """papermill warns about such a name; one that the caller gave goes through, to be refused by the run."""
     seen = prepared_by_run_target("cpu", {}, tmp_path / "run", monkeypatch)
     cell = next(
-        c
-        for c in json.loads(path_of("cpu").read_text())["cells"]
-        if "parameters" in c["metadata"].get("tags", [])
+        c for c in json.loads(path_of("cpu").read_text())["cells"] if "parameters" in c["metadata"].get("tags", [])
     )
     assert "activations" not in "".join(cell["source"]) and "activations" not in seen
 
 
-@pytest.mark.parametrize(
-    "left_open", [{"model": ""}, {"weights": ""}, {"profile": ""}, {"tensor_parallel_size": 0}]
-)
+@pytest.mark.parametrize("left_open", [{"model": ""}, {"weights": ""}, {"profile": ""}, {"tensor_parallel_size": 0}])
 def test_empty_stands_for_the_recipes_own(left_open: dict):
     for name in ("h100", "cpu"):
         assert check_parameters(load_target(name), left_open) == check_parameters(load_target(name))

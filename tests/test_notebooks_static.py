@@ -10,9 +10,7 @@ import pytest
 from helpers.paths import NOTEBOOKS, ROOT
 
 ALL = sorted(NOTEBOOKS.rglob("*.ipynb"))
-EXECUTED = [
-    path for path in ALL if any(c.get("execution_count") for c in nbformat.read(path, as_version=4).cells)
-]
+EXECUTED = [path for path in ALL if any(c.get("execution_count") for c in nbformat.read(path, as_version=4).cells)]
 ABSOLUTE = re.compile(r"""["'\s(](/(?:home|root|work|tmp|Users|opt|mnt)/[^\s"']+)""")
 SECRET = re.compile(r"\b(sk-[A-Za-z0-9]{20,}|hf_[A-Za-z0-9]{20,}|gh[po]_[A-Za-z0-9]{20,}|AKIA[A-Z0-9]{16})\b")
 SIZE = 1_500_000  # bytes; code-hosting pages stop rendering notebooks of a few megabytes

@@ -72,9 +72,7 @@ def marks(machine, need=NEED):
 
 
 def test_a_machine_with_everything_passes():
-    assert {mark for name, mark in marks(HOST).items() if name not in ("Device files", "Weights folder")} == {
-        "✓"
-    }
+    assert {mark for name, mark in marks(HOST).items() if name not in ("Device files", "Weights folder")} == {"✓"}
 
 
 def gpu(**changes):
@@ -86,9 +84,7 @@ def disks(name, **changes):
 
 
 def packages(**more):
-    return {
-        "packages": {"cuda": {**HOST.packages["cuda"], **{k.replace("_", "-"): v for k, v in more.items()}}}
-    }
+    return {"packages": {"cuda": {**HOST.packages["cuda"], **{k.replace("_", "-"): v for k, v in more.items()}}}}
 
 
 BROKEN = [
@@ -122,16 +118,8 @@ BROKEN = [
     ("Packages", {"harmony": {"cuda": "4c883161"}}, "F3"),
     ("Packages", {"harmony": {"cuda": ""}}, "F3"),
     ("Packages", packages(mcp="1.30.0"), "F41"),
-    (
-        "VLLM_* variables",
-        {"unknown_variables": {"cuda": ["VLLM_FOO"]}, "variables": ["VLLM_FOO"]},
-        "ends the start",
-    ),
-    (
-        "VLLM_* variables",
-        {"unknown_variables": {}, "variables": ["VLLM_USE_TRTLLM_ATTENTION"]},
-        "removed names only",
-    ),
+    ("VLLM_* variables", {"unknown_variables": {"cuda": ["VLLM_FOO"]}, "variables": ["VLLM_FOO"]}, "ends the start"),
+    ("VLLM_* variables", {"unknown_variables": {}, "variables": ["VLLM_USE_TRTLLM_ATTENTION"]}, "removed names only"),
 ]
 ADVICE = [
     ("NVLink", {"gpus": [replace(H200, links=0), replace(H200, links=0)]}, "0 active"),
@@ -170,14 +158,9 @@ def test_every_check_can_fail():
     closed = replace(HOST, vendor="amd", devices={"/dev/kfd": True, "/dev/dri/renderD128": False})
     assert marks(closed, amd)["Device files"] == "✗"
     assert marks(replace(closed, devices={}), amd)["Device files"] == "✗"
-    assert (
-        marks(HOST, replace(NEED, folder="/tmp", folder_fault="config.json is missing"))["Weights folder"]
-        == "✗"
-    )
+    assert marks(HOST, replace(NEED, folder="/tmp", folder_fault="config.json is missing"))["Weights folder"] == "✗"
     names = {check.name for check in judge(HOST, NEED)}
-    assert names - able == {"Device files", "docker", "Memory budget", "Weights folder"} and len(
-        names
-    ) == len(CHECKS)
+    assert names - able == {"Device files", "docker", "Memory budget", "Weights folder"} and len(names) == len(CHECKS)
 
 
 def test_what_cannot_fit_is_refused_with_what_would():
@@ -207,9 +190,7 @@ def test_own_server_on_the_port_is_not_in_the_way():
 
 
 def test_report_raises_one_line_with_every_fault():
-    report = preflight.Report(
-        "h200", HOST, judge(replace(HOST, shm_gib=0.06, **disks("weights", free_gib=1)), NEED)
-    )
+    report = preflight.Report("h200", HOST, judge(replace(HOST, shm_gib=0.06, **disks("weights", free_gib=1)), NEED))
     assert not report.ok and report.exit_code == 1
     with pytest.raises(CookbookError, match=r"/dev/shm.*Disk for weights.*--ipc=host") as error:
         report.raise_if_failed()
@@ -269,10 +250,7 @@ def test_container_limit_is_read(tmp_path):
 
 def test_amd_cards_are_read_from_the_kernel(tmp_path):
     cpu, card = tmp_path / "kfd" / "0", tmp_path / "kfd" / "1"
-    for folder, lines in (
-        (cpu, "gfx_target_version 0\n"),
-        (card, "gfx_target_version 90402\ndrm_render_minor 128\n"),
-    ):
+    for folder, lines in ((cpu, "gfx_target_version 0\n"), (card, "gfx_target_version 90402\ndrm_render_minor 128\n")):
         folder.mkdir(parents=True)
         (folder / "properties").write_text(lines)
     device = tmp_path / "drm" / "renderD128" / "device"
@@ -292,9 +270,7 @@ def test_amd_cards_are_read_from_the_kernel(tmp_path):
     assert gpus.amd(tmp_path / "none", tmp_path) is None
 
 
-def intel_tree(
-    root: Path, card: str, device: str, slot: str, driver: str = "xe", vram: int | None = None
-) -> None:
+def intel_tree(root: Path, card: str, device: str, slot: str, driver: str = "xe", vram: int | None = None) -> None:
     """A card as the kernel lists it: a link in class/drm to the folder of the PCI device."""
     folder = root / "sys/devices/pci0000:00" / slot
     folder.mkdir(parents=True)
@@ -397,19 +373,13 @@ def test_a_variable_that_would_end_the_start_stops_preflight(interpreter, cli_pr
 
 def test_a_folder_that_is_no_model_is_not_ready(cli, tmp_path):
     done = cli("preflight", "cpu", "-p", "port", "0", "-p", "weights", str(tmp_path))
-    assert (
-        done.returncode == 1 and "✗ Weights folder" in done.stdout and "config.json is missing" in done.stdout
-    )
+    assert done.returncode == 1 and "✗ Weights folder" in done.stdout and "config.json is missing" in done.stdout
 
 
 def test_packages_are_read_without_importing(tmp_path):
     for name in ("triton-3.7.1", "pytorch_triton-3.4.0", "oss_harmony-0.0.11"):
         (tmp_path / f"{name}.dist-info").mkdir()
-    assert software.packages(tmp_path) == {
-        "oss-harmony": "0.0.11",
-        "pytorch-triton": "3.4.0",
-        "triton": "3.7.1",
-    }
+    assert software.packages(tmp_path) == {"oss-harmony": "0.0.11", "pytorch-triton": "3.4.0", "triton": "3.7.1"}
     assert software.harmony(tmp_path) == ""
 
 
@@ -453,11 +423,7 @@ def test_dead_variables_are_really_unknown_to_the_stack():
 def test_command():
     ready = CliRunner().invoke(application(), ["preflight", "cpu", "--json", "-p", "port", "0"])
     answer = json.loads(ready.stdout)
-    assert (
-        answer["target"] == "cpu"
-        and len(answer["checks"]) == len(CHECKS)
-        and ready.exit_code == (not answer["ok"])
-    )
+    assert answer["target"] == "cpu" and len(answer["checks"]) == len(CHECKS) and ready.exit_code == (not answer["ok"])
     outcome = CliRunner().invoke(application(), ["preflight", "nonesuch"])
     assert isinstance(outcome.exception, CookbookError)
 
@@ -493,9 +459,7 @@ def test_nvidia_cards_are_read_through_the_library(monkeypatch):
         nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(total=140 << 30, free=12 << 30),
         nvmlDeviceGetCudaComputeCapability=lambda _: (9, 0),
         nvmlDeviceGetMigMode=lambda _: [0, 0],
-        nvmlDeviceGetComputeRunningProcesses=lambda _: [
-            SimpleNamespace(pid=os.getpid(), usedGpuMemory=128 << 30)
-        ],
+        nvmlDeviceGetComputeRunningProcesses=lambda _: [SimpleNamespace(pid=os.getpid(), usedGpuMemory=128 << 30)],
         nvmlDeviceGetNvLinkState=link,
         nvmlDeviceGetName=lambda _: "NVIDIA H200",
     )

@@ -24,12 +24,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def cookbook(checkout: Path, *words: str) -> str:
-    env = {
-        **os.environ,
-        "COOKBOOK_ROOT": str(checkout),
-        "PYTHONPATH": str(checkout),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    env = {**os.environ, "COOKBOOK_ROOT": str(checkout), "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     argv = [sys.executable, "-m", "helpers.cli", *words]
     done = subprocess.run(argv, capture_output=True, text=True, env=env, cwd=checkout, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -59,9 +54,7 @@ def test_the_first_record_of_a_machine_gives_its_page_the_figures(checkout: Path
     page.unlink()
     cookbook(checkout, "render")
     assert "has never run on its machine" in page.read_text() and "from-records" not in page.read_text()
-    assert "| [NVIDIA H200](notebooks/targets/h200.ipynb) | gpt-oss-20b | 1 | never run here |" in readme(
-        checkout
-    )
+    assert "| [NVIDIA H200](notebooks/targets/h200.ipynb) | gpt-oss-20b | 1 | never run here |" in readme(checkout)
     run = checkout / "runs/one"
     executed(page, run)
     (run / "record.json").write_text(json.dumps(record))
@@ -70,14 +63,10 @@ def test_the_first_record_of_a_machine_gives_its_page_the_figures(checkout: Path
     assert "recipes/records/h200/20261122-154802-gpt-oss-20b-synthetic.json" in told and "README.md" in told
     after = code(page)
     assert len(after) == before + 2, "a figure of the model that was measured, and what fits"
-    assert [cell.execution_count for cell in after] == list(range(1, len(after) + 1)) and all(
-        c.outputs for c in after
-    )
+    assert [cell.execution_count for cell in after] == list(range(1, len(after) + 1)) and all(c.outputs for c in after)
     figure, fits = [cell for cell in after if "from-records" in cell.metadata.get("tags", [])]
     assert "image/png" in figure.outputs[0].data and "What fits?" in fits.outputs[0].data["text/markdown"]
-    assert (
-        "7 points" in readme(checkout) and "7 points" in (checkout / "notebooks/start_here.ipynb").read_text()
-    )
+    assert "7 points" in readme(checkout) and "7 points" in (checkout / "notebooks/start_here.ipynb").read_text()
     assert cookbook(checkout, "render", "--check") == "drifted: none\n"
 
 

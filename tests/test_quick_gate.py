@@ -32,9 +32,7 @@ def test_a_skipped_gate_is_on_record_with_its_reason(tmp_path: Path, capsys):
     (contract,) = RunRecord.read(tmp_path / "record.json").contracts
     assert (contract.name, contract.state, contract.group) == ("evals.quick", "skipped", "accuracy")
     assert "synthetic" in contract.why
-    assert capsys.readouterr().out.startswith("evals.quick") and not run.server, (
-        "nothing was asked of any server"
-    )
+    assert capsys.readouterr().out.startswith("evals.quick") and not run.server, "nothing was asked of any server"
 
 
 def test_noise_breaks_the_contract_and_sense_keeps_it():

@@ -177,10 +177,7 @@ def test_weight_bytes_follow_from_the_geometry(name: str):
     biases = 2 * i + h
     embeddings = 2 * g.vocab_size * h + h
     parameters = g.layers * (attention + router + g.experts * (3 * h * i + biases)) + embeddings
-    size = (
-        g.layers * (2 * (attention + router) + g.experts * (3 * h * i * 17 / 32 + 2 * biases))
-        + 2 * embeddings
-    )
+    size = g.layers * (2 * (attention + router) + g.experts * (3 * h * i * 17 / 32 + 2 * biases)) + 2 * embeddings
     assert model.weights.parameters == parameters
     assert model.weights.bytes == size
 
@@ -312,13 +309,7 @@ def test_the_combinations_that_are_left_out_are_these():
                 for profile in target.serve.profiles:
                     short = (name, model, size, profile) == ("h100", "gpt-oss-120b", 1, "evals")
                     assert ((name, model, size, profile, 1) in made) == (not short)
-    assert ("cpu", "gpt-oss-nano", 2, "latency", 2) in made and (
-        "h200",
-        "gpt-oss-120b",
-        4,
-        "latency",
-        2,
-    ) in made
+    assert ("cpu", "gpt-oss-nano", 2, "latency", 2) in made and ("h200", "gpt-oss-120b", 4, "latency", 2) in made
 
 
 def test_the_logs_of_the_cpu_name_the_moe_backend():
@@ -353,12 +344,7 @@ def test_every_offered_size_can_start():
 
 def test_what_cannot_fit_is_refused_with_what_would():
     target = load_target("h100")
-    given = {
-        "model": "gpt-oss-120b",
-        "tensor_parallel_size": 1,
-        "concurrency": [1, 512],
-        "input_tokens": 8192,
-    }
+    given = {"model": "gpt-oss-120b", "tensor_parallel_size": 1, "concurrency": [1, 512], "input_tokens": 8192}
     with pytest.raises(CookbookError) as raised:
         require_fit(target, load_model("gpt-oss-120b"), check_parameters(target, given))
     line = str(raised.value)
@@ -369,9 +355,7 @@ def test_what_cannot_fit_is_refused_with_what_would():
         require_fit(target, load_model("gpt-oss-120b"), check_parameters(target, {**given, **change}))
     with pytest.raises(CookbookError):
         require_fit(
-            target,
-            load_model("gpt-oss-120b"),
-            check_parameters(target, {**given, "concurrency": [promised + 1]}),
+            target, load_model("gpt-oss-120b"), check_parameters(target, {**given, "concurrency": [promised + 1]})
         )
 
 
@@ -428,9 +412,7 @@ def test_recipes_load_fast():
     import sys
 
     code = "import sys, helpers.recipes.command; print(sorted({'pandas','torch','openai','rich'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paths.ROOT)
     assert done.stdout.strip() == "[]"
 
 
@@ -456,10 +438,7 @@ def test_expected_backends_are_names_that_vllm_has(interpreter: Path):
     ("line", "named"),
     [
         ("Using FLASH_ATTN attention backend out of potential backends: ['FLASH_ATTN'].", "FLASH_ATTN"),
-        (
-            "Using ROCM_AITER_UNIFIED_ATTN backend (selected via --attention-backend).",
-            "ROCM_AITER_UNIFIED_ATTN",
-        ),
+        ("Using ROCM_AITER_UNIFIED_ATTN backend (selected via --attention-backend).", "ROCM_AITER_UNIFIED_ATTN"),
         ("Using TRITON_ATTN backend out of potential backends: ['TRITON_ATTN'].", "TRITON_ATTN"),
     ],
 )
@@ -478,11 +457,7 @@ def test_the_budget_agrees_with_what_servers_measured():
     seen = 0
     for path in sorted(paths.RECORDS.glob("*/*.json")):
         record = RunRecord.read(path)
-        if (
-            not record.machine.gpus
-            or "kv_cache_gib" not in record.memory
-            or record.parameters.get("rehearse")
-        ):
+        if not record.machine.gpus or "kv_cache_gib" not in record.memory or record.parameters.get("rehearse"):
             continue
         known = ("tensor_parallel_size", "profile", "activations")
         given = {name: record.parameters[name] for name in known if name in record.parameters}

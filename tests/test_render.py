@@ -77,9 +77,7 @@ def test_a_page_tells_its_own_machines_limits_sizes_and_backends(name: str) -> N
             assert all(word in row for word in setting.words(flag)), (flag, row)
         assert all(variable in row for variable in limit.avoid.env)
     for model, offered in target.models.items():
-        assert re.search(
-            rf"^\| {model} \| .*\*\*{offered.default}\*\* \| {re.escape(offered.why)} \|$", text, re.M
-        )
+        assert re.search(rf"^\| {model} \| .*\*\*{offered.default}\*\* \| {re.escape(offered.why)} \|$", text, re.M)
     for wanted in filter(None, (target.expect.attention, target.expect.moe)):
         assert all(f"`{one}`" in text for one in wanted.split("|"))
     assert "print(run.docker())" in code(name) and "run.quick_gate()" in code(name)
@@ -115,9 +113,7 @@ def test_the_architecture_is_the_recipes() -> None:
 def test_time_and_contracts_name_what_ran() -> None:
     """The H200 page is about gpt-oss-120b by default, its recorded run was another model with other weights."""
     record = claims.latest_passed("h200")
-    assert claims.served(record) in claims.time_needed("h200") and record.weights in claims.time_needed(
-        "h200"
-    )
+    assert claims.served(record) in claims.time_needed("h200") and record.weights in claims.time_needed("h200")
     assert claims.verified("h200").index("gpt-oss-nano") < claims.verified("h200").index("gpt-oss-20b")
 
 
@@ -235,9 +231,7 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
         "gpt-oss-120b TP4 at 1,024/1,024 tokens and concurrency 4, 128",
     ):
         assert missing in open_ and open_ in markdown("h200"), missing
-    assert not any(
-        taken in open_ for taken in ("TP1 at", "TP4 at 8", "replicas", "async", "dummy", "share of experts")
-    )
+    assert not any(taken in open_ for taken in ("TP1 at", "TP4 at 8", "replicas", "async", "dummy", "share of experts"))
 
 
 def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
@@ -251,8 +245,7 @@ def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text("{}")
     open_ = measured.not_taken(load_target("h200"), records, tmp_path)
     assert (
-        "gpt-oss-20b at TP2, TP4, TP8" in open_
-        and "gpt-oss-120b TP2 at 8,192/1,024 tokens and concurrency 64" in open_
+        "gpt-oss-20b at TP2, TP4, TP8" in open_ and "gpt-oss-120b TP2 at 8,192/1,024 tokens and concurrency 64" in open_
     )
     first = [r for r in speed_records("h200") if f"{r.finished:%d}" == "22" and r.model == "gpt-oss-120b"]
     few = measured.not_taken(load_target("h200"), first, tmp_path)
@@ -263,12 +256,9 @@ def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
 
 def flow(folder: Path, cpu: str = "", **values: float) -> Path:
     entries = [
-        {"name": name, "value": value, "unit": "s", "bar": 150.0, "detail": ""}
-        for name, value in values.items()
+        {"name": name, "value": value, "unit": "s", "bar": 150.0, "detail": ""} for name, value in values.items()
     ]
-    (folder / "flow.json").write_text(
-        json.dumps({"benchmark": "flow", "machine": {"cpu": cpu}, "values": entries})
-    )
+    (folder / "flow.json").write_text(json.dumps({"benchmark": "flow", "machine": {"cpu": cpu}, "values": entries}))
     return folder
 
 
@@ -296,10 +286,7 @@ def test_the_readme_counts_a_skipped_contract_apart() -> None:
 def test_a_figure_says_whose_weights_and_which_vllm_it_shows(tmp_path: Path) -> None:
     from helpers.runs.run import Run
 
-    for target, given, said in (
-        ("h200", {"model": "gpt-oss-20b", "weights": "synthetic"}, True),
-        ("cpu", {}, False),
-    ):
+    for target, given, said in (("h200", {"model": "gpt-oss-20b", "weights": "synthetic"}, True), ("cpu", {}, False)):
         run = Run(target, {**given, "run_dir": str(tmp_path / target), "port": 0})
         run.points, run.versions = claims.latest_passed(target).throughput, {"vllm": "0.25.1"}
         title = run.figure().get_suptitle()

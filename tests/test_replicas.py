@@ -44,14 +44,8 @@ def test_replicas_answer_at_one_address_and_stop_as_one(tmp_path: Path):
         ask = {"url": f"{fleet.base_url}/v1/completions", "json": {"model": "none", "prompt": "?"}}
         answers = [httpx.post(**ask).text for _ in range(4)]
         assert sorted(set(answers)) == sorted(map(str, ports)), "each replica answers in its turn"
-        assert (
-            len({server.lease.id for server in fleet.servers}) == 2 and fleet.running() and not fleet.shared()
-        )
-        assert {path.name for path in tmp_path.glob("*.log")} == {
-            "server.log",
-            "server-1.log",
-            "server-router.log",
-        }
+        assert len({server.lease.id for server in fleet.servers}) == 2 and fleet.running() and not fleet.shared()
+        assert {path.name for path in tmp_path.glob("*.log")} == {"server.log", "server-1.log", "server-router.log"}
         assert fleet.healthy()
         os.kill(fleet.servers[1].lease.server.pid, signal.SIGSTOP)  # it lives, and answers nothing
         assert fleet.running() and not fleet.healthy()
@@ -110,9 +104,7 @@ def test_each_replica_sees_its_own_devices():
         {"CUDA_VISIBLE_DEVICES": "0,1"},
         {"CUDA_VISIBLE_DEVICES": "2,3"},
     ]
-    assert visible(target, check_parameters(target, {}), 0) == {}, (
-        "a single copy sees what the user lets it see"
-    )
+    assert visible(target, check_parameters(target, {}), 0) == {}, "a single copy sees what the user lets it see"
     assert visible(load_target("cpu"), check_parameters(load_target("cpu"), {"replicas": 2}), 1) == {}
 
 

@@ -13,15 +13,9 @@ from helpers.server.serving import REHEARSED_SWEEP, recorded_parameters, serving
 def test_a_record_names_the_gpus_of_every_vendor(monkeypatch: pytest.MonkeyPatch, vendor: str) -> None:
     cards = [Gpu(number, f"a card of {vendor}", 24.02, 24.0) for number in range(2)]
     for name in ("nvidia", "amd", "intel"):
-        monkeypatch.setattr(
-            gpus, name, lambda own=name: (vendor, cards, "1.2", None, "") if own == vendor else None
-        )
+        monkeypatch.setattr(gpus, name, lambda own=name: (vendor, cards, "1.2", None, "") if own == vendor else None)
     machine = facts.machine()
-    assert (machine.gpus, machine.driver, machine.gpu_memory_gib) == (
-        [f"a card of {vendor}"] * 2,
-        "1.2",
-        24.0,
-    )
+    assert (machine.gpus, machine.driver, machine.gpu_memory_gib) == ([f"a card of {vendor}"] * 2, "1.2", 24.0)
 
 
 def test_a_record_of_a_host_without_a_gpu_names_none(monkeypatch: pytest.MonkeyPatch) -> None:

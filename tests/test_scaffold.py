@@ -50,16 +50,9 @@ def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
     done = run(checkout, "new-target", "h20", "--like", "h200")
     assert done.returncode == 0, done.stderr
     made = ["notebooks/targets/h20.ipynb", "recipes/targets/h20.yaml", "tests/targets/test_h20.py"]
-    assert (
-        sorted(line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("written")) == made
-    )
+    assert sorted(line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("written")) == made
     test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", made[2]]
-    env = {
-        **os.environ,
-        "COOKBOOK_ROOT": str(checkout),
-        "PYTHONPATH": str(checkout),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    env = {**os.environ, "COOKBOOK_ROOT": str(checkout), "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     red = subprocess.run(test, cwd=checkout, env=env, capture_output=True, text=True)
     assert red.returncode == 1 and "replace every TODO" in red.stdout  # a scaffold is not a recipe yet
     filled_in(checkout / made[1])
@@ -69,10 +62,7 @@ def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
     assert check.returncode == 0 and "parsed" in check.stdout, check.stdout + check.stderr
     render = run(checkout, "render", "h20")
     assert render.returncode == 0, render.stderr
-    assert (
-        "NVIDIA H20" in (checkout / made[0]).read_text()
-        and "h20.ipynb" in (checkout / "README.md").read_text()
-    )
+    assert "NVIDIA H20" in (checkout / made[0]).read_text() and "h20.ipynb" in (checkout / "README.md").read_text()
     shown = run(checkout, "command", "h20", "--format", "compose")
     assert shown.returncode == 0 and "gpt-oss" in shown.stdout
     assert "h20" in run(checkout, "targets").stdout
@@ -94,15 +84,11 @@ def test_a_scaffolded_target_rehearses(server, checkout: Path, tmp_path_factory:
     # The same leases and checkpoint by the same relative path: so it attaches instead of starting a second server.
     (checkout / ".cache").symlink_to(paths.CACHE.resolve())
     folder = tmp_path_factory.mktemp("rehearsal") / "run"
-    done = run(
-        checkout, "run", "h20", "-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(folder)
-    )
+    done = run(checkout, "run", "h20", "-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
     record = RunRecord.read(folder / "record.json")
     assert record.target == "h20" and record.state == "passed" and record.parameters["rehearse"]
-    assert {"command.parsed", "responses", "server.stopped"} <= {
-        contract.name for contract in record.contracts
-    }
+    assert {"command.parsed", "responses", "server.stopped"} <= {contract.name for contract in record.contracts}
     assert record.startup_s["total"] < 5 and server.running()
     (checkout / ".cache").unlink()
     assert run(checkout, "new-target", "h20", "--remove").returncode == 0

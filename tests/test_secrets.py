@@ -262,12 +262,7 @@ def controlling() -> None:
 @pytest.mark.real
 def test_nobody_is_asked_where_nobody_sits():
     done = subprocess.run(
-        [sys.executable, "-c", ASKER],
-        cwd=ROOT,
-        env=without_key(),
-        input=CANARY + "\n",
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", ASKER], cwd=ROOT, env=without_key(), input=CANARY + "\n", capture_output=True, text=True
     )
     assert done.stdout == "length 0 child 0\n" and not done.stderr
 
@@ -292,9 +287,7 @@ def test_a_browser_backend_and_the_hub_ask_for_their_key(monkeypatch, tmp_path):
             hub.fetch(model, tmp_path / "cache", report=lambda _: None)
         assert asked == ["EXA_API_KEY", "YDC_API_KEY", "HF_TOKEN"]
         monkeypatch.setattr(keys, "ask", lambda name, _: monkeypatch.setenv(name, "the-token") or "the-token")
-        with pytest.raises(
-            CookbookError
-        ) as caught:  # the folder is no model: it gets past the door and no further
+        with pytest.raises(CookbookError) as caught:  # the folder is no model: it gets past the door and no further
             hub.fetch(model, tmp_path / "cache", report=lambda _: None)
         assert not isinstance(caught.value, hub.Refused)
     finally:
@@ -328,14 +321,7 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
 
     argv = [sys.executable, str(ROOT / "tests" / "health_server.py"), "--port", str(port := free_port())]
     launch(
-        argv,
-        {},
-        port=port,
-        log=folder / "server.log",
-        target="drill",
-        model="none",
-        report=lambda *_: None,
-        kept=True,
+        argv, {}, port=port, log=folder / "server.log", target="drill", model="none", report=lambda *_: None, kept=True
     )
     leases = tmp_path / "cache" / "leases"
     assert list(leases.glob("*.json")), "there is a lease to search"
@@ -348,10 +334,7 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
     save_whole(folder)
     with pytest.raises(papermill.PapermillExecutionError):
         papermill.execute_notebook(
-            str(tmp_path / "source.ipynb"),
-            str(folder / "notebook.ipynb"),
-            progress_bar=False,
-            kernel_name="python3",
+            str(tmp_path / "source.ipynb"), str(folder / "notebook.ipynb"), progress_bar=False, kernel_name="python3"
         )
     executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
     assert redact.MASK in str(executed.cells[-1].outputs), "the cell's error is there, without the key"
@@ -375,9 +358,7 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
             "--run-dir",
             str(tmp_path / "eval"),
         )
-    assert "incorrect key" in (tmp_path / "eval" / "results.json").read_text(), (
-        "the server's words are kept, masked"
-    )
+    assert "incorrect key" in (tmp_path / "eval" / "results.json").read_text(), "the server's words are kept, masked"
     left = {path.name for path in (tmp_path / "eval").rglob("*")}
     assert {"request.json", "samples.jsonl", "scorer.log", "record.json", "settings.json"} <= left
     found += canaries.found_in(folder, tmp_path / "batch", tmp_path / "eval")
@@ -388,9 +369,7 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
 
 def test_the_search_finds_what_it_looks_for(tmp_path):
     secret = canaries.KEYS["HF_TOKEN"]
-    for number, text in enumerate(
-        (secret, f"x{base64.b64encode(b'user:' + secret.encode()).decode()}", quote(secret))
-    ):
+    for number, text in enumerate((secret, f"x{base64.b64encode(b'user:' + secret.encode()).decode()}", quote(secret))):
         (tmp_path / str(number)).write_text(f"before {text} after")
     (tmp_path / "clean").write_text("nothing here")
     assert sorted(canaries.found_in(tmp_path)) == [f"{number}: {secret}" for number in range(3)]

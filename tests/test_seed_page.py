@@ -15,10 +15,7 @@ FRAGMENTS = yaml.safe_load((Path(__file__).parent / "fixtures" / "seed_fragments
 
 def missing(seed: Seed) -> list[str]:
     """What the guide says and no entry of that chapter quotes; a command counts once for each time it stands there."""
-    said = {
-        section.title: [" ".join(entry.seed.split()) for entry in section.entries]
-        for section in seed.sections
-    }
+    said = {section.title: [" ".join(entry.seed.split()) for entry in section.entries] for section in seed.sections}
     return [
         f"{title}: {fragment}"
         for title, chapter in FRAGMENTS.items()
@@ -50,8 +47,7 @@ def test_an_entry_that_is_left_out_is_noticed():
         for entry in section.entries:
             rest = [one for one in section.entries if one is not entry]
             others = [
-                part if part is not section else section.model_copy(update={"entries": rest})
-                for part in seed.sections
+                part if part is not section else section.model_copy(update={"entries": rest}) for part in seed.sections
             ]
             noticed = bool(missing(seed.model_copy(update={"sections": others})))
             assert noticed or entry.seed in PARTS, entry.seed
@@ -68,19 +64,14 @@ def test_a_faulty_entry_is_named(tmp_path):
             {
                 "checked_with": "0.32.0",
                 "sections": [
-                    {
-                        "title": "One",
-                        "entries": [{"seed": "--flag", "kind": "flagg", "became": "gone", "since": "now"}],
-                    }
+                    {"title": "One", "entries": [{"seed": "--flag", "kind": "flagg", "became": "gone", "since": "now"}]}
                 ],
             }
         )
     )
     with pytest.raises(RecipeError) as raised:
         load_seed(path)
-    assert "sections.0.entries.0.kind" in str(raised.value) and "sections.0.entries.0.now: missing" in str(
-        raised.value
-    )
+    assert "sections.0.entries.0.kind" in str(raised.value) and "sections.0.entries.0.now: missing" in str(raised.value)
 
 
 def test_the_cookbooks_commands_on_the_page_render():
@@ -88,11 +79,7 @@ def test_the_cookbooks_commands_on_the_page_render():
 
     from helpers.cli import application
 
-    words = {
-        match
-        for entry in load_seed().entries()
-        for match in re.findall(r"`(cookbook command [^`]*)`", entry.now)
-    }
+    words = {match for entry in load_seed().entries() for match in re.findall(r"`(cookbook command [^`]*)`", entry.now)}
     commands = [text for text in words if "TARGET" not in text]
     assert len(commands) >= 6
     for text in commands:

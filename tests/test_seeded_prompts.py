@@ -68,8 +68,7 @@ WORKER = "(Worker pid=9) ERROR 11-26 10:00:09 [multiproc_executor.py:1063] "
 OTHERS = {  # lines of logs in which no engine ended over a seed
     "a request's text": 'INFO:     127.0.0.1:1 - "POST /v1/completions?q=CPU Generator does not use offset" 200 OK',
     "another generator's trouble": WORKER + "RuntimeError: offset must be a multiple of 4",
-    "the words without an exception": WORKER.replace("ERROR", "WARNING")
-    + "read: CPU Generator does not use offset",
+    "the words without an exception": WORKER.replace("ERROR", "WARNING") + "read: CPU Generator does not use offset",
 }
 
 
@@ -91,8 +90,7 @@ def test_the_installed_vllm_still_needs_the_limit(interpreter: Path, cli_process
     done = cli_process("check", "--limits", timeout=600)
     assert done.returncode == 0, done.stderr
     assert (
-        done.stdout.startswith(f"cpu: {LIMIT}: vLLM 0.")
-        and "still needed (RuntimeError: CPU Generator" in done.stdout
+        done.stdout.startswith(f"cpu: {LIMIT}: vLLM 0.") and "still needed (RuntimeError: CPU Generator" in done.stdout
     )
     assert done.stdout.count("\n") == 1, "one limit has a probe"
 

@@ -30,9 +30,7 @@ def argv(port: int, *words: str) -> list[str]:
 
 def begin(log: Path, *words: str, port: int | None = None, **options):
     port = port or free_port()
-    return launch(
-        argv(port, *words), {}, port=port, log=log, target="test", model="none", report=quiet, **options
-    )
+    return launch(argv(port, *words), {}, port=port, log=log, target="test", model="none", report=quiet, **options)
 
 
 def wait(condition, seconds: float = 8.0) -> bool:
@@ -105,9 +103,7 @@ def test_attach_is_the_same_server_within_a_second(tmp_path: Path) -> None:
     second = begin(tmp_path / "again" / "server.log", port=port)
     assert time.monotonic() - began < 1.0
     assert second.attached and second.lease.server == first.lease.server
-    assert "test server" in (tmp_path / "again" / "server.log").read_text(), (
-        "the attached run has the log too"
-    )
+    assert "test server" in (tmp_path / "again" / "server.log").read_text(), "the attached run has the log too"
     first.stop()
     assert nothing_left(first)
 
@@ -276,9 +272,7 @@ def test_a_kept_server_outlives_its_owner(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_vllm_without_its_api_server_leaves_no_engine(
-    interpreter: Path, checkpoint: Path, tmp_path: Path
-) -> None:
+def test_vllm_without_its_api_server_leaves_no_engine(interpreter: Path, checkpoint: Path, tmp_path: Path) -> None:
     """Kill only the API server of a real vLLM as it starts: its engine must not stay behind."""
     import multiprocessing  # noqa: F401  (vLLM's children are found by group and title, not by command line)
 
@@ -286,9 +280,7 @@ def test_vllm_without_its_api_server_leaves_no_engine(
     from helpers.recipes.command.serve import serve_command
 
     port, target = free_port(), load_target("cpu")
-    command = serve_command(
-        target, load_model("gpt-oss-nano"), check_parameters(target), str(checkpoint), port
-    )
+    command = serve_command(target, load_model("gpt-oss-nano"), check_parameters(target), str(checkpoint), port)
     words = [str(interpreter), "-m", "vllm.entrypoints.cli.main", *command.argv[1:]]
     failed: list[BaseException] = []
 

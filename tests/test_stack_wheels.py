@@ -119,9 +119,7 @@ def test_the_index_goes_before_the_default_one():
 
 def test_a_long_line_of_uv_keeps_its_end() -> None:
     """Long paths come first, what went wrong last."""
-    line = (
-        f"failed to copy file from {'/deep' * 60} to {'/deeper' * 60}: No space left on device (os error 28)"
-    )
+    line = f"failed to copy file from {'/deep' * 60} to {'/deeper' * 60}: No space left on device (os error 28)"
     told = environment._shortened(line, 200)
     assert told.startswith("failed to copy file") and told.endswith("No space left on device (os error 28)")
     assert len(told) < 210 and environment._shortened("short", 200) == "short"

@@ -28,9 +28,7 @@ def code_of(target: str) -> list[str]:
     """The code of a target's notebook but for its parameters, the target's name taken out."""
     cells = nbformat.read(notebook.path_of(target), as_version=4).cells
     code = [
-        c
-        for c in cells
-        if c.cell_type == "code" and not {"parameters", "from-records"} & {*c.metadata.get("tags", [])}
+        c for c in cells if c.cell_type == "code" and not {"parameters", "from-records"} & {*c.metadata.get("tags", [])}
     ]
     return [cell.source.replace(f'"{target}"', "TARGET") for cell in code]
 
@@ -44,13 +42,9 @@ def test_every_target_runs_the_same_code() -> None:
 
 
 @pytest.fixture(scope="module")
-def rehearsals(
-    request, server, cli_process, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future]]:
+def rehearsals(request, server, cli_process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
     """Those that were selected, `AT_ONCE` at a time on the shared server: one alone leaves most of the machine idle."""
-    chosen = [
-        item.callspec.params["target"] for item in request.session.items if "rehearsals" in item.fixturenames
-    ]
+    chosen = [item.callspec.params["target"] for item in request.session.items if "rehearsals" in item.fixturenames]
     folder = tmp_path_factory.mktemp("rehearsals")
 
     def rehearse(target: str):
@@ -62,8 +56,7 @@ def rehearsals(
 
 
 @pytest.mark.parametrize(
-    "target",
-    [pytest.param(t, marks=pytest.mark.real if t == REHEARSED else pytest.mark.full) for t in OTHERS],
+    "target", [pytest.param(t, marks=pytest.mark.real if t == REHEARSED else pytest.mark.full) for t in OTHERS]
 )
 def test_a_rehearsal_runs_every_cell(server, rehearsals: dict[str, Future], target: str) -> None:
     done = rehearsals[target].result()
@@ -72,9 +65,7 @@ def test_a_rehearsal_runs_every_cell(server, rehearsals: dict[str, Future], targ
     names = {contract.name for contract in record.contracts}
     assert {"command.parsed", "evals.quick", "responses", "functions.loop", "server.stopped"} <= names
     assert record.state == "passed" and len(record.throughput) == 2
-    assert record.model == "gpt-oss-nano" and record.parameters["rehearse"], (
-        "it claims nothing for its target"
-    )
+    assert record.model == "gpt-oss-nano" and record.parameters["rehearse"], "it claims nothing for its target"
     assert server.running()
 
 

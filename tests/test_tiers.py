@@ -37,15 +37,11 @@ def test_a_test_in_the_wrong_tier_fails_and_is_named(tmp_path: Path) -> None:
     env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), tiers.STRETCH: "0.1"}
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 1
-    failed = {
-        line.split("::")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("FAILED")
-    }
+    failed = {line.split("::")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
     assert failed == {"test_starts", "test_long"}, done.stdout
     assert "test_starts: starts a process (['true']) and has no tier" in done.stdout
     assert "test_long: took 0.4 s of the 0.3 s of `make quick`" in done.stdout
-    assert (
-        "tiers: quick 3 in" in done.stdout and "test 1 in" in done.stdout and "test-all 1 in" in done.stdout
-    )
+    assert "tiers: quick 3 in" in done.stdout and "test 1 in" in done.stdout and "test-all 1 in" in done.stdout
 
 
 def test_two_tiers_are_refused() -> None:

@@ -128,15 +128,9 @@ def test_redirects_into_private_addresses_are_refused():
 
     for there in ("http://10.0.0.7/", "http://inside.example/", "//10.0.0.7/x"):
         with pytest.raises(BrowserError, match="private"):
-            get(
-                "http://example.com/",
-                lambda request, there=there: httpx.Response(302, headers={"location": there}),
-            )
+            get("http://example.com/", lambda request, there=there: httpx.Response(302, headers={"location": there}))
     with pytest.raises(BrowserError, match="not a full http"):
-        get(
-            "http://example.com/",
-            lambda request: httpx.Response(302, headers={"location": "file:///etc/passwd"}),
-        )
+        get("http://example.com/", lambda request: httpx.Response(302, headers={"location": "file:///etc/passwd"}))
     with pytest.raises(BrowserError, match="redirects"):
         get("http://example.com/", lambda request: httpx.Response(302, headers={"location": "/again"}))
 
@@ -145,19 +139,11 @@ def test_giant_and_binary_pages_are_refused():
     import httpx
 
     for reply, why in (
-        (
-            lambda request: httpx.Response(200, headers={"content-type": "image/png"}, content=b"x"),
-            "not text",
-        ),
-        (
-            lambda request: httpx.Response(200, headers={"content-type": "text/plain"}, content=b"a\0b"),
-            "binary",
-        ),
+        (lambda request: httpx.Response(200, headers={"content-type": "image/png"}, content=b"x"), "not text"),
+        (lambda request: httpx.Response(200, headers={"content-type": "text/plain"}, content=b"a\0b"), "binary"),
         (lambda request: httpx.Response(200, text="x" * (fetch.MAX_BYTES + 1)), "larger"),
         (
-            lambda request: httpx.Response(
-                200, headers={"content-type": "text/plain", "content-length": "9999999999"}
-            ),
+            lambda request: httpx.Response(200, headers={"content-type": "text/plain", "content-length": "9999999999"}),
             "larger",
         ),
         (lambda request: httpx.Response(404), "answered 404"),
@@ -244,9 +230,7 @@ def test_result_titles_cannot_forge_links():
 
 
 def test_find_ignores_case_and_leads_to_the_line():
-    page = Page(
-        "cookbook://a.md", "A", "\n".join(["zero", "one", "NEEDLE here", "three", "four", "five", "needle"])
-    )
+    page = Page("cookbook://a.md", "A", "\n".join(["zero", "one", "NEEDLE here", "three", "four", "five", "needle"]))
     found = matches(page, "needle")
     assert found.links == [("cookbook://a.md", -3), ("cookbook://a.md", -7)]
     session = Session(None)
@@ -258,10 +242,7 @@ def test_find_ignores_case_and_leads_to_the_line():
 def test_the_corpus_ranks_by_words_and_holds_only_its_folder(tmp_path):
     (tmp_path / "pages").mkdir()
     (tmp_path / "secret.md").write_text("# Secret\nwalrus")
-    pages = {
-        "a.md": "# Alpha\nThe walrus lives here.\n\n## Food\nClams and clams.",
-        "b.md": "# Beta\nNothing.",
-    }
+    pages = {"a.md": "# Alpha\nThe walrus lives here.\n\n## Food\nClams and clams.", "b.md": "# Beta\nNothing."}
     for name, text in pages.items():
         (tmp_path / "pages" / name).write_text(text)
     (tmp_path / "pages" / "link.md").symlink_to(tmp_path / "secret.md")
@@ -271,12 +252,7 @@ def test_the_corpus_ranks_by_words_and_holds_only_its_folder(tmp_path):
     (hit,) = asyncio.run(corpus.search("where do clams live", 5))
     assert (hit.url, hit.line) == ("cookbook://a.md", 3)
     assert asyncio.run(corpus.search("xyzzy", 5)) == [] == asyncio.run(corpus.search("the", 5))
-    for url in (
-        "cookbook://../secret.md",
-        "cookbook://link.md",
-        str(tmp_path / "secret.md"),
-        "file:///etc/passwd",
-    ):
+    for url in ("cookbook://../secret.md", "cookbook://link.md", str(tmp_path / "secret.md"), "file:///etc/passwd"):
         with pytest.raises(BrowserError):
             asyncio.run(corpus.fetch(url))
 
@@ -377,9 +353,7 @@ def test_the_system_call_filter_decides_as_written(machine):
                 place += yes if holds else no
 
     allow, eperm, enosys = 0x7FFF0000, 0x00050001, 0x00050026
-    read, clone, socket, ioctl, mount = (
-        (0, 56, 41, 16, 165) if machine == "x86_64" else (63, 220, 198, 29, 40)
-    )
+    read, clone, socket, ioctl, mount = (0, 56, 41, 16, 165) if machine == "x86_64" else (63, 220, 198, 29, 40)
     assert decide(read) == allow and decide(mount) == eperm and decide(435) == enosys
     assert decide(clone, 17) == allow and decide(clone, 0x10000000 | 17) == eperm
     assert [decide(socket, family) for family in (1, 2, 10, 16, 17, 38, 40)] == [allow] * 3 + [eperm] * 4
@@ -434,14 +408,7 @@ def test_an_ordinary_user_gets_a_sandbox_too():
     if os.geteuid() != 0 or not sys.platform.startswith("linux"):
         pytest.skip("the whole suite runs as an ordinary user already")
     asked = [python, "-c", "import sys, os; assert sys.version_info >= (3, 11) and os.access(sys.argv[1], 4)"]
-    nobody = {
-        "user": 65534,
-        "group": 65534,
-        "extra_groups": [],
-        "cwd": "/",
-        "capture_output": True,
-        "text": True,
-    }
+    nobody = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/", "capture_output": True, "text": True}
     if (
         not shutil.which("bwrap")
         or not os.path.exists(python)
@@ -450,12 +417,7 @@ def test_an_ordinary_user_gets_a_sandbox_too():
         pytest.skip("no bubblewrap, or no Python of the system that nobody may run here")
     done = subprocess.run([python, "-B", "-c", ORDINARY, str(ROOT)], env={"PATH": "/usr/bin:/bin"}, **nobody)
     lines = done.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines] == [
-        "BlockingIOError",
-        "FileNotFoundError",
-        "MemoryError",
-        "42",
-    ], done
+    assert [line.split(":")[0] for line in lines] == ["BlockingIOError", "FileNotFoundError", "MemoryError", "42"], done
 
 
 def test_places_are_taken_from_idle_conversations_never_from_open_ones():
@@ -553,11 +515,7 @@ def test_a_model_that_never_answers_is_stopped():
 def test_a_trace_reads_chat_responses_and_raw_messages():
     chat = [
         {"role": "user", "content": "17+25?"},
-        {
-            "role": "assistant",
-            "reasoning": "I add.",
-            "tool_calls": [{"function": {"name": "add", "arguments": "{}"}}],
-        },
+        {"role": "assistant", "reasoning": "I add.", "tool_calls": [{"function": {"name": "add", "arguments": "{}"}}]},
         {"role": "tool", "content": "42"},
         {"role": "assistant", "content": "42 <b>"},
     ]
@@ -575,12 +533,7 @@ def test_a_trace_reads_chat_responses_and_raw_messages():
     trace = Trace.of({"output": items})
     assert trace.tools() == ["f", "browser.search"] and trace.answer == "done"
     raw = [
-        {
-            "author": {"role": "assistant"},
-            "channel": "analysis",
-            "recipient": "python",
-            "content": [{"text": "1+1"}],
-        },
+        {"author": {"role": "assistant"}, "channel": "analysis", "recipient": "python", "content": [{"text": "1+1"}]},
         {"author": {"role": "tool", "name": "python"}, "content": [{"text": "2"}]},
     ]
     trace = Trace.of({"output_messages": raw})
@@ -596,7 +549,5 @@ def test_every_part_is_reachable_without_heavy_imports():
         "import sys, helpers.tools, helpers.tools.functions, helpers.tools.trace\n"
         "print([m for m in ('mcp', 'bm25s', 'httpx', 'numpy', 'openai') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1]
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -92,10 +92,7 @@ def test_python_keeps_state_within_a_session_and_not_between(pair):
 
 def test_python_keeps_state_across_requests_where_the_caller_names_the_conversation(pair):
     headers = {"x-session-id": "request-1", "x-conversation-id": "mine"}
-    assert (
-        texts(port(pair, "python"), [("python", {"code": "y = 4"}), ("cleanup_session", {})], headers)[1]
-        == "done"
-    )
+    assert texts(port(pair, "python"), [("python", {"code": "y = 4"}), ("cleanup_session", {})], headers)[1] == "done"
     headers["x-session-id"] = "request-2"
     assert texts(port(pair, "python"), [("python", {"code": "y"})], headers) == ["4"]
 
@@ -103,9 +100,7 @@ def test_python_keeps_state_across_requests_where_the_caller_names_the_conversat
 def test_python_reads_the_data_folder_and_cannot_write_it(pair):
     code = "print(open('/data/numbers.csv').read())\nopen('/data/x', 'w')"
     (text,) = texts(port(pair, "python"), [("python", {"code": code})])
-    assert text.startswith("a,b\n1,2") and (
-        "Read-only" in text or "Permission" in text or "NotCapable" in text
-    )
+    assert text.startswith("a,b\n1,2") and ("Read-only" in text or "Permission" in text or "NotCapable" in text)
     (text,) = texts(
         port(pair, "python"), [("python", {"code": "open('x.txt', 'w').write('kept')\nopen('x.txt').read()"})]
     )
@@ -139,9 +134,7 @@ def test_browser_searches_opens_finds_and_numbers_lines(pair):
     ]
     found, opened, matches, at, lines, wrong = texts(port(pair, "browser"), calls)
     assert (
-        found.startswith(
-            "[0] gpt-oss vLLM recipe (web-search://query=gpt-oss vLLM recipe)\n**viewing lines [0 - "
-        )
+        found.startswith("[0] gpt-oss vLLM recipe (web-search://query=gpt-oss vLLM recipe)\n**viewing lines [0 - ")
         and "【0†" in found
     )
     assert opened.startswith("[1] ") and "\nL" in opened and "not instructions" in opened
@@ -186,12 +179,8 @@ def test_many_megabytes_and_forged_tokens_come_back_bounded_and_harmless(pair):
     encoding = load_harmony_encoding(HarmonyEncodingName.HARMONY_GPT_OSS)
     for text in (printed, searched):
         assert "<|" not in text
-        message = Message.from_author_and_content(Author.new(Role.TOOL, "python"), text).with_recipient(
-            "assistant"
-        )
-        tokens = encoding.render_conversation(
-            Conversation.from_messages([message.with_channel("commentary")])
-        )
+        message = Message.from_author_and_content(Author.new(Role.TOOL, "python"), text).with_recipient("assistant")
+        tokens = encoding.render_conversation(Conversation.from_messages([message.with_channel("commentary")]))
         assert sum(token >= 199_998 for token in tokens) == 4  # start, channel, message, end: one message
 
 
@@ -223,9 +212,7 @@ def test_keys_are_nowhere_to_be_found(pair):
 
     for folder in (pair.folder, CACHE / "leases"):
         for path in folder.rglob("*"):
-            with contextlib.suppress(
-                FileNotFoundError, IsADirectoryError
-            ):  # another lane's lease may go meanwhile
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # another lane's lease may go meanwhile
                 assert CANARY not in path.read_text(errors="replace"), path
     assert CANARY not in "".join(pair.lines) + pair.argument + repr(pair)
 

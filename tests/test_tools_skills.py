@@ -38,9 +38,7 @@ def python_cases(count: int = CASES, seed: int = 20261) -> list[Case]:
     while len(found) < count:
         sample = next(samples)
         if sample.task == "code":
-            found.setdefault(
-                sample.history[0]["content"], Case(sample.history[0]["content"], sample.expect[0])
-            )
+            found.setdefault(sample.history[0]["content"], Case(sample.history[0]["content"], sample.expect[0]))
     return list(found.values())
 
 

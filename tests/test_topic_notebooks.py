@@ -12,9 +12,7 @@ TOPICS_OF_ALL = ("structured_output",)  # by `make test-all`
 pytestmark = pytest.mark.real
 
 
-@pytest.mark.parametrize(
-    "topic", [*TOPICS, *(pytest.param(t, marks=pytest.mark.full) for t in TOPICS_OF_ALL)]
-)
+@pytest.mark.parametrize("topic", [*TOPICS, *(pytest.param(t, marks=pytest.mark.full) for t in TOPICS_OF_ALL)])
 def test_contract_lines_hold(session, topic: str, tmp_path: Path) -> None:
     notebook = prepared(
         NOTEBOOKS / "topics" / f"{topic}.ipynb", tmp_path / f"{topic}.ipynb", run_dir=str(tmp_path / "run")

@@ -63,9 +63,7 @@ def test_each_objective_looks_at_its_own_figure() -> None:
     assert Objective("throughput").gain(bare, own) == pytest.approx(0.95)
     assert Objective("latency").gain(bare, own) == pytest.approx(1.25)  # TPOT is four fifths
     assert Objective("latency").ratios(bare, own) == pytest.approx([1.25, 0.95])
-    under = Objective(
-        "throughput-under-tpot", 9.0
-    )  # bare keeps it at both points, `own` at concurrency 1 only
+    under = Objective("throughput-under-tpot", 9.0)  # bare keeps it at both points, `own` at concurrency 1 only
     assert under.gain(bare, own) == pytest.approx(125 / 200)
     tight = Objective("throughput-under-tpot", 8.0)  # only `own` at concurrency 1 (7.2 ms)
     assert tight.best(own).concurrency == 1 and tight.best(bare) is None and tight.gain(bare, own) is None
@@ -83,9 +81,7 @@ def test_two_gpus_are_loaded_and_counted_per_gpu() -> None:
     assert two.gpus == 2 and [load.concurrency for load in plan.loads(2)] == [16]
     assert "--tensor-parallel-size 2" in " ".join(two.command.argv)
     latency = Plan("h200", "latency", None, {"model": "gpt-oss-20b", "concurrency": [1]}, gpus=2)
-    assert [load.concurrency for load in latency.loads(2)] == [1], (
-        "a user's latency is one request on one server"
-    )
+    assert [load.concurrency for load in latency.loads(2)] == [1], "a user's latency is one request on one server"
     assert "tensor_parallel_size" in Plan("h200", "throughput", gpus=1).left_out
 
 
@@ -284,10 +280,7 @@ def test_every_target_has_a_space_for_its_models() -> None:
     assert sorted(named) == sorted(target_names())
 
 
-SPACE = {
-    "targets": ["cpu"],
-    "knobs": {"max-num-seqs": {"values": [1, 2], "why": "a test", "source": "a test"}},
-}
+SPACE = {"targets": ["cpu"], "knobs": {"max-num-seqs": {"values": [1, 2], "why": "a test", "source": "a test"}}}
 
 
 KNOB = SPACE["knobs"]["max-num-seqs"]
@@ -304,10 +297,7 @@ def space_file(tmp_path: Path, edit) -> Path:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (
-            lambda s: s["knobs"].update({"speculative-config": SPACE["knobs"]["max-num-seqs"]}),
-            "acceptance of drafts",
-        ),
+        (lambda s: s["knobs"].update({"speculative-config": SPACE["knobs"]["max-num-seqs"]}), "acceptance of drafts"),
         (lambda s: s["knobs"].update({"Max_Seqs": SPACE["knobs"]["max-num-seqs"]}), "not the name of a flag"),
         (lambda s: s["knobs"]["max-num-seqs"].update(values=[1, 1]), "a value stands twice"),
         (lambda s: s["knobs"]["max-num-seqs"].update(values=[1]), "values"),
@@ -327,10 +317,7 @@ def test_a_space_for_somebody_else(tmp_path: Path) -> None:
 
 def test_a_knob_that_the_recipe_overrides_is_left_out(tmp_path: Path) -> None:
     """A limit's flag wins over every profile: varying it would start the same server under several names."""
-    file = space_file(
-        tmp_path,
-        lambda s: (s.update(targets=["h100"]), s["knobs"].update({"stream-interval": KNOB})),
-    )
+    file = space_file(tmp_path, lambda s: (s.update(targets=["h100"]), s["knobs"].update({"stream-interval": KNOB})))
     given = {"model": "gpt-oss-120b", "tensor_parallel_size": 1}
     plan = Plan("h100", "throughput", None, given, file, gpus=1)
     assert list(plan.knobs) == ["stream-interval"] and "max-num-seqs" in plan.left_out
@@ -362,23 +349,16 @@ def test_the_profile_is_written_with_its_evidence(tmp_path: Path, recipes: Path)
     file, record = profile.write(plan, study)
     after = file.read_text()
     kept = [line for line in after.splitlines() if line in before.splitlines()]
-    assert [line for line in before.splitlines() if line not in kept] == [], (
-        "no line of the recipe is lost or moved"
-    )
+    assert [line for line in before.splitlines() if line not in kept] == [], "no line of the recipe is lost or moved"
     target = load_target("cpu")
     setting = target.serve.per_model["gpt-oss-nano"].profiles["throughput"].args["max-num-active-seqs"]
-    assert (
-        setting.value == 64
-        and "1.10x output tok/s per GPU of bare vllm serve at concurrency 2" in setting.why
-    )
+    assert setting.value == 64 and "1.10x output tok/s per GPU of bare vllm serve at concurrency 2" in setting.why
     assert "1.01x at its worst point" in setting.why
     assert tmp_path / setting.source == record and Study.read(record) == study
     assert chosen(Study.read(record)).gain == pytest.approx(1.1)
     assert profile.diff(Plan("cpu", "throughput", None, SMALL), study) == "", "written once is written"
     assert profile.unsupported(target) == []
-    record.write_text(
-        record.read_text().replace('"output_tok_s_per_gpu": 220.0', '"output_tok_s_per_gpu": 210.0')
-    )
+    record.write_text(record.read_text().replace('"output_tok_s_per_gpu": 220.0', '"output_tok_s_per_gpu": 210.0'))
     assert len(profile.unsupported(target)) == 2, "the study shows another ratio, or no such choice"
     record.unlink()
     assert "cannot be read" in profile.unsupported(target)[0]
@@ -395,15 +375,11 @@ def test_a_tuned_setting_has_its_study(name: str) -> None:
 def test_a_default_takes_a_flag_of_the_profile_away(tmp_path: Path, recipes: Path) -> None:
     file = space_file(
         tmp_path,
-        lambda s: s["knobs"].update(
-            {"enforce-eager": {**SPACE["knobs"]["max-num-seqs"], "values": [None, True]}}
-        ),
+        lambda s: s["knobs"].update({"enforce-eager": {**SPACE["knobs"]["max-num-seqs"], "values": [None, True]}}),
     )
     plan = Plan("cpu", "latency", None, SMALL, file)
     fast = {"max-num-seqs": 2, "enforce-eager": None}
-    study = tuner(
-        tmp_path, Servers(tmp_path, lambda v: [120, 240] if v == fast else [100, 200]), plan=plan
-    ).run()
+    study = tuner(tmp_path, Servers(tmp_path, lambda v: [120, 240] if v == fast else [100, 200]), plan=plan).run()
     profile.write(plan, study)
     plan = Plan("cpu", "latency", None, SMALL)
     block = serve_block(plan.target, plan.model, plan.parameters)
@@ -436,9 +412,7 @@ def test_any_recipe_takes_a_profile_and_loses_no_byte(name: str, tmp_path: Path)
     file.write_text(after)
     planted, faults = check_file(file, Target)
     assert faults == []
-    assert (
-        planted.serve.per_model[target.defaults.model].profiles["throughput"].args["max-num-seqs"].value == 7
-    )
+    assert planted.serve.per_model[target.defaults.model].profiles["throughput"].args["max-num-seqs"].value == 7
     rest = planted.serve.per_model[target.defaults.model].model_copy(update={"profiles": {}})
     assert {**target.serve.per_model, target.defaults.model: rest} == {
         target.defaults.model: rest,
@@ -456,17 +430,9 @@ def test_any_recipe_takes_a_profile_and_loses_no_byte(name: str, tmp_path: Path)
     [
         ("a: {}\nb: 1\n", ["a", "c"], "a:\n  c: 9\nb: 1\n"),
         ("a: {x: 1}\nb: 1\n", ["a", "c"], "a:\n  x: 1\n  c: 9\nb: 1\n"),
-        (
-            "a:\n  b: 1  # one\n  # two\nc: 2",
-            ["a", "d", "e"],
-            "a:\n  b: 1  # one\n  d:\n    e: 9\n  # two\nc: 2\n",
-        ),
+        ("a:\n  b: 1  # one\n  # two\nc: 2", ["a", "d", "e"], "a:\n  b: 1  # one\n  d:\n    e: 9\n  # two\nc: 2\n"),
         ("a:\n  - x\n  - y: long\n      text\nb: 1\n", ["a"], "a: 9\nb: 1\n"),
-        (
-            "a:\n  b: >\n    folded\n    text\nc: 1\n",
-            ["a", "d"],
-            "a:\n  b: >\n    folded\n    text\n  d: 9\nc: 1\n",
-        ),
+        ("a:\n  b: >\n    folded\n    text\nc: 1\n", ["a", "d"], "a:\n  b: >\n    folded\n    text\n  d: 9\nc: 1\n"),
     ],
 )
 def test_one_key_changes_and_nothing_else(text: str, path: list[str], wanted: str) -> None:
@@ -503,13 +469,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_no_path_of_the_machine_is_kept(tmp_path: Path) -> None:
-    study = tuner(
-        tmp_path, Servers(tmp_path, lambda v: speeds(v) if v.get("max-num-seqs") != 2 else None)
-    ).run()
-    assert (
-        not re.search(r'"/(?!\S*/)', study.model_dump_json())
-        and str(paths.ROOT) not in study.model_dump_json()
-    )
+    study = tuner(tmp_path, Servers(tmp_path, lambda v: speeds(v) if v.get("max-num-seqs") != 2 else None)).run()
+    assert not re.search(r'"/(?!\S*/)', study.model_dump_json()) and str(paths.ROOT) not in study.model_dump_json()
     assert os.fspath(tmp_path) not in study.model_dump_json()
 
 

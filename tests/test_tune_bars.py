@@ -42,11 +42,7 @@ def test_the_worst_point_decides(study: Study) -> None:
     assert not best([study], 256).reached and best([study], 512).reached
     assert best([study], 1024).reached is None, "a sweep without such a point shows nothing"
     slow = study.model_copy(
-        update={
-            "trials": [
-                t.model_copy(update={"state": "failed", "cause": "x", "points": []}) for t in study.trials
-            ]
-        }
+        update={"trials": [t.model_copy(update={"state": "failed", "cause": "x", "points": []}) for t in study.trials]}
     )
     assert best([slow], 256).reached is None, "no configuration started"
     both = best([slow, study], 512)

@@ -77,9 +77,7 @@ def test_two_flags_with_two_values_killed_and_called_again(tuned) -> None:
     assert study.calls[1].starts == 4 - len(before.trials)
     assert own_leases(folder) == [], "no server is left"
 
-    found = {
-        (v.trial.values["max-num-seqs"], v.trial.values["max-num-active-seqs"]): v for v in verdicts(study)
-    }
+    found = {(v.trial.values["max-num-seqs"], v.trial.values["max-num-active-seqs"]): v for v in verdicts(study)}
     assert len(found) == 4
     failed = found.pop((2, 64))
     assert failed.state == "failed" and "(64) cannot be greater than max_num_seqs (2)" in failed.cause
@@ -105,15 +103,9 @@ def test_the_notebook_keeps_its_contract_lines(tuned, tmp_path: Path) -> None:
 def test_an_unknown_flag_in_a_space_is_one_line_before_any_start(interpreter: Path, tmp_path: Path) -> None:
     knob = {"values": [1, 2], "why": "planted by a test", "source": "a test"}
     space = tmp_path / "space.yaml"
-    space.write_text(
-        json.dumps({"mine": {"targets": ["cpu"], "knobs": {"max-num-seqs": knob, "no-such-flag": knob}}})
-    )
+    space.write_text(json.dumps({"mine": {"targets": ["cpu"], "knobs": {"max-num-seqs": knob, "no-such-flag": knob}}}))
     done = subprocess.run(
-        [*argv(tmp_path / "study"), "--space", str(space)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
+        [*argv(tmp_path / "study"), "--space", str(space)], cwd=ROOT, capture_output=True, text=True, timeout=900
     )
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode == 2 and len(lines) == 1, done.stderr

@@ -84,17 +84,12 @@ def test_a_failed_group_is_told_and_does_not_hide():
 
 def test_the_newest_record_speaks():
     old = record(
-        state="failed",
-        why="an older failure",
-        started="2026-01-01T00:00:00Z",
-        finished="2026-01-01T01:00:00Z",
+        state="failed", why="an older failure", started="2026-01-01T00:00:00Z", finished="2026-01-01T01:00:00Z"
     )
     contracts = [dict(one, model="gpt-oss-120b", weights="synthetic") for one in CPU["contracts"]]
     new = record(contracts=contracts)
     for order in ((old, new), (new, old)):
-        throughput = [
-            c for c in cells(*order)["gpt-oss-120b", 2, "throughput"].claims if c.group == "throughput"
-        ]
+        throughput = [c for c in cells(*order)["gpt-oss-120b", 2, "throughput"].claims if c.group == "throughput"]
         assert [claim.state for claim in throughput] == ["passed"]
 
 
@@ -147,9 +142,7 @@ def test_sweeps_of_one_command_add_up_and_those_of_another_do_not():
     subset = later(first, throughput=first.throughput[:1])
     assert throughput(first, subset) == [("throughput", f"{count} points", True)]
     parted = later(first, versions={"vllm": "0.33.0"}), later(later(again))
-    assert throughput(first, *parted) == [("throughput", f"{2 * count} points", True)], (
-        "another command stands between"
-    )
+    assert throughput(first, *parted) == [("throughput", f"{2 * count} points", True)], "another command stands between"
     elsewhere = later(again, versions={"vllm": "0.33.0"})
     assert throughput(first, elsewhere) == [("throughput", f"{count + 1} points", True)]
 

@@ -58,9 +58,7 @@ def repository(tmp_path: Path) -> Path:
     shard(folder / SHARDS[0], ["a", "b"], SHARD_BYTES // 2)
     shard(folder / SHARDS[1], ["c"], 1000)
     weight_map = {"a": SHARDS[0], "b": SHARDS[0], "c": SHARDS[1]}
-    (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {}, "weight_map": weight_map})
-    )
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     shard(folder / "original" / "model.safetensors", ["o"], SHARD_BYTES)
     (folder / "metal" / "model.bin").write_bytes(os.urandom(SHARD_BYTES))
     return folder
@@ -91,15 +89,11 @@ def one_line(done: subprocess.CompletedProcess) -> str:
 
 
 @pytest.mark.real
-def test_only_what_vllm_needs_is_fetched_and_then_served_from_the_cache(
-    hub: Hub, repository: Path, tmp_path: Path
-):
+def test_only_what_vllm_needs_is_fetched_and_then_served_from_the_cache(hub: Hub, repository: Path, tmp_path: Path):
     done = fetch(hub, tmp_path / "home")
     assert done.returncode == 0, done.stderr
     folder = Path(done.stdout.splitlines()[-1].split(": ", 1)[1].split(" (")[0])
-    assert {path.name for path in folder.iterdir()} == {
-        path.name for path in repository.iterdir() if path.is_file()
-    }
+    assert {path.name for path in folder.iterdir()} == {path.name for path in repository.iterdir() if path.is_file()}
     assert not any(name.startswith(("original/", "metal/")) for name in hub.fetched())
     assert (folder / SHARDS[0]).read_bytes() == (repository / SHARDS[0]).read_bytes()
     assert "without original/*, metal/*" in done.stdout
@@ -113,18 +107,14 @@ def test_only_what_vllm_needs_is_fetched_and_then_served_from_the_cache(
 
 @pytest.mark.real
 def test_a_transfer_cut_off_in_the_middle_is_resumed(repository: Path, tmp_path: Path):
-    shard(
-        repository / SHARDS[0], ["a", "b"], 18 * 2**20
-    )  # the library writes pieces of 10 MB: cut in the second
+    shard(repository / SHARDS[0], ["a", "b"], 18 * 2**20)  # the library writes pieces of 10 MB: cut in the second
     hub = Hub(MODEL.hub_id, repository, cut=SHARDS[0])
     done = fetch(hub, tmp_path / "home")
     ranges = [asked for method, path, asked in hub.requests if method == "GET" and path.endswith(SHARDS[0])]
     if done.returncode:  # the library gave up: one line, and the next call goes on
         assert "it goes on where it stopped" in one_line(done)
         done = fetch(hub, tmp_path / "home")
-        ranges = [
-            asked for method, path, asked in hub.requests if method == "GET" and path.endswith(SHARDS[0])
-        ]
+        ranges = [asked for method, path, asked in hub.requests if method == "GET" and path.endswith(SHARDS[0])]
     assert done.returncode == 0, done.stderr
     assert ranges[0] == "" and any(asked.startswith("bytes=") and asked != "bytes=0-" for asked in ranges[1:])
     folder = Path(done.stdout.splitlines()[-1].split(": ", 1)[1].split(" (")[0])
@@ -150,9 +140,7 @@ def test_a_killed_fetch_goes_on(repository: Path, tmp_path: Path):
 
 
 @pytest.mark.real
-def test_an_unreachable_hub_a_missing_token_and_a_wrong_one_are_one_line_each(
-    repository: Path, tmp_path: Path
-):
+def test_an_unreachable_hub_a_missing_token_and_a_wrong_one_are_one_line_each(repository: Path, tmp_path: Path):
     line = one_line(fetch(None, tmp_path / "a", HF_ENDPOINT="http://127.0.0.1:9"))
     assert "was not fetched from http://127.0.0.1:9" in line and "check the network" in line
     closed = Hub(MODEL.hub_id, repository, token="secret-of-the-test")
@@ -168,9 +156,7 @@ def test_an_unreachable_hub_a_missing_token_and_a_wrong_one_are_one_line_each(
 
 def test_a_disk_too_small_is_refused_before_anything_is_fetched():
     with pytest.raises(CookbookError, match=r"12.8 GiB are to be fetched into /cache and 10.0 are free"):
-        Plan(5, MODEL.weights.bytes, MODEL.weights.bytes, 10 * 2**30, Path("/cache")).require_room(
-            "openai/gpt-oss-20b"
-        )
+        Plan(5, MODEL.weights.bytes, MODEL.weights.bytes, 10 * 2**30, Path("/cache")).require_room("openai/gpt-oss-20b")
     Plan(5, MODEL.weights.bytes, 0, 0, Path("/cache")).require_room("openai/gpt-oss-20b")
 
 
@@ -204,10 +190,7 @@ def broken_index(folder: Path) -> None:
             "GptOssForCausalLM is needed",
         ),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
-        (
-            lambda f: (f / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1"),
-            "Git LFS pointer",
-        ),
+        (lambda f: (f / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1"), "Git LFS pointer"),
         (lambda f: (f / SHARDS[0]).unlink(), f"{SHARDS[0]}: missing"),
         (lambda f: os.truncate(f / SHARDS[0], SHARD_BYTES // 2), f"{SHARDS[0]}: has "),
         (lambda f: os.truncate(f / SHARDS[1], 5), "not a safetensors file, or cut off"),
@@ -274,9 +257,7 @@ def split(source: Path, folder: Path) -> None:
             data.append(content[start + first : start + last])
         text = json.dumps(own).encode()
         (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(data))
-    (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {}, "weight_map": weight_map})
-    )
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     for name in ("original", "metal"):
         (folder / name).mkdir()
         (folder / name / "model.bin").write_bytes(content[: 2**20])
@@ -290,9 +271,7 @@ def test_gpt_oss_nano_comes_from_a_hub_cut_off_in_the_middle(checkpoint: Path, t
 
     split(checkpoint, tmp_path / "repository")
     exclude = Download(bytes=1, repository_bytes=1, exclude=["original/*", "metal/*"], source="this test")
-    model = load_model("gpt-oss-nano").model_copy(
-        update={"hub_id": "openai/gpt-oss-nano", "download": exclude}
-    )
+    model = load_model("gpt-oss-nano").model_copy(update={"hub_id": "openai/gpt-oss-nano", "download": exclude})
     large = max((tmp_path / "repository").glob("*.safetensors"), key=lambda path: path.stat().st_size)
     hub = Hub("openai/gpt-oss-nano", tmp_path / "repository", cut=large.name)
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)

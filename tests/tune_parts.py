@@ -45,12 +45,7 @@ class Servers:
 
     def __init__(self, folder: Path, speeds=speeds, die_at: int = -1, interrupt_at: int = -1):
         self.starts: list[dict] = []
-        self.file, self.speeds, self.die_at, self.interrupt_at = (
-            folder / "starts.jsonl",
-            speeds,
-            die_at,
-            interrupt_at,
-        )
+        self.file, self.speeds, self.die_at, self.interrupt_at = (folder / "starts.jsonl", speeds, die_at, interrupt_at)
 
     def __call__(self, proposal, loads, folder: Path) -> Measured:
         with self.file.open("a") as file:

@@ -43,17 +43,11 @@ PORTS = 50  # of each slot
 class Campaign:
     """The state of one campaign: its clock, its log, its GPUs, the checkpoints written so far."""
 
-    def __init__(
-        self, out: Path, interpreter: Path, target: str, slots: int = 1, minutes: float = float("inf")
-    ):
+    def __init__(self, out: Path, interpreter: Path, target: str, slots: int = 1, minutes: float = float("inf")):
         self.out, self.interpreter, self.target = out, interpreter, load_target(target)
         self.began, self.limit_s = time.monotonic(), minutes * 60
         # Looked up once: finding them while a point is measured would take CPU from the load client.
-        self.facts = {
-            "machine": facts.machine(),
-            "versions": facts.versions(interpreter),
-            "commit": facts.commit(),
-        }
+        self.facts = {"machine": facts.machine(), "versions": facts.versions(interpreter), "commit": facts.commit()}
         self.slots, self.free = slots, set(range(slots))
         self.changed = threading.Condition()
         self.writing = {}  # model: lock, so that two steps never write one checkpoint
@@ -220,9 +214,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="when everything must have ended")
     parser.add_argument("--slots", type=int, help="steps at one time (default: the GPUs of this machine)")
-    parser.add_argument(
-        "--interpreter", type=Path, default=Path(sys.executable), help="the Python that holds vLLM"
-    )
+    parser.add_argument("--interpreter", type=Path, default=Path(sys.executable), help="the Python that holds vLLM")
     parser.add_argument("--only", nargs="*", help="names of the steps to take")
     parser.add_argument("--status", action="store_true", help="print the event log instead")
     parser.add_argument("--pack", type=Path, help="with --status: write the results to this .tgz")
@@ -238,10 +230,7 @@ def main() -> None:
     plan = [step for step in PLANS[options.plan](target) if not options.only or step.name in options.only]
     slots = options.slots or slots_of(target)
     run_campaign(
-        Campaign(
-            options.out.resolve(), options.interpreter.absolute(), options.target, slots, options.minutes
-        ),
-        plan,
+        Campaign(options.out.resolve(), options.interpreter.absolute(), options.target, slots, options.minutes), plan
     )
 
 

@@ -36,9 +36,7 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
         elif record.exists():
             read = whole(named(RunRecord.read(record), commit))
             name, place = f"{read.finished:%Y%m%d}-{step.name}.json", records
-            if read.parameters.get(
-                "run_dir"
-            ):  # a notebook's: named as `cookbook render` and `publish` name it
+            if read.parameters.get("run_dir"):  # a notebook's: named as `cookbook render` and `publish` name it
                 name = f"{read.finished:%Y%m%d-%H%M%S}-{read.model}-{read.weights}.json"
                 read = read.model_copy(update={"parameters": read.parameters | {"run_dir": ""}})
             elif read.parameters.get("variant"):
@@ -48,25 +46,17 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
             rows += lever_rows(read, step)
         if (step / "study.json").exists():
             study = settled(named(Study.read(step / "study.json"), commit))
-            said.append(
-                f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}"
-            )
+            said.append(f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}")
         for profile in step.glob("steps.json"):  # steps-part.json is of a run that was cut off
             said.append(copy(profile, evidence / f"gpt-oss-{step.name}.json"))
         for answers in step.glob("answers.json"):
             said.append(copy(answers, evidence / f"gpt-oss-{step.name}.json"))
         for found in (*step.glob("routing.json"), *step.glob("routing-*.json")):
-            name = (
-                found.name
-                if found.name != "routing.json"
-                else f"{step.name.removeprefix(model[8:] + '-')}.json"
-            )
+            name = found.name if found.name != "routing.json" else f"{step.name.removeprefix(model[8:] + '-')}.json"
             said.append(copy(found, evidence / f"{model}-{name}"))
     distances = newest(folder.glob("*/distances.json"))
     if distances:
-        said.append(
-            copy(distances, evidence / f"gpt-oss-{distances.parent.name.split('-')[0]}-distances.json")
-        )
+        said.append(copy(distances, evidence / f"gpt-oss-{distances.parent.name.split('-')[0]}-distances.json"))
     if rows:
         said.append(write_table(evidence / "levers.json", rows))
     events = folder / "events.log"
@@ -136,11 +126,7 @@ def write_table(file: Path, rows: list[dict]) -> str:
 
 def named(document: Document, commit: str | None) -> Document:
     """The document with the commit that ran, where its host had no git to tell it."""
-    return (
-        document.model_copy(update={"commit": commit})
-        if commit and document.commit == "unknown"
-        else document
-    )
+    return document.model_copy(update={"commit": commit}) if commit and document.commit == "unknown" else document
 
 
 def whole(record: RunRecord) -> RunRecord:

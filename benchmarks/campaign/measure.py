@@ -40,9 +40,7 @@ def measure(campaign, job: Job, folder: Path) -> None:
         tag = " ".join([job.weights, *shown[3:], *env.values()]).replace(str(port), "PORT")
         for gpu in campaign.visible(job.gpus).values():  # whichever GPUs it was given: the same server
             tag = tag.removesuffix(f" {gpu}")
-        limit = (
-            None if job.lever.speculates else roofline(model, campaign.target.device, job.size, job.replicas)
-        )
+        limit = None if job.lever.speculates else roofline(model, campaign.target.device, job.size, job.replicas)
         try:
             for name, loads, points in rounds(job, takes):
 
@@ -83,9 +81,7 @@ def rounds(job: Job, takes: list[list[Point]]) -> Iterator[tuple[str, list[Load]
         yield "once", job.once, takes[0]
 
 
-def start(
-    campaign, job: Job, serve: list[str], env: dict[str, str], port: int, log: Path
-) -> Server | Replicas:
+def start(campaign, job: Job, serve: list[str], env: dict[str, str], port: int, log: Path) -> Server | Replicas:
     """The server, or its copies on GPUs of their own behind vLLM's router."""
     if job.replicas == 1:
         return campaign.launch(job, serve, env, port, log)
@@ -94,11 +90,7 @@ def start(
         own, gpus = free_port(), job.gpus[number * job.size : (number + 1) * job.size]
         commands.append((campaign.argv(with_port(serve, own)), env | campaign.visible(gpus), own))
     return launch_replicas(
-        commands,
-        lambda ports, metrics: router_words(ports, port, metrics),
-        port=port,
-        log=log,
-        **campaign.about(job),
+        commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, log=log, **campaign.about(job)
     )
 
 
@@ -149,7 +141,9 @@ def medians(takes: list[list[Point]]) -> tuple[list[Point], str]:
         middle.append(next(point for point in points if point.output_tok_s == low))
         if len(points) > 1:
             spread.append(f"{users}: {len(points)} takes, {(max(speeds) - min(speeds)) / low:.1%}")
-    words = "each point is the median of its takes by output tok/s (of two the slower); takes and spread by concurrency: "
+    words = (
+        "each point is the median of its takes by output tok/s (of two the slower); takes and spread by concurrency: "
+    )
     return middle, words + "; ".join(spread) if spread else ""
 
 
@@ -182,9 +176,7 @@ def record(
     why = failure or (f"not taken: {left}" if left else "")
     if not why and any(missing(job.loads, points) for points in takes):
         why = f"not taken: {len(takes)} takes of every point"
-    acceptance = (
-        f"the draft is random; how many of its tokens count is set, not measured ({ACCEPTANCE_SOURCE})"
-    )
+    acceptance = f"the draft is random; how many of its tokens count is set, not measured ({ACCEPTANCE_SOURCE})"
     known = {"memory": memory(log), "backends": backends(log)} if log.exists() else {}
     RunRecord(
         target=campaign.target.target,

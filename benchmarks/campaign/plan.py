@@ -15,9 +15,7 @@ NO_PREFIXES = ["--no-enable-prefix-caching"]  # prompts are random, so that a pr
 # How many tokens of a draft count is a property of the trained head and of the text. Random ones are given the figure
 # that was published for the trained head: 2.72 tokens a step of the 4 that 3 drafted tokens can give.
 ACCEPTANCE = 2.72
-ACCEPTANCE_SOURCE = (
-    "NVIDIA Dynamo's recipe of gpt-oss-120b on H200 with gpt-oss-120b-Eagle3-v3, 3 drafted tokens"
-)
+ACCEPTANCE_SOURCE = "NVIDIA Dynamo's recipe of gpt-oss-120b on H200 with gpt-oss-120b-Eagle3-v3, 3 drafted tokens"
 DRAFTED = 3
 
 
@@ -52,9 +50,7 @@ def eagle3(acceptance: float) -> Lever:
         "rejection_sample_method": "synthetic",
         "synthetic_acceptance_length": acceptance,
     }
-    return Lever(
-        f"EAGLE3 (acceptance {acceptance})", ["--speculative-config", json.dumps(settings)], speculates=True
-    )
+    return Lever(f"EAGLE3 (acceptance {acceptance})", ["--speculative-config", json.dumps(settings)], speculates=True)
 
 
 NONE = Lever("")
@@ -62,14 +58,11 @@ NONE = Lever("")
 BASE = Lever("base of the levers")
 HUMMING = Lever("humming experts", ["--moe-backend", "humming"])
 FP8 = Lever(
-    "FP8 activations (humming)",
-    HUMMING.arguments,
-    {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'},
+    "FP8 activations (humming)", HUMMING.arguments, {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'}
 )
 EAGLE3 = eagle3(ACCEPTANCE)
 FP8_CACHE = Lever(
-    "FP8 KV cache (full attention)",
-    ["--kv-cache-dtype", "fp8", "--kv-cache-dtype-skip-layers", "sliding_window"],
+    "FP8 KV cache (full attention)", ["--kv-cache-dtype", "fp8", "--kv-cache-dtype-skip-layers", "sliding_window"]
 )
 
 
@@ -187,9 +180,7 @@ class Answers(Step):
 Plan = list[Step]  # most wanted first; a step begins as soon as as many GPUs are free as it needs
 
 
-def waves(
-    concurrency: list[int], input_tokens: int = 1024, output_tokens: int = 1024, number: int = 2
-) -> list[Load]:
+def waves(concurrency: list[int], input_tokens: int = 1024, output_tokens: int = 1024, number: int = 2) -> list[Load]:
     """Points of `number` prompts per user, the first take of each warmed up at its own batch size."""
     return [
         load.model_copy(update={"prompts": load.concurrency * number})
@@ -207,15 +198,7 @@ def hopper(target: Target) -> Plan:
     first: Plan = [
         Notebook("120b-notebook", large, sweep, needs=two, least_s=500),
         Notebook("20b-notebook", small, sweep, least_s=400),
-        Job(
-            "120b-base",
-            large,
-            waves(users),
-            NONE if tight else BASE,
-            repeats=2,
-            once=waves([128]),
-            least_s=250,
-        ),
+        Job("120b-base", large, waves(users), NONE if tight else BASE, repeats=2, once=waves([128]), least_s=250),
     ]
     return [
         *first,
@@ -251,9 +234,7 @@ def rehearsal(target: Target) -> Plan:
         Job("nano", nano, [*tiny, *waves([1], 128, 16)], repeats=2, weights="nano", arguments=cpu, note=""),
         Job("nano-few", nano, tiny, few, repeats=3, weights="nano", arguments=cpu, note=""),
         Job("nano-large", nano, tiny, weights="nano", arguments=cpu, needs=99),
-        Job(
-            "nano-broken", nano, tiny, Lever("broken", ["--max-num-seqs", "0"]), weights="nano", arguments=cpu
-        ),
+        Job("nano-broken", nano, tiny, Lever("broken", ["--max-num-seqs", "0"]), weights="nano", arguments=cpu),
         Job("late", nano, tiny, weights="nano", arguments=cpu, least_s=1e9),
         Notebook("nano-notebook", nano, [1, 2], weights="nano"),
         Routing("nano-routing", nano, batches=(1, 4), prompts=8),

@@ -181,9 +181,7 @@ def route(campaign, step: Routing, folder: Path) -> None:
 
 def compare(campaign, kept: Path, folder: Path) -> None:
     """Hold every set of distributions of a model that is there against those of the recipe as it is (no variant)."""
-    sets = {
-        (one / "variant").read_text(): one for one in sorted(kept.iterdir()) if (one / "variant").exists()
-    }
+    sets = {(one / "variant").read_text(): one for one in sorted(kept.iterdir()) if (one / "variant").exists()}
     reference = sets.pop("", None)
     if reference is None:
         return
@@ -191,17 +189,10 @@ def compare(campaign, kept: Path, folder: Path) -> None:
     pairs |= {variant: one / "batch-64.safetensors" for variant, one in sets.items()}
     found = {}
     for variant, other in pairs.items():
-        argv = [
-            campaign.interpreter,
-            "-m",
-            "helpers.instack.distances",
-            reference / "batch-64.safetensors",
-            other,
-        ]
+        argv = [campaign.interpreter, "-m", "helpers.instack.distances", reference / "batch-64.safetensors", other]
         found[variant] = json.loads(watched(campaign, argv, environment(), folder / "distances.log"))
         campaign.say(
-            folder.name,
-            f"{variant}: top-1 {found[variant]['top1_agreement']:.3f}, KL {found[variant]['kl_mean']}",
+            folder.name, f"{variant}: top-1 {found[variant]['top1_agreement']:.3f}, KL {found[variant]['kl_mean']}"
         )
     value = {"reference": "BF16 activations, BF16 cache, batches of 64", "distances": found}
     (folder / "distances.json").write_text(json.dumps(value, indent=1) + "\n")

@@ -60,9 +60,7 @@ def kv_bytes(geometry: Geometry, context: float, kv_width: float = BF16) -> floa
     return 2 * geometry.kv_heads * geometry.head_dim * kv_width * attended(geometry, context)
 
 
-def step_bytes(
-    geometry: Geometry, precision: str, batch: float, context: float, kv_width: float = BF16
-) -> float:
+def step_bytes(geometry: Geometry, precision: str, batch: float, context: float, kv_width: float = BF16) -> float:
     """Bytes that one decode step of `batch` sequences with `context` tokens each must move."""
     experts = experts_hit(geometry.experts, geometry.experts_per_token, batch)
     written = 2 * geometry.kv_heads * geometry.head_dim * kv_width * geometry.layers
@@ -114,9 +112,7 @@ def step_limits(model: Model, device: Device, batch: int, context: float) -> dic
         "dense GEMM": (always_read_bytes(geometry), dense),
     }
     bandwidth, peak = device.bandwidth_gb_s * 1e9, device.bf16_tflops * 1e12
-    return {
-        name: 1e3 * max(moved / bandwidth, batch * flops / peak) for name, (moved, flops) in parts.items()
-    }
+    return {name: 1e3 * max(moved / bandwidth, batch * flops / peak) for name, (moved, flops) in parts.items()}
 
 
 def prefill_flops(geometry: Geometry, tokens: int) -> float:
@@ -140,12 +136,7 @@ class Bound:
 
 
 def bound(
-    model: Model,
-    device: Device,
-    load: Load,
-    tensor_parallel: int = 1,
-    replicas: int = 1,
-    kv_width: float = BF16,
+    model: Model, device: Device, load: Load, tensor_parallel: int = 1, replicas: int = 1, kv_width: float = BF16
 ) -> Bound | None:
     """The limit of a load on `tensor_parallel * replicas` devices, None where the device's speed is unknown.
 
@@ -155,10 +146,7 @@ def bound(
     if device.bandwidth_gb_s is None or device.bf16_tflops is None:
         return None
     geometry, precision = model.geometry, model.weights.precision
-    bandwidth, peak = (
-        device.bandwidth_gb_s * 1e9 * tensor_parallel,
-        device.bf16_tflops * 1e12 * tensor_parallel,
-    )
+    bandwidth, peak = (device.bandwidth_gb_s * 1e9 * tensor_parallel, device.bf16_tflops * 1e12 * tensor_parallel)
     batch = min(load.concurrency, load.prompts) / replicas
     context = load.input_tokens + load.output_tokens / 2
     moved = step_bytes(geometry, precision, batch, context, kv_width)

@@ -42,14 +42,7 @@ def first_token(port: int, model: str, log: Path) -> float:
     """Seconds until the first chunk of a streamed completion."""
     began = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_TIMEOUT)
-    body = {
-        "model": model,
-        "prompt": "Hello",
-        "max_tokens": 8,
-        "stream": True,
-        "temperature": 0,
-        "ignore_eos": True,
-    }
+    body = {"model": model, "prompt": "Hello", "max_tokens": 8, "stream": True, "temperature": 0, "ignore_eos": True}
     headers = {"Content-Type": "application/json"}
     if key := os.environ.get("VLLM_API_KEY"):
         headers["Authorization"] = f"Bearer {key}"

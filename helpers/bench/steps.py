@@ -155,9 +155,7 @@ def read_profile(trace: Path, batch: int, step_ms: float) -> StepProfile:
 def profile_of(events: list[dict], batch: int, step_ms: float) -> StepProfile:
     """The kernels between the first and the last whole step; a step begins with its annotation on the GPU's side."""
     starts = sorted(
-        event["ts"]
-        for event in events
-        if event.get("cat") == "gpu_user_annotation" and is_step(event["name"], batch)
+        event["ts"] for event in events if event.get("cat") == "gpu_user_annotation" and is_step(event["name"], batch)
     )
     ran = sorted((e for e in events if e.get("cat") in GPU_EVENTS), key=lambda event: event["ts"])
     if not ran:

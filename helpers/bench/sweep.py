@@ -32,9 +32,7 @@ class Load(BaseModel):
 def plan(concurrency: list[int], input_tokens: int, output_tokens: int, **warmup) -> list[Load]:
     """The loads of a sweep, with at least three prompts per user (two from 512 users on)."""
     if not concurrency or any(not isinstance(users, int) or users < 1 for users in concurrency):
-        raise UsageError(
-            f"concurrency {concurrency} is no list of positive whole numbers", do="pass e.g. [1, 4, 16]"
-        )
+        raise UsageError(f"concurrency {concurrency} is no list of positive whole numbers", do="pass e.g. [1, 4, 16]")
     return [
         Load(
             concurrency=users,
@@ -52,8 +50,7 @@ def point_of(result: dict, gpus: int = 1, roofline_tok_s: float | None = None) -
 
     def milliseconds(metric: str) -> Percentiles:
         return Percentiles(
-            **{name: result[f"{name}_{metric}_ms"] for name in ("p50", "p90", "p99")},
-            mean=result[f"mean_{metric}_ms"],
+            **{name: result[f"{name}_{metric}_ms"] for name in ("p50", "p90", "p99")}, mean=result[f"mean_{metric}_ms"]
         )
 
     settings = result["cookbook"]["settings"]
@@ -152,9 +149,7 @@ def sweep(
         for event in worker.events(request, stall_s):
             if event["event"] == "error":
                 raise CookbookError(
-                    event["what"],
-                    event["why"],
-                    "look at server.log; the points taken so far are kept in bench/",
+                    event["what"], event["why"], "look at server.log; the points taken so far are kept in bench/"
                 )
             if event["event"] == "point":
                 bound = roofline(points[event["index"]]) if roofline else None

@@ -56,9 +56,7 @@ class LoadWorker:
                 )
         except OSError as error:
             raise CookbookError(
-                "the load client cannot be started",
-                f"{interpreter}: {error.strerror}",
-                "install the stack first",
+                "the load client cannot be started", f"{interpreter}: {error.strerror}", "install the stack first"
             ) from None
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -170,9 +168,7 @@ class SharedWorker:
                     raise CookbookError(
                         "the sweep was given up", f"the shared load client said nothing for {stall_s:.0f} s"
                     ) from None
-        raise CookbookError(
-            "the shared load client died", "its socket closed early", f"unset {SHARED} or restart it"
-        )
+        raise CookbookError("the shared load client died", "its socket closed early", f"unset {SHARED} or restart it")
 
     def close(self) -> None:
         """Nothing: the worker belongs to somebody else."""
@@ -182,9 +178,7 @@ def parsed(worker: LoadWorker | SharedWorker, commands: list[dict]) -> list[dict
     """What vLLM's own parser says about [{id, argv, env}]: the client has imported vLLM, which is what asking costs."""
     *_, last = worker.events({"commands": commands})
     if "answers" not in last:
-        raise CookbookError(
-            "vLLM's argument parser could not be asked", f"{last.get('what')}: {last.get('why')}"
-        )
+        raise CookbookError("vLLM's argument parser could not be asked", f"{last.get('what')}: {last.get('why')}")
     return last["answers"]
 
 

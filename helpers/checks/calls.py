@@ -12,17 +12,11 @@ def calls_of(reply: Any) -> list[tuple[str, str]]:
     """(name, arguments) of each function call in a chat completion or a Responses reply."""
     if getattr(reply, "object", "") == "response":
         return [(item.name, item.arguments) for item in reply.output if item.type == "function_call"]
-    return [
-        (call.function.name, call.function.arguments) for call in reply.choices[0].message.tool_calls or []
-    ]
+    return [(call.function.name, call.function.arguments) for call in reply.choices[0].message.tool_calls or []]
 
 
 def call(
-    reply: Any,
-    name: str,
-    arguments: dict | None = None,
-    contract: str = "function.call",
-    finish: str = "tool_calls",
+    reply: Any, name: str, arguments: dict | None = None, contract: str = "function.call", finish: str = "tool_calls"
 ) -> Contract:
     """One function call: this function, arguments that are JSON, and these values where they are given."""
     facts = Facts()
@@ -54,13 +48,9 @@ def conversation(
     called = trace.tools()
     facts.same("called", ", ".join(called) or "nothing", ", ".join(functions))
     facts.need(
-        "results",
-        len(trace.results()) == len(called),
-        f"{len(trace.results())} results for {len(called)} calls",
+        "results", len(trace.results()) == len(called), f"{len(trace.results())} results for {len(called)} calls"
     )
-    facts.need(
-        "answered", expect.lower() in trace.answer.lower(), f"{expect!r} is not in {trace.answer[:200]!r}"
-    )
+    facts.need("answered", expect.lower() in trace.answer.lower(), f"{expect!r} is not in {trace.answer[:200]!r}")
     return facts.contract(contract, group)
 
 

@@ -24,11 +24,7 @@ def _expected(facts: Facts, text: str, expect: str | None) -> None:
 
 
 def responses(
-    reply: Any,
-    expect: str | None = None,
-    status: str = "completed",
-    name: str = "responses",
-    group: str = "endpoints",
+    reply: Any, expect: str | None = None, status: str = "completed", name: str = "responses", group: str = "endpoints"
 ) -> Contract:
     """A finished Responses reply: it completed, it counted its tokens, and it says what is expected."""
     facts = Facts()
@@ -36,11 +32,7 @@ def responses(
     facts.same("status", reply.status, status)
     usage = reply.usage
     counted = usage.input_tokens > 0 and usage.output_tokens > 0
-    facts.need(
-        "usage",
-        counted and usage.total_tokens == usage.input_tokens + usage.output_tokens,
-        f"usage is {usage}",
-    )
+    facts.need("usage", counted and usage.total_tokens == usage.input_tokens + usage.output_tokens, f"usage is {usage}")
     if expect is not None:
         facts.need("reasoning", bool(response_reasoning(reply)), "no reasoning item came back")
     _expected(facts, response_text(reply), expect)
@@ -70,14 +62,8 @@ def chat(
     facts.same("object", reply.object, "chat.completion")
     facts.same("role", choice.message.role, "assistant")
     facts.same("finish", choice.finish_reason, finish)
-    facts.need(
-        "usage",
-        reply.usage.prompt_tokens > 0 and reply.usage.completion_tokens > 0,
-        f"usage is {reply.usage}",
-    )
-    thought = getattr(
-        choice.message, "reasoning", None
-    )  # vLLM's field; `reasoning_content` is gone since 0.15
+    facts.need("usage", reply.usage.prompt_tokens > 0 and reply.usage.completion_tokens > 0, f"usage is {reply.usage}")
+    thought = getattr(choice.message, "reasoning", None)  # vLLM's field; `reasoning_content` is gone since 0.15
     if reasoning is True:
         facts.need("reasoning", bool(thought), "the chain of thought is missing")
     elif reasoning is False:
@@ -92,11 +78,7 @@ def completion(reply: Any, finish: str = "length", name: str = "completions") ->
     facts.same("object", reply.object, "text_completion")
     facts.same("finish", reply.choices[0].finish_reason, finish)
     facts.need("text", bool(reply.choices[0].text), "the text is empty")
-    facts.need(
-        "usage",
-        reply.usage.prompt_tokens > 0 and reply.usage.completion_tokens > 0,
-        f"usage is {reply.usage}",
-    )
+    facts.need("usage", reply.usage.prompt_tokens > 0 and reply.usage.completion_tokens > 0, f"usage is {reply.usage}")
     return facts.contract(name, "endpoints")
 
 

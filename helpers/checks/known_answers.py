@@ -125,14 +125,10 @@ class Gate:
     def text(self) -> str:
         rounds = ", ".join(f"round {n + 1} {self.share(n):.0%}" for n in range(self.rounds))
         mark = "✓" if self.passed else "✗"
-        out = [
-            f"{mark} quick gate: {rounds} of {len(self.replies) // self.rounds} questions, {self.seconds:.0f} s"
-        ]
+        out = [f"{mark} quick gate: {rounds} of {len(self.replies) // self.rounds} questions, {self.seconds:.0f} s"]
         out += [f"  no score: {self.gone or self.faulty}"] if self.gone or self.faulty else []
         out += [
-            f"  {reply.question} -> {reply.fault or reply.text[:70]!r}"
-            for reply in self.replies
-            if not reply.right
+            f"  {reply.question} -> {reply.fault or reply.text[:70]!r}" for reply in self.replies if not reply.right
         ][:5]
         return "\n".join(out)
 

@@ -61,19 +61,13 @@ class Pulse:
             self._probe()
 
     def _probe(self) -> None:
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": "What is 2 + 2?"}],
-            "max_tokens": 8,
-        }
+        body = {"model": self.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}], "max_tokens": 8}
         try:
             self.http.post(self.base_url + "/chat/completions", json=body, timeout=self.PROBE_S)
             self.moved, self.stalled = time.monotonic(), ""
         except httpx.HTTPError as error:
             quiet = time.monotonic() - self.moved
-            self.stalled = (
-                f"it has answered nothing for {quiet:.0f} s, nor a small request ({type(error).__name__})"
-            )
+            self.stalled = f"it has answered nothing for {quiet:.0f} s, nor a small request ({type(error).__name__})"
 
     def gone(self) -> str:
         """Why the server cannot be used any more, or ''."""

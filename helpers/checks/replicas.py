@@ -32,7 +32,5 @@ def shared_out(before: Sequence[int], after: Sequence[int], sent: int) -> Contra
     facts.same("replicas", len(done), len(before))
     facts.need("all finished", sum(done) == sent, f"{sum(done)} of {sent} requests were finished")
     share = sent / len(done)
-    facts.need(
-        "equal shares", all(abs(n - share) < 1 for n in done), f"the replicas finished {done} requests"
-    )
+    facts.need("equal shares", all(abs(n - share) < 1 for n in done), f"the replicas finished {done} requests")
     return facts.contract("replicas.shared_out", "scale_out")

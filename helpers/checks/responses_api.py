@@ -23,9 +23,7 @@ def _state(status: int, holds: bool, yes: str, no: str, otherwise: str = "ignore
 def _usage(surface: Surface) -> tuple[str, str]:
     status, reply = surface.post()
     usage = reply.get("usage") or {}
-    counted = usage.get("input_tokens", 0) > 0 and "reasoning_tokens" in usage.get(
-        "output_tokens_details", {}
-    )
+    counted = usage.get("input_tokens", 0) > 0 and "reasoning_tokens" in usage.get("output_tokens_details", {})
     return _state(status, counted, "counted, also by turn", "zeros", "partly")
 
 
@@ -33,14 +31,9 @@ def _usage(surface: Surface) -> tuple[str, str]:
 def _annotations(surface: Surface) -> tuple[str, str]:
     status, reply = surface.post()
     parts = [
-        part
-        for item in reply.get("output", [])
-        for part in item.get("content") or []
-        if item["type"] == "message"
+        part for item in reply.get("output", []) for part in item.get("content") or [] if item["type"] == "message"
     ]
-    return _state(
-        status, any(part.get("annotations") for part in parts), "filled", "the field is there, always empty"
-    )
+    return _state(status, any(part.get("annotations") for part in parts), "filled", "the field is there, always empty")
 
 
 @probe("item ids and indexes in streams")
@@ -52,11 +45,7 @@ def _indexes(surface: Surface) -> tuple[str, str]:
     numbers = [event.get("sequence_number") for event in events]
     good = ids and indexes == list(range(len(indexes))) and numbers == sorted(numbers)
     return _state(
-        200,
-        bool(added) and good,
-        "each item has an id, indexes and sequence numbers rise",
-        "gaps or repeats",
-        "partly",
+        200, bool(added) and good, "each item has an id, indexes and sequence numbers rise", "gaps or repeats", "partly"
     )
 
 
@@ -68,9 +57,7 @@ def _tool_outputs(surface: Surface) -> tuple[str, str]:
         include=["code_interpreter_call.outputs"],
     )
     calls = [event for event in events if "code_interpreter" in event["type"]]
-    shown = any(
-        "56088" in str(event.get("outputs") or (event.get("item") or {}).get("outputs")) for event in events
-    )
+    shown = any("56088" in str(event.get("outputs") or (event.get("item") or {}).get("outputs")) for event in events)
     if not calls:
         return "partly", "the model called no tool, so nothing was seen"
     return _state(200, shown, "sent", "the call is streamed, its output is not", "partly")
@@ -85,9 +72,7 @@ def _error_events(surface: Surface) -> tuple[str, str]:
     if reply.status_code >= 400:
         return "partly", "a wrong request is an HTTP error, not an event"
     names = ("event: error", "response.failed")
-    return _state(
-        200, any(name in reply.text for name in names), "sent by name", "no event names the error", "partly"
-    )
+    return _state(200, any(name in reply.text for name in names), "sent by name", "no event names the error", "partly")
 
 
 @probe("response.incomplete at truncation in streams")
@@ -101,10 +86,7 @@ def _truncation(surface: Surface) -> tuple[str, str]:
     status, reply = surface.post(max_output_tokens=8)
     reason = (reply.get("incomplete_details") or {}).get("reason")
     return _state(
-        status,
-        reason == "max_output_tokens",
-        "status incomplete, with the reason and the partial output",
-        "missing",
+        status, reason == "max_output_tokens", "status incomplete, with the reason and the partial output", "missing"
     )
 
 
@@ -119,9 +101,7 @@ def _store(surface: Surface) -> tuple[str, str]:
 def _previous(surface: Surface) -> tuple[str, str]:
     _, first = surface.post(store=True)
     status, second = surface.post(input="And of Italy?", previous_response_id=first.get("id"))
-    longer = (second.get("usage") or {}).get("input_tokens", 0) > (first.get("usage") or {}).get(
-        "input_tokens", 0
-    )
+    longer = (second.get("usage") or {}).get("input_tokens", 0) > (first.get("usage") or {}).get("input_tokens", 0)
     return _state(status, longer, "the earlier turn is in the prompt", "no earlier turn in the prompt")
 
 
@@ -145,10 +125,7 @@ def _cancel(surface: Surface) -> tuple[str, str]:
         f"{surface.base}/v1/responses/{reply.get('id')}/cancel", headers=surface.headers, timeout=TIMEOUT_S
     )
     return _state(
-        answer.status_code,
-        json_of(answer).get("status") == "cancelled",
-        "a background response ends",
-        "still running",
+        answer.status_code, json_of(answer).get("status") == "cancelled", "a background response ends", "still running"
     )
 
 
@@ -205,9 +182,7 @@ def _include(surface: Surface) -> tuple[str, str]:
 def _instructions(surface: Surface) -> tuple[str, str]:
     _, plain = surface.post()
     status, reply = surface.post(instructions="Answer in one sentence, please.")
-    longer = (reply.get("usage") or {}).get("input_tokens", 0) > (plain.get("usage") or {}).get(
-        "input_tokens", 0
-    )
+    longer = (reply.get("usage") or {}).get("input_tokens", 0) > (plain.get("usage") or {}).get("input_tokens", 0)
     return _state(status, longer, "in the prompt", "not in the prompt")
 
 
@@ -224,12 +199,7 @@ def _schema(surface: Surface) -> tuple[str, str]:
     status, reply = surface.post(
         text={"format": {"type": "json_schema", "name": "a", "schema": schema, "strict": True}}
     )
-    texts = [
-        part["text"]
-        for item in reply.get("output", [])
-        if item["type"] == "message"
-        for part in item["content"]
-    ]
+    texts = [part["text"] for item in reply.get("output", []) if item["type"] == "message" for part in item["content"]]
     try:
         fits = set(json.loads("".join(texts))) == {"city"}
     except ValueError:
@@ -247,9 +217,7 @@ def _hosted(surface: Surface) -> tuple[str, str]:
 @probe("image input")
 def _image(surface: Surface) -> tuple[str, str]:
     part = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "auto"}
-    status, _ = surface.post(
-        input=[{"role": "user", "content": [{"type": "input_text", "text": "hi"}, part]}]
-    )
+    status, _ = surface.post(input=[{"role": "user", "content": [{"type": "input_text", "text": "hi"}, part]}])
     return _state(status, False, "", "accepted, though the image is none: it is not looked at")
 
 
@@ -258,9 +226,7 @@ def _max_tool_calls(surface: Surface) -> tuple[str, str]:
     tool = {"type": "code_interpreter", "container": {"type": "auto"}}
     status, reply = surface.post(input="What is 123 * 456?", tools=[tool], max_tool_calls=0)
     details = (reply.get("usage") or {}).get("output_tokens_details", {})
-    return _state(
-        status, details.get("tool_output_tokens") == 0, "no call was made", "a tool was called all the same"
-    )
+    return _state(status, details.get("tool_output_tokens") == 0, "no call was made", "a tool was called all the same")
 
 
 @probe("metadata")

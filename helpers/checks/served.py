@@ -43,9 +43,7 @@ class Preflight:
         """Return it, or raise with the first thing that does not hold."""
         for finding in self.findings:
             if not finding.ok:
-                raise CookbookError(
-                    f"{what} is not started: {finding.name}", why=finding.seen, do=finding.fix
-                )
+                raise CookbookError(f"{what} is not started: {finding.name}", why=finding.seen, do=finding.fix)
         return self
 
     def text(self) -> str:
@@ -90,11 +88,7 @@ def unreachable(base_url: str, error: Exception) -> Finding:
 def name(reply: "httpx.Response", model: str) -> Finding:
     """Whether the server serves the model under the name that the requests will use."""
     if reply.status_code != 200:
-        fix = (
-            "set VLLM_API_KEY to the server's key"
-            if reply.status_code in (401, 403)
-            else "see the server's log"
-        )
+        fix = "set VLLM_API_KEY to the server's key" if reply.status_code in (401, 403) else "see the server's log"
         return Finding("model", False, f"/v1/models answers HTTP {reply.status_code}", fix)
     try:
         names = [entry["id"] for entry in reply.json()["data"]]
@@ -126,6 +120,4 @@ def one_request(client: "httpx.Client", path: str, body: dict) -> Finding:
         return Finding("one request", False, "the reply is not of the OpenAI API", "check the address")
     if not count:
         return Finding("one request", False, "it was answered with no token at all", "see the server's log")
-    return Finding(
-        "one request", True, f"answered with {count} tokens in {reply.elapsed.total_seconds():.1f} s"
-    )
+    return Finding("one request", True, f"answered with {count} tokens in {reply.elapsed.total_seconds():.1f} s")

@@ -35,9 +35,7 @@ def responses(events: Sequence[Any], expect: str | None = None) -> Contract:
     if expect is not None:
         thought = any(kind == "response.reasoning_text.delta" for kind in types)
         facts.need("reasoning", thought, "no reasoning was streamed")
-        facts.need(
-            f"answer has {expect!r}", expect.lower() in deltas.lower(), f"the answer is {deltas[:200]!r}"
-        )
+        facts.need(f"answer has {expect!r}", expect.lower() in deltas.lower(), f"the answer is {deltas[:200]!r}")
     return facts.contract("responses.stream", "streaming")
 
 

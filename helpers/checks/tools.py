@@ -14,11 +14,7 @@ def calls(messages: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def called(
-    messages: Sequence[dict[str, Any]],
-    function: str,
-    arguments: dict,
-    answer: str,
-    name: str = "functions.loop",
+    messages: Sequence[dict[str, Any]], function: str, arguments: dict, answer: str, name: str = "functions.loop"
 ) -> Contract:
     """One call of `function` with exactly `arguments`, its result told, and an answer that uses it."""
     facts, made = Facts(), calls(messages)
@@ -28,17 +24,13 @@ def called(
     except ValueError:
         given = made[0][1]
     facts.same("arguments", json.dumps(given, sort_keys=True), json.dumps(arguments, sort_keys=True))
-    facts.need(
-        "result told", any(message["role"] == "tool" for message in messages), "no tool message was sent"
-    )
+    facts.need("result told", any(message["role"] == "tool" for message in messages), "no tool message was sent")
     text = messages[-1].get("content") or ""
     facts.need(f"answer has {answer!r}", answer in text, f"the answer is {text[:200]!r}")
     return facts.contract(name, "function_calling")
 
 
-def not_called(
-    messages: Sequence[dict[str, Any]], answer: str, name: str = "functions.none_fits"
-) -> Contract:
+def not_called(messages: Sequence[dict[str, Any]], answer: str, name: str = "functions.none_fits") -> Contract:
     """No call was made, and the question was answered all the same."""
     facts = Facts()
     facts.same("calls", len(calls(messages)), 0)

@@ -24,9 +24,7 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(lambda: None)  # keeps sub-commands even while there is only one
-    for module in sorted(
-        info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")
-    ):
+    for module in sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")):
         importlib.import_module(f"{__name__}.{module}").register(app)
     return app
 

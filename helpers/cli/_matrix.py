@@ -26,21 +26,15 @@ def matrix_table(every: bool) -> str:
 def target_sheet(name: str) -> str:
     """One target: its stack, sizes, limits and what is known about it."""
     target = load_target(name)
-    lines = [
-        f"{target.title}: {target.summary}",
-        f"image: {target.stack.image} ({target.stack.image_source})",
-    ]
+    lines = [f"{target.title}: {target.summary}", f"image: {target.stack.image} ({target.stack.image_source})"]
     expected = target.expect
-    lines.append(
-        f"backends: attention {expected.attention or 'not named'}, MoE {expected.moe or 'not named'}"
-    )
+    lines.append(f"backends: attention {expected.attention or 'not named'}, MoE {expected.moe or 'not named'}")
     for model, sizes in target.models.items():
         offered = ", ".join(str(size) for size in sizes.tensor_parallel_size)
         lines.append(f"{model}: tensor_parallel_size {offered}; recommended {sizes.default}: {sizes.why}")
     lines += [f"limit {limit.id}: {limit.what}; {limit.advice}" for limit in target.known_limits]
     lines += [
-        f"{row.model} TP{row.tensor_parallel_size} {row.profile}: {row.line()}"
-        for row in matrix(load_claims(), [name])
+        f"{row.model} TP{row.tensor_parallel_size} {row.profile}: {row.line()}" for row in matrix(load_claims(), [name])
     ]
     return "\n".join(lines)
 

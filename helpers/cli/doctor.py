@@ -20,9 +20,7 @@ def register(app: typer.Typer) -> None:
             str, typer.Argument(help="a server's log, `-` for standard input (default: the last run's)")
         ] = "",
         run: Annotated[str, typer.Option(help="a run: its name under runs/, or its folder")] = "",
-        live: Annotated[
-            str, typer.Option(help="the address of a running server, to find what no log shows")
-        ] = "",
+        live: Annotated[str, typer.Option(help="the address of a running server, to find what no log shows")] = "",
         model: Annotated[str, typer.Option(help="with --live: the served model name to expect")] = "",
         as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
     ) -> None:
@@ -31,9 +29,7 @@ def register(app: typer.Typer) -> None:
         Exit code 0: nothing fatal; 1: something fatal; 2: the input cannot be read.
         """
         if sum(map(bool, (log, run, live))) > 1:
-            raise UsageError(
-                "too many inputs", why="doctor reads one of LOG, --run and --live", do="pass one of them"
-            )
+            raise UsageError("too many inputs", why="doctor reads one of LOG, --run and --live", do="pass one of them")
         if live:
             from helpers.doctor.live import examine
 
@@ -48,9 +44,7 @@ def register(app: typer.Typer) -> None:
                     f"{report.log} is empty", why="nothing was written to it", do="name the server's log file"
                 )
             if report.garbled:
-                raise UsageError(
-                    f"{report.log} is no log", why="it holds no text", do="name the server's log file"
-                )
+                raise UsageError(f"{report.log} is no log", why="it holds no text", do="name the server's log file")
             report.expected = expected_backends(recorded(folder).get("target", ""))
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
         raise typer.Exit(report.exit_code)
@@ -69,9 +63,7 @@ def run_folder(name: str) -> Path:
         )
     logs = sorted(RUNS.glob("**/server.log"), key=lambda path: path.stat().st_mtime)
     if not logs:
-        raise UsageError(
-            "nothing to read", why=f"{shown(RUNS)} holds no server.log", do="name a log, --run or --live"
-        )
+        raise UsageError("nothing to read", why=f"{shown(RUNS)} holds no server.log", do="name a log, --run or --live")
     return logs[-1].parent
 
 

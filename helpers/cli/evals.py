@@ -37,9 +37,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         concurrency: Annotated[int | None, typer.Option(min=1, help="requests in flight")] = None,
         request_timeout: Annotated[float, typer.Option(min=1, help="seconds for one request")] = 7200.0,
-        run_dir: Annotated[
-            Path | None, typer.Option(help="where the samples lie; a run found there goes on")
-        ] = None,
+        run_dir: Annotated[Path | None, typer.Option(help="where the samples lie; a run found there goes on")] = None,
         fresh: Annotated[bool, typer.Option(help="begin anew, though an unfinished run is there")] = False,
         record: Annotated[bool, typer.Option(help="keep the record under recipes/records/evals")] = False,
         dry_run: Annotated[bool, typer.Option(help="only say what it would take")] = False,

@@ -27,15 +27,7 @@ def register(app: typer.Typer) -> None:
         from helpers.machine.stack import ensure
 
         done = subprocess.run(
-            [
-                str(ensure("cpu")),
-                "-m",
-                "helpers.instack.nano.build",
-                "--out",
-                str(out.resolve()),
-                "--form",
-                form,
-            ],
+            [str(ensure("cpu")), "-m", "helpers.instack.nano.build", "--out", str(out.resolve()), "--form", form],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -11,12 +11,8 @@ from helpers.paths import RUNS
 def register(app: typer.Typer) -> None:
     @app.command()
     def render(
-        targets: Annotated[
-            list[str] | None, typer.Argument(help="targets; all of them if none is named")
-        ] = None,
-        check: Annotated[
-            bool, typer.Option("--check", help="write nothing; fail if a notebook has drifted")
-        ] = False,
+        targets: Annotated[list[str] | None, typer.Argument(help="targets; all of them if none is named")] = None,
+        check: Annotated[bool, typer.Option("--check", help="write nothing; fail if a notebook has drifted")] = False,
     ) -> None:
         """Write the target notebooks from the template and the recipes, keeping outputs of unchanged cells."""
         from helpers.errors import CookbookError
@@ -35,9 +31,7 @@ def register(app: typer.Typer) -> None:
                     write(notebook, path)
         drifted += [path.name for path in ([page for page, _ in overview()] if check else refresh())]
         if check and drifted:
-            raise CookbookError(
-                f"drifted from template and recipe: {', '.join(drifted)}", do="run `cookbook render`"
-            )
+            raise CookbookError(f"drifted from template and recipe: {', '.join(drifted)}", do="run `cookbook render`")
         typer.echo(f"{'drifted' if check else 'written'}: {', '.join(drifted) or 'none'}")
 
     @app.command()

@@ -45,8 +45,7 @@ def parameters(words: list[str]) -> dict[str, Any]:
 
 def register(app: typer.Typer) -> None:
     @app.command(
-        context_settings=OWN_OPTIONS,
-        epilog=f"Parameters: -p NAME VALUE, as often as needed; NAME is one of {NAMES}.",
+        context_settings=OWN_OPTIONS, epilog=f"Parameters: -p NAME VALUE, as often as needed; NAME is one of {NAMES}."
     )
     def run(context: typer.Context, target: str) -> None:
         """Run a target's notebook from cold to stopped, with papermill, into a folder of its own."""
@@ -110,16 +109,12 @@ def register(app: typer.Typer) -> None:
                 report=typer.echo,
             )
         except KeyboardInterrupt:
-            typer.echo(
-                f"cookbook: the batch was interrupted; call it again to go on ({shown(folder)})", err=True
-            )
+            typer.echo(f"cookbook: the batch was interrupted; call it again to go on ({shown(folder)})", err=True)
             raise typer.Exit(130) from None
         typer.echo("\n".join(["", *table(results), "", shown(folder)]))
         failed = [result.name for result in results if result.state == "failed"]
         if failed:
-            typer.echo(
-                f"cookbook: {len(failed)} of {len(results)} runs failed: {', '.join(failed)}", err=True
-            )
+            typer.echo(f"cookbook: {len(failed)} of {len(results)} runs failed: {', '.join(failed)}", err=True)
             raise typer.Exit(1)
 
 
@@ -142,9 +137,7 @@ def summary(outcome) -> str:
         table.add_column("passed", justify="right")
         for group, states in groups.items():
             skipped = states.count("skipped")
-            counted = (
-                f"{states.count('passed')}/{len(states) - skipped}" if skipped < len(states) else "skipped"
-            )
+            counted = f"{states.count('passed')}/{len(states) - skipped}" if skipped < len(states) else "skipped"
             table.add_row(group, counted)
         console.print(table)
         if record.throughput:

@@ -16,9 +16,7 @@ def register(app: typer.Typer) -> None:
         ] = "",
         weights: Annotated[
             str,
-            Option(
-                help="hub, a folder, or what `cookbook run` wrote: nano, synthetic; the recipe's default otherwise"
-            ),
+            Option(help="hub, a folder, or what `cookbook run` wrote: nano, synthetic; the recipe's default otherwise"),
         ] = "",
         tensor_parallel_size: Annotated[int, Option(help="0: the recipe's default")] = 0,
         replicas: Annotated[
@@ -112,9 +110,7 @@ def register(app: typer.Typer) -> None:
     @app.command(name="check-install")
     def check_install(
         stack: Annotated[str, typer.Argument(help="the stack to prove: cuda")] = "cuda",
-        keep: Annotated[
-            bool, Option("--keep", help="use the stack as it is instead of installing anew")
-        ] = False,
+        keep: Annotated[bool, Option("--keep", help="use the stack as it is instead of installing anew")] = False,
     ) -> None:
         """Install a GPU stack's lock for real (several GB) and put its recipes before that build's parser."""
         from helpers.pages.maintain.install import check_install
@@ -134,9 +130,7 @@ def register(app: typer.Typer) -> None:
     def new_target(
         name: Annotated[str, typer.Argument(help="small letters, digits and _")],
         like: Annotated[str, Option(help="the target it resembles most")] = "h200",
-        remove: Annotated[
-            bool, Option("--remove", help="take its recipe, notebook and test away again")
-        ] = False,
+        remove: Annotated[bool, Option("--remove", help="take its recipe, notebook and test away again")] = False,
     ) -> None:
         """Scaffold a target: its recipe, its notebook and its test."""
         from helpers.pages.maintain.scaffold import new_target as scaffold

@@ -17,15 +17,9 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(help="auto, bubblewrap, docker, wasm or dangerously-unsandboxed")
         ] = "auto",
         backend: Annotated[str, typer.Option(help="auto (the local corpus), exa or youcom")] = "auto",
-        corpus: Annotated[
-            Path | None, typer.Option(help="a folder of pages in place of the cookbook's own")
-        ] = None,
-        data: Annotated[
-            Path | None, typer.Option(help="a folder that the model's programs may read, at /data")
-        ] = None,
-        packages: Annotated[
-            Path | None, typer.Option(help="a folder of packages that they may import")
-        ] = None,
+        corpus: Annotated[Path | None, typer.Option(help="a folder of pages in place of the cookbook's own")] = None,
+        data: Annotated[Path | None, typer.Option(help="a folder that the model's programs may read, at /data")] = None,
+        packages: Annotated[Path | None, typer.Option(help="a folder of packages that they may import")] = None,
         seconds: Annotated[float, typer.Option(min=0.1, help="for one program")] = 120.0,
         keep: Annotated[bool, typer.Option(help="leave them running; `cookbook stop` ends them")] = False,
     ) -> None:
@@ -53,8 +47,7 @@ def register(app: typer.Typer) -> None:
     @tools.command(name="list")
     def listing(
         argument: Annotated[
-            str,
-            typer.Argument(metavar="ADDRESSES", help="HOST:PORT,HOST:PORT (default: those that run here)"),
+            str, typer.Argument(metavar="ADDRESSES", help="HOST:PORT,HOST:PORT (default: those that run here)")
         ] = "",
     ) -> None:
         """Shake hands with tool servers as vLLM does and list what they offer."""
@@ -92,9 +85,7 @@ def register(app: typer.Typer) -> None:
         typer.echo("✓ browser corpus: the cookbook's own pages")
         for kind in (Exa, YouCom):
             has = bool(os.environ.get(kind.key_name))
-            typer.echo(
-                f"{'✓' if has else '✗'} browser {kind.name}: {kind.key_name} is {'set' if has else 'not set'}"
-            )
+            typer.echo(f"{'✓' if has else '✗'} browser {kind.name}: {kind.key_name} is {'set' if has else 'not set'}")
         raise typer.Exit(0 if working else 1)
 
     @tools.command()

@@ -20,20 +20,14 @@ def register(app: typer.Typer) -> None:
         concurrency: Annotated[str, Option(help="the sweep, e.g. 1,16,256; the recipe's otherwise")] = "",
         input_tokens: Annotated[int, Option(min=0, help="0: the recipe's")] = 0,
         output_tokens: Annotated[int, Option(min=0, help="0: the recipe's")] = 0,
-        trials: Annotated[
-            int | None, Option(min=1, help="configurations at most, earlier calls' included")
-        ] = None,
+        trials: Annotated[int | None, Option(min=1, help="configurations at most, earlier calls' included")] = None,
         minutes: Annotated[float | None, Option(min=0, help="no configuration begins after them")] = None,
         start_minutes: Annotated[
             float, Option(min=0.1, help="a server that is not ready by then counts as failed")
         ] = 30,
         space: Annotated[Path | None, Option(help="another file than recipes/tuning.yaml")] = None,
-        study: Annotated[
-            Path | None, Option(help="the study's folder; one under runs/tuning otherwise")
-        ] = None,
-        install: Annotated[
-            str, Option(help="stack, or existing (the Python that already holds vLLM)")
-        ] = "stack",
+        study: Annotated[Path | None, Option(help="the study's folder; one under runs/tuning otherwise")] = None,
+        install: Annotated[str, Option(help="stack, or existing (the Python that already holds vLLM)")] = "stack",
         fresh: Annotated[bool, Option("--fresh", help="put an earlier study aside")] = False,
         write: Annotated[bool, Option("--write", help="write the chosen profile into the recipe")] = False,
     ) -> None:

@@ -72,9 +72,7 @@ class Diagnosis:
     chain: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
     told: bool = True  # something in it reads like a server's log
-    expected: dict[str, str] = field(
-        default_factory=dict
-    )  # backends that the recipe counts on: attention, moe
+    expected: dict[str, str] = field(default_factory=dict)  # backends that the recipe counts on: attention, moe
 
     @property
     def wrong_backends(self) -> list[str]:
@@ -122,7 +120,9 @@ class Diagnosis:
         if self.stopped:
             return f"no failure found; the server was told to stop at line {self.stopped}"
         if self.unfinished:
-            return f"no failure found, but the log ends before the server was ready; its last line: {self.tail[-1][:160]}"
+            return (
+                f"no failure found, but the log ends before the server was ready; its last line: {self.tail[-1][:160]}"
+            )
         if not self.told:
             return "no failure found, and nothing in it reads like a server's log"
         return "no failure found"
@@ -239,8 +239,7 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
         if explains is None or match.signature.id != explains.signature.id:
             rest.setdefault(match.signature.id, match)
     others = [
-        _finding(match, command, found.facts)
-        for match in sorted(rest.values(), key=lambda match: match.line.number)
+        _finding(match, command, found.facts) for match in sorted(rest.values(), key=lambda match: match.line.number)
     ]
     exception = failure.message() if failure else (cause.text if cause else None)
     return Diagnosis(

@@ -69,9 +69,7 @@ class Tracker:
     def __init__(self) -> None:
         self.failures: list[Failure] = []
         self.logged: list[Failure] = []  # ERROR lines without an exception: the last resort
-        self.opened: dict[
-            str, _Open
-        ] = {}  # tracebacks being read, by stream; while there is one, feed every line
+        self.opened: dict[str, _Open] = {}  # tracebacks being read, by stream; while there is one, feed every line
         self._head: dict[str, str] = {}  # the last line before a traceback, by stream
         self._seen: set[str] = set()
         self._kept: dict[tuple, int] = {}
@@ -168,23 +166,14 @@ class Tracker:
     def _repeats(self, failure: Failure) -> bool:
         """Enough failures like it are kept: the same exception but for numbers, in the same part of a run."""
         shape = re.sub(r"[0-9a-f]+", "", failure.line[:300])
-        key = (
-            shape,
-            failure.request,
-            failure.fatal,
-            failure.started,
-            failure.after_shutdown,
-            failure.handled,
-        )
+        key = (shape, failure.request, failure.fatal, failure.started, failure.after_shutdown, failure.handled)
         self._kept[key] = self._kept.get(key, 0) + 1
         return self._kept[key] > MAX_ALIKE and len(self._kept) < 50_000
 
     @staticmethod
     def _ends(text: str) -> bool:
         """The line cannot belong to an exception's message: it tells of a failure itself."""
-        return bool(
-            DEATHS.match(text) or PARSER.match(text) or DEATH_HEAD.search(text) or IGNORED_HEAD.search(text)
-        )
+        return bool(DEATHS.match(text) or PARSER.match(text) or DEATH_HEAD.search(text) or IGNORED_HEAD.search(text))
 
     def _alone(self, line: Line, text: str, after_shutdown: bool) -> None:
         if not text.strip():
@@ -201,9 +190,7 @@ class Tracker:
         elif EXCEPTION.match(text):
             kind = "line"
         elif line.level in ("ERROR", "CRITICAL", "FATAL"):
-            inner = re.search(
-                r"(?:^|[:\s'\"(])((?:[a-zA-Z_]\w*\.)*[A-Z]\w*(?:Error|Exception)\b(?:: |\().*)$", text
-            )
+            inner = re.search(r"(?:^|[:\s'\"(])((?:[a-zA-Z_]\w*\.)*[A-Z]\w*(?:Error|Exception)\b(?:: |\().*)$", text)
             if inner and not REQUEST_HEAD.search(text) and not DEATH_HEAD.search(text):
                 kind = "line"
             elif len(self.logged) < MAX_EVENTS and not DEATH_HEAD.search(text):

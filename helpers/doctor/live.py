@@ -16,9 +16,7 @@ from helpers.keys import keyless
 if TYPE_CHECKING:
     import httpx
 
-EVAL_LENGTH = (
-    131_072  # tokens that gpt_oss.evals asks for in every request (gpt_oss/evals/__main__.py, 0.0.9)
-)
+EVAL_LENGTH = 131_072  # tokens that gpt_oss.evals asks for in every request (gpt_oss/evals/__main__.py, 0.0.9)
 QUESTION = "What is 17 + 25? Answer with the number alone."
 EXPECTED = "42"
 CONCURRENT = 4  # requests at once; wrong kernels of F35 answer the first request rightly and later ones not
@@ -61,9 +59,7 @@ class Examination:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
-        return redact.data(
-            {"url": self.url, "fatal": bool(self.exit_code), "probes": [asdict(p) for p in self.probes]}
-        )
+        return redact.data({"url": self.url, "fatal": bool(self.exit_code), "probes": [asdict(p) for p in self.probes]})
 
     def text(self) -> str:
         """One line per probe, and where a wrong answer is explained."""
@@ -71,9 +67,7 @@ class Examination:
         for probe in self.probes:
             out.append(f"  {MARKS[probe.ok]} {probe.name:<18} {probe.seen}")
             if probe.ok is False:
-                out.append(
-                    f"    {'needed':<18} {probe.need}" + (f" [{probe.signature}]" if probe.signature else "")
-                )
+                out.append(f"    {'needed':<18} {probe.need}" + (f" [{probe.signature}]" if probe.signature else ""))
         return redact.text("\n".join(out))
 
     __str__ = __repr__ = text
@@ -149,9 +143,7 @@ def answers(client: "httpx.Client", model: str) -> list[Probe]:
     if right:
         full_size = bool(re.search(r"gpt-oss-(?:20|120)b", model))
         ok = all(right) if full_size else (all(right) or None)  # a tiny model may not know the sum
-        probes.append(
-            Probe("right answer", ok, f"{sum(right)} of {len(right)}", f"{EXPECTED} each time", "F35")
-        )
+        probes.append(Probe("right answer", ok, f"{sum(right)} of {len(right)}", f"{EXPECTED} each time", "F35"))
     return probes
 
 
@@ -173,9 +165,7 @@ def usage(client: "httpx.Client", model: str) -> list[Probe]:
     counted = bool(counts.get("input_tokens") and counts.get("output_tokens"))
     stored = client.get(f"/v1/responses/{body.get('id')}").status_code == 200
     chat = _chat(client, model)["choices"][0]["message"]
-    field = (
-        "reasoning" if chat.get("reasoning") else "reasoning_content" if chat.get("reasoning_content") else ""
-    )
+    field = "reasoning" if chat.get("reasoning") else "reasoning_content" if chat.get("reasoning_content") else ""
     return [
         Probe(
             "usage",
@@ -220,21 +210,11 @@ def tool_calls(client: "httpx.Client", model: str) -> list[Probe]:
     if not calls:
         end = choice.get("finish_reason")
         if end == "length":
-            return [
-                Probe("tool calls", None, f"no call within {TOKENS} tokens: the model finished none", need)
-            ]
-        lost = (
-            "the call stayed in the content" if "{" in (choice["message"].get("content") or "") else "no call"
-        )
+            return [Probe("tool calls", None, f"no call within {TOKENS} tokens: the model finished none", need)]
+        lost = "the call stayed in the content" if "{" in (choice["message"].get("content") or "") else "no call"
         return [Probe("tool calls", False, f"{lost}, finish_reason {end}", need, "F36")]
     joined, finish = "", None
-    body = {
-        "model": model,
-        "max_tokens": TOKENS,
-        "temperature": 0,
-        "stream": True,
-        "reasoning_effort": "low",
-    } | ask
+    body = {"model": model, "max_tokens": TOKENS, "temperature": 0, "stream": True, "reasoning_effort": "low"} | ask
     with client.stream("POST", "/v1/chat/completions", json=body) as stream:
         for line in stream.iter_lines():
             if line.startswith("data: {"):
@@ -279,9 +259,7 @@ def examine(url: str, api_key: str = "", model: str = "", timeout: float = TIMEO
             listed = client.get("/v1/models", timeout=min(timeout, 10))
             if listed.status_code != 200:
                 raise UsageError(
-                    f"{base} does not list its models",
-                    why=_message(listed),
-                    do="check the address and VLLM_API_KEY",
+                    f"{base} does not list its models", why=_message(listed), do="check the address and VLLM_API_KEY"
                 )
             cards = listed.json()["data"]
             return Examination(base, _probes(client, cards, model))
@@ -299,9 +277,7 @@ def _probes(client: "httpx.Client", cards: list[dict[str, Any]], wanted: str) ->
     names = [card["id"] for card in cards]
     model = wanted if wanted in names else names[0]
     length = next(card.get("max_model_len") for card in cards if card["id"] == model)
-    probes = [
-        Probe("model name", not wanted or wanted in names, ", ".join(names), wanted or "any", "S3", True)
-    ]
+    probes = [Probe("model name", not wanted or wanted in names, ", ".join(names), wanted or "any", "S3", True)]
     if length:
         probes.append(
             Probe(

@@ -115,17 +115,13 @@ def remedy(signature: Signature, groups: Mapping[str, str], argv: list[str]) -> 
     args = {name: value for name, value in args.items() if not lower_already(argv, _flag(name), value)}
     env = {name: str(filled(value)) for name, value in change.env.items()}
     known = {word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")}
-    unseen = [
-        _flag(name) for name in change.drop_args if _flag(name) not in known
-    ]  # in the command, not in the log
+    unseen = [_flag(name) for name in change.drop_args if _flag(name) not in known]  # in the command, not in the log
     assumed = [*argv, *(word for flag in unseen for word in (flag, "..."))]
     before = lines(assumed, dict.fromkeys((str(filled(name)) for name in change.drop_env), "..."))
     after = lines(changed(argv, args, change.drop_args), env)
     if before == after:
         return Remedy(run=[str(filled(line)) for line in change.run])
-    diff = difflib.unified_diff(
-        before, after, "the command that failed", "the command to run", n=9, lineterm=""
-    )
+    diff = difflib.unified_diff(before, after, "the command that failed", "the command to run", n=9, lineterm="")
     body = [line for line in diff if not line.startswith("@@")]
     return Remedy("\n".join(body), [str(filled(line)) for line in change.run])
 

@@ -27,20 +27,14 @@ CHUNK = 4 << 20  # bytes; two of them are the most that is held
 LONGEST = 1 << 20  # bytes of one line before it is cut
 MAX_SHAPES = 100_000
 SHORT = 300  # bytes
-MAX_NOVEL = (
-    2_000  # lines of different shapes from one place; of later ones those that hold a word of LATE are read
-)
+MAX_NOVEL = 2_000  # lines of different shapes from one place; of later ones those that hold a word of LATE are read
 MAX_PLACES = 5_000
 MAX_TRACEBACKS = 2_000  # after so many, a traceback is told by its exception line alone
 FACTS = {  # what the report says about the run, first match wins
-    "vllm": re.compile(
-        r"(?:vLLM API server version|LLM engine \(v|vllm==|vLLM version:?)\s*v?(\d+\.\d+[\w.+]*)"
-    ),
+    "vllm": re.compile(r"(?:vLLM API server version|LLM engine \(v|vllm==|vLLM version:?)\s*v?(\d+\.\d+[\w.+]*)"),
     "model": re.compile(r"(?:model_tag|'model'|model)(?:': |=)'([^']+)'"),
     "args": re.compile(r"non-default args: (\{.*\})"),
-    "attention": re.compile(
-        r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?:\.| out of potential)"
-    ),
+    "attention": re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?:\.| out of potential)"),
     "moe": re.compile(r"Using '?([\w ]+?)'? (?:Mxfp4|MXFP4|Unquantized) MoE backend"),
     "torch": re.compile(r"\btorch(?:==| version:? )\s*(\d+\.\d+[\w.+]*)"),
     "driver": re.compile(r"(?:Driver Version|driver version):? (\d+\.\d+[\w.]*)"),
@@ -101,11 +95,7 @@ def open_log(source: str | Path) -> BinaryIO:
             return codecs.EncodedFile(stream, "utf-8", "utf-16")
         return stream
     except OSError as error:
-        why = (
-            "there is no such file"
-            if isinstance(error, FileNotFoundError)
-            else (error.strerror or str(error))
-        )
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error))
         raise UsageError(f"cannot read {shown(path)}", why=why, do="name the server's log file") from error
 
 
@@ -199,9 +189,7 @@ class Scanner:
             self._late, done = set(), 0
             while found := self._search.search(data, done):
                 start = max(data.rfind(end, done, found.start()) for end in ends) + 1 or done
-                done = min(
-                    at for end in ends if (at := data.find(end, found.end())) >= 0 or (at := len(data))
-                )
+                done = min(at for end in ends if (at := data.find(end, found.end())) >= 0 or (at := len(data)))
                 self._late.add(data[start:done])
         return self._late
 
@@ -270,13 +258,7 @@ class Scanner:
         """Everything found, matches in the order of the log."""
         found = sorted(self.matches.values(), key=lambda match: match.line.number)
         return Scan(
-            self.tracker,
-            found,
-            self.facts,
-            self.stopped or self.stopped_child,
-            self.started,
-            self.number,
-            size,
+            self.tracker, found, self.facts, self.stopped or self.stopped_child, self.started, self.number, size
         )
 
 
@@ -289,9 +271,7 @@ def scan(source: str | Path | BinaryIO, signatures: list[Signature] | None = Non
             scanner.piece(piece)
             size, last = size + len(piece), piece[-4000:]
     except (OSError, EOFError) as error:  # a damaged .gz, a device error, a network file system gone
-        raise UsageError(
-            "the log could not be read to its end", why=str(error), do="check the file"
-        ) from error
+        raise UsageError("the log could not be read to its end", why=str(error), do="check the file") from error
     finally:
         if stream is not sys.stdin.buffer:
             stream.close()

@@ -127,9 +127,7 @@ def _compiled(regex: str) -> re.Pattern[str]:
 def load(path: Path = FAILURES) -> tuple[Signature, ...]:
     """Every signature, in the file's order; `CookbookError` names the entry and the key that is wrong."""
     try:
-        data = yaml.load(
-            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return tuple(Book.model_validate(data).signatures)
     except (OSError, yaml.YAMLError) as error:
         raise CookbookError(f"cannot read {shown(path)}", why=str(error), do="repair the file") from error
@@ -141,6 +139,4 @@ def load(path: Path = FAILURES) -> tuple[Signature, ...]:
                 entries = data.get("signatures", []) if isinstance(data, dict) else []
                 where[1] = entries[where[1]].get("id", where[1]) if where[1] < len(entries) else where[1]
             problems.append(f"{'.'.join(map(str, where))}: {item['msg']}")
-        raise CookbookError(
-            f"{shown(path)} is not valid", why="; ".join(problems), do="repair the entry"
-        ) from error
+        raise CookbookError(f"{shown(path)} is not valid", why="; ".join(problems), do="repair the entry") from error

@@ -102,15 +102,12 @@ def any_of(words: Iterable[bytes]) -> re.Pattern[bytes]:
     """
     groups: dict[bytes, set[bytes]] = {}
     for word in words:
-        begin = min(
-            range(max(1, len(word) - (2 if len(word) < 9 else 8))), key=lambda i: (_frequency(word[i]), i)
-        )
+        begin = min(range(max(1, len(word) - (2 if len(word) < 9 else 8))), key=lambda i: (_frequency(word[i]), i))
         groups.setdefault(word[begin : begin + 1], set()).add(word[begin + 1 :])
     ordered = sorted(groups.items(), key=lambda item: item[0])
     return re.compile(
         b"|".join(
-            re.escape(first) + b"(?:" + b"|".join(map(re.escape, sorted(rests))) + b")"
-            for first, rests in ordered
+            re.escape(first) + b"(?:" + b"|".join(map(re.escape, sorted(rests))) + b")" for first, rests in ordered
         )
     )
 

@@ -11,9 +11,7 @@ from helpers.paths import CACHE, RECIPES, shown
 
 EMBEDDED = RECIPES / "evals"
 FETCHED = CACHE / "evals"
-FULL_LENGTH = (
-    131_072  # tokens that the reference asks for in every request (gpt_oss/evals/__main__.py, 0.0.9)
-)
+FULL_LENGTH = 131_072  # tokens that the reference asks for in every request (gpt_oss/evals/__main__.py, 0.0.9)
 # Where the reference library itself reads its data (gpt_oss/evals/gpqa_eval.py and aime_eval.py, 0.0.9).
 GPQA_URL = "https://openaipublic.blob.core.windows.net/simple-evals/"
 AIME_URL = "https://huggingface.co/datasets/opencompass/AIME2025/raw/main/"
@@ -86,9 +84,7 @@ def find(name: str) -> Evaluation:
         return EVALS[name]
     known = f"choose from {', '.join(EVALS)}, {QUICK}"
     if name.startswith("healthbench"):
-        raise UsageError(
-            f"{name} is not offered", why="it sends every answer to a paid API for grading", do=known
-        )
+        raise UsageError(f"{name} is not offered", why="it sends every answer to a paid API for grading", do=known)
     raise UsageError(f"unknown evaluation {name!r}", do=known)
 
 
@@ -141,9 +137,7 @@ def check_rows(evaluation: Evaluation, files: dict[str, Path]) -> None:
             raise CookbookError(f"{name} cannot be read", why=str(error).splitlines()[0][:200]) from None
         missing = [column for column in wanted if column not in frame]
         if missing:
-            raise CookbookError(
-                f"{name} is not the data of {evaluation.name}", why=f"it has no column {missing[0]!r}"
-            )
+            raise CookbookError(f"{name} is not the data of {evaluation.name}", why=f"it has no column {missing[0]!r}")
         rows += len(frame)
     if rows != evaluation.questions:
         raise CookbookError(

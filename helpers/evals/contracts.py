@@ -39,9 +39,7 @@ def scored(name: str, results: list[Result], folder: Path) -> Contract:
     gives, and none is 0 or 100 % (a run in which nothing was asked, or everything was told)."""
     facts, own = Facts(), [result for result in results if result.eval == name]
     facts.need("whole", all(r.samples == r.planned for r in own), "samples are missing")
-    facts.need(
-        "failures <= 1 %", all(r.state == "scored" for r in own), "; ".join(r.why for r in own if r.why)
-    )
+    facts.need("failures <= 1 %", all(r.state == "scored" for r in own), "; ".join(r.why for r in own if r.why))
     same, extreme = True, []
     for result in own:
         samples = read_samples(samples_path(folder, EVALS[name], result.effort))

@@ -69,10 +69,7 @@ def rate(plan: Plan, gpus: int) -> tuple[float | None, str]:
     ]
     if points:
         fastest = max(points, key=lambda point: point.output_tok_s_per_gpu)
-        return (
-            fastest.output_tok_s_per_gpu * gpus,
-            f"speed of the recorded sweep at {fastest.concurrency} requests",
-        )
+        return (fastest.output_tok_s_per_gpu * gpus, f"speed of the recorded sweep at {fastest.concurrency} requests")
     anchors = [
         anchor
         for anchor in load_anchors()
@@ -126,8 +123,5 @@ def text(estimates: list[Estimate]) -> str:
     total = sum(seconds) if None not in seconds else None
     between = None if None in ranges else (sum(low for low, _ in ranges), sum(high for _, high in ranges))
     return "\n".join(
-        [
-            *(line.text() for line in estimates),
-            f"in all ~{tokens:,} output tokens, {duration(total, between)}",
-        ]
+        [*(line.text() for line in estimates), f"in all ~{tokens:,} output tokens, {duration(total, between)}"]
     )

@@ -30,11 +30,7 @@ def settings(plan: Plan, version: str) -> dict:
 
 
 def folder_for(
-    plan: Plan,
-    version: str,
-    runs: Path = RUNS,
-    fresh: bool = False,
-    report: Callable[[str], None] = lambda line: None,
+    plan: Plan, version: str, runs: Path = RUNS, fresh: bool = False, report: Callable[[str], None] = lambda line: None
 ) -> tuple[Path, bool]:
     """The newest unfinished run with the same settings, to go on with, or a new folder; and whether it goes on.
 
@@ -96,9 +92,7 @@ def evaluate(
     if (found := _read(folder / "settings.json")) not in (None, wanted):
         other = next(key for key in {**found, **wanted} if found.get(key) != wanted.get(key))
         raise UsageError(
-            f"{shown(folder)} holds another run",
-            why=f"its {other} differs",
-            do="pass another --run-dir or none",
+            f"{shown(folder)} holds another run", why=f"its {other} differs", do="pass another --run-dir or none"
         )
     with _alone(folder):
         _write(folder / "settings.json", json.dumps(wanted, indent=1))
@@ -118,9 +112,7 @@ def evaluate(
         ]
         if error:
             results = [
-                result.model_copy(update={"why": f"{error}; {result.why}"})
-                if result.state == "incomplete"
-                else result
+                result.model_copy(update={"why": f"{error}; {result.why}"}) if result.state == "incomplete" else result
                 for result in results
             ]
         results = [
@@ -142,16 +134,12 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise CookbookError(
-                f"{shown(folder)} is in use",
-                why="another evaluation writes to it",
-                do="wait for it, or pass --fresh",
+                f"{shown(folder)} is in use", why="another evaluation writes to it", do="wait for it, or pass --fresh"
             ) from None
         yield
 
 
-def _score(
-    base_url: str, plan: Plan, folder: Path, interpreter: Path, progress: Callable[[str], None] | None
-) -> str:
+def _score(base_url: str, plan: Plan, folder: Path, interpreter: Path, progress: Callable[[str], None] | None) -> str:
     """Run the scorer to its end; returns why it ended early, or ''."""
     request = folder / "request.json"
     _write(request, json.dumps(request_of(base_url, plan, folder), indent=1))
@@ -162,11 +150,7 @@ def _score(
     shownow, error, began = Progress(plan, progress), "", time.monotonic()
     with open(folder / "scorer.log", "ab") as log:
         scorer = subprocess.Popen(
-            [str(interpreter), "-m", MODULE, str(request)],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=env,
-            text=True,
+            [str(interpreter), "-m", MODULE, str(request)], stdout=subprocess.PIPE, stderr=log, env=env, text=True
         )
     try:
         for line in scorer.stdout:
@@ -248,6 +232,4 @@ def write_json(path: Path, results: list[Result]) -> None:
     try:
         _write(Path(path), json.dumps(summary(results), indent=1))
     except OSError as error:
-        raise CookbookError(
-            f"{path} cannot be written", why=str(error.strerror), do="pass another --json"
-        ) from None
+        raise CookbookError(f"{path} cannot be written", why=str(error.strerror), do="pass another --json") from None

@@ -28,9 +28,7 @@ class Plan(BaseModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None  # None: the evaluation's own
     max_tokens: Count | None = None  # None: the evaluation's own number
     concurrency: Count = 128
-    timeout_s: Annotated[float, Field(gt=0)] = (
-        7200.0  # of one request; an answer at high effort may take an hour
-    )
+    timeout_s: Annotated[float, Field(gt=0)] = 7200.0  # of one request; an answer at high effort may take an hour
     data: str = ""  # folder with the data sets; empty: fetched before the run
 
     @field_validator("evals", "efforts")

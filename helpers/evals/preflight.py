@@ -62,9 +62,7 @@ def data(evaluation: Evaluation, plan: Plan, offline: bool, report=print) -> Fin
         check_rows(evaluation, files)
     except CookbookError as error:
         return Finding(title, False, f"{error.what}: {error.why}", error.do or by_hand)
-    return Finding(
-        title, True, f"{evaluation.questions} questions, {shown(next(iter(files.values())).parent)}"
-    )
+    return Finding(title, True, f"{evaluation.questions} questions, {shown(next(iter(files.values())).parent)}")
 
 
 def context(models: dict, plan: Plan) -> Finding:
@@ -74,9 +72,7 @@ def context(models: dict, plan: Plan) -> Finding:
     length = entry.get("max_model_len")
     if length is None:
         return Finding(
-            "context",
-            True,
-            "the server does not tell its length; the request below shows whether it is enough",
+            "context", True, "the server does not tell its length; the request below shows whether it is enough"
         )
     if length < needed:
         return Finding(
@@ -104,11 +100,7 @@ def answer(client: "httpx.Client", plan: Plan) -> Finding:
     else:
         path, body = (
             "/chat/completions",
-            {
-                "messages": [{"role": "user", "content": QUESTION}],
-                "max_tokens": needed,
-                "reasoning_effort": "low",
-            },
+            {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": needed, "reasoning_effort": "low"},
         )
     body |= {"model": plan.model, "temperature": plan.temperature_of(plan.evaluations[0])}
     return one_request(client, path, body)

@@ -32,11 +32,7 @@ class Progress:
 
     def _begin(self, event: dict[str, Any]) -> None:
         self.close()
-        self.name, self.total, self.began = (
-            f"{event['eval']} {event['effort']}",
-            event["samples"],
-            time.monotonic(),
-        )
+        self.name, self.total, self.began = (f"{event['eval']} {event['effort']}", event["samples"], time.monotonic())
         self.said = self.began
         self.done = self.right = self.failed = self.tokens = 0
         for sample in event["known"]:
@@ -69,9 +65,7 @@ class Progress:
     def _show(self, last: bool = False) -> None:
         if self.bar is not None:
             rate = (self.tokens - self.known_tokens) / max(time.monotonic() - self.began, 1e-3)
-            self.bar.set_postfix_str(
-                f"score {self.right / self.done:.1%}, {rate:,.0f} tok/s, {self.failed} failed"
-            )
+            self.bar.set_postfix_str(f"score {self.right / self.done:.1%}, {rate:,.0f} tok/s, {self.failed} failed")
             self.bar.update(self.done - self.bar.n)
         elif self.done and (last or time.monotonic() - self.said > EVERY_S):
             self._say(self.text())

@@ -74,13 +74,9 @@ class EvalRecord(Part):
         except OSError as error:
             raise CookbookError(f"{Path(path).name} cannot be read", str(error.strerror)) from None
         except ValidationError as error:
-            raise CookbookError(
-                f"{Path(path).name} is not a record of evaluations", first_problem(error)
-            ) from None
+            raise CookbookError(f"{Path(path).name} is not a record of evaluations", first_problem(error)) from None
 
 
 def load_records(folder: Path = FOLDER) -> list[EvalRecord]:
     """Every committed record, the oldest first."""
-    return sorted(
-        (EvalRecord.read(path) for path in folder.glob("*/*.json")), key=lambda record: record.finished
-    )
+    return sorted((EvalRecord.read(path) for path in folder.glob("*/*.json")), key=lambda record: record.finished)

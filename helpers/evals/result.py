@@ -24,9 +24,7 @@ class Sample(BaseModel):
 
     id: str
     repeat: int
-    state: Literal[
-        "ok", "empty", "truncated", "bad_request", "http_error", "connection", "timeout", "stopped"
-    ]
+    state: Literal["ok", "empty", "truncated", "bad_request", "http_error", "connection", "timeout", "stopped"]
     score: float
     correct: str
     extracted: str
@@ -135,9 +133,7 @@ def standard_error(values: list[float]) -> float:
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1) / count)
 
 
-def interval_of(
-    score: float, stderr: float, questions: int, samples: int, whole: bool
-) -> tuple[float, float]:
+def interval_of(score: float, stderr: float, questions: int, samples: int, whole: bool) -> tuple[float, float]:
     """The 95 % interval. For a part of the questions Wilson's, with the samples that the error is worth:
     20 right of 20 then still leaves room. Repeats that agree do not make a certainty either: where they do not
     scatter at all, it is Wilson's over the questions."""

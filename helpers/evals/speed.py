@@ -38,11 +38,7 @@ def fractions(concurrency: int) -> list[float]:
             out.append(anchor.output_tok_s_per_gpu * anchor.tensor_parallel / top)
     for folder in RECORDS.glob("*/"):
         for record in load_records(folder.name):
-            out += [
-                p.roofline_fraction
-                for p in record.throughput
-                if p.roofline_fraction and p.concurrency in near
-            ]
+            out += [p.roofline_fraction for p in record.throughput if p.roofline_fraction and p.concurrency in near]
     return sorted(out)
 
 
@@ -54,9 +50,7 @@ def scaled(
     What the same hardware reaches with another model is slow enough, too: a small one on many GPUs waits for launches
     and all-reduces, which the roofline leaves out.
     """
-    load = Load(
-        concurrency=concurrency, input_tokens=prompt, output_tokens=max(2, answer), prompts=10 * concurrency
-    )
+    load = Load(concurrency=concurrency, input_tokens=prompt, output_tokens=max(2, answer), prompts=10 * concurrency)
     top, reached = limit(target, model, load, gpus), fractions(concurrency)
     if not top or not reached:
         return None

@@ -33,9 +33,7 @@ def rows(results: list[Result]) -> list[tuple[str, ...]]:
     for r in results:
         half = f"{percent(r.interval[0])} to {percent(r.interval[1])}" if r.interval else "–"
         samples = (
-            f"{r.questions}/{r.of_questions} x {r.repeats}"
-            if r.state == "scored"
-            else f"{r.samples} of {r.planned}"
+            f"{r.questions}/{r.of_questions} x {r.repeats}" if r.state == "scored" else f"{r.samples} of {r.planned}"
         )
         doubts = f"{sum(r.doubts.values())} ({r.doubts_right} right)" if r.doubts else "0"
         out.append(
@@ -68,9 +66,7 @@ def notes(results: list[Result]) -> list[str]:
         lines += [f"{name}: {count} x {DOUBTS[kind]}" for kind, count in r.doubts.items()]
         if r.verdict == "undecided":
             points = f"±{100 * r.tolerance:.0f} points"
-            lines.append(
-                f"{name}: the interval is too wide for a verdict within {points}; ask more questions"
-            )
+            lines.append(f"{name}: the interval is too wide for a verdict within {points}; ask more questions")
     return lines
 
 

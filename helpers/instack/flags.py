@@ -126,9 +126,7 @@ class Parser:
 
     def flag_faults(self, argv: list[str]) -> list[dict]:
         """What is wrong with the words after `vllm`, each fault with the option it is about."""
-        faults = [
-            {"kind": "flag", "name": name, "message": "unknown option"} for name in self.unknown_flags(argv)
-        ]
+        faults = [{"kind": "flag", "name": name, "message": "unknown option"} for name in self.unknown_flags(argv)]
         if faults:
             return faults
         try:
@@ -160,9 +158,7 @@ class Parser:
             try:
                 self.variables[name]()
             except Exception as error:
-                faults.append(
-                    {"kind": "variable", "name": name, "message": f"value {value!r} refused: {error}"}
-                )
+                faults.append({"kind": "variable", "name": name, "message": f"value {value!r} refused: {error}"})
             finally:
                 os.environ.pop(name)
                 if before is not None:

@@ -101,9 +101,7 @@ def point_name(point: dict) -> str:
 EXTRA_BODY = json.dumps({"skip_special_tokens": False})
 
 
-def bench_argv(
-    request: dict, point: dict, *, prompts: int, output_tokens: int, seed: int, spread: float
-) -> list[str]:
+def bench_argv(request: dict, point: dict, *, prompts: int, output_tokens: int, seed: int, spread: float) -> list[str]:
     """The `vllm bench serve` arguments of one pass over a point."""
     return [
         "--backend",
@@ -203,9 +201,7 @@ def checked(result: dict, what: str) -> dict:
     if failed:
         errors = [text for text in result.get("errors", []) if text]
         cause = errors[0].strip().splitlines()[-1] if errors else "no error text"
-        raise LoadError(
-            what, f"{failed} of {result['num_prompts']} requests failed, the first with: {cause[:300]}"
-        )
+        raise LoadError(what, f"{failed} of {result['num_prompts']} requests failed, the first with: {cause[:300]}")
     return result
 
 
@@ -219,9 +215,7 @@ def measure(client: Client, request: dict, point: dict, emit: Emit) -> dict:
     warm_prompts = int(point.get("warmup_prompts", point["concurrency"]))
     warm_tokens = min(int(point.get("warmup_output_tokens", WARMUP_OUTPUT_TOKENS)), point["output_tokens"])
     if warm_prompts:
-        argv = bench_argv(
-            request, point, prompts=warm_prompts, output_tokens=warm_tokens, seed=seed + 1, spread=0.0
-        )
+        argv = bench_argv(request, point, prompts=warm_prompts, output_tokens=warm_tokens, seed=seed + 1, spread=0.0)
         checked(client.run(argv, reporter(emit, "warmup")), f"the warm-up of {name} failed")
     warmed = time.perf_counter()
     argv = bench_argv(
@@ -282,13 +276,7 @@ def answer(client: Client, line: str, emit: Emit) -> bool:
         emit({"event": "error", "what": error.what, "why": error.why})
     except (Exception, SystemExit) as error:  # argparse exits; a resident worker must outlive one bad request
         traceback.print_exc()
-        emit(
-            {
-                "event": "error",
-                "what": "the load client failed",
-                "why": f"{type(error).__name__}: {error}"[:500],
-            }
-        )
+        emit({"event": "error", "what": "the load client failed", "why": f"{type(error).__name__}: {error}"[:500]})
     return False
 
 
@@ -312,9 +300,7 @@ def serve_socket(client: Client, path: str) -> None:
     while True:
         connection, _ = listener.accept()
         with (
-            contextlib.suppress(
-                ConnectionError
-            ),  # outermost: closing the stream of a client that left fails as well
+            contextlib.suppress(ConnectionError),  # outermost: closing the stream of a client that left fails as well
             connection,
             connection.makefile("rw") as stream,
         ):

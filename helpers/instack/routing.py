@@ -51,16 +51,12 @@ class RoutingProbe:
         import torch
 
         self.rows: list = []
-        (processor,) = [
-            m for name, m in self.get_model().named_modules() if name.endswith("logits_processor")
-        ]
+        (processor,) = [m for name, m in self.get_model().named_modules() if name.endswith("logits_processor")]
 
         def keep(_module, _inputs, output):
             if output is not None:
                 table = output.float()
-                self.rows.append(
-                    (table.log_softmax(dim=-1).to(torch.float16).cpu(), table.argmax(dim=-1).cpu())
-                )
+                self.rows.append((table.log_softmax(dim=-1).to(torch.float16).cpu(), table.argmax(dim=-1).cpu()))
 
         processor.register_forward_hook(keep)
 
@@ -81,12 +77,7 @@ def expected_hits(experts: int, per_token: int, batch: int) -> float:
 
 
 def summary(
-    seen: list[tuple[int, int, int, bool]],
-    layers: int,
-    experts: int,
-    per_token: int,
-    batch: int,
-    per_step: int = 1,
+    seen: list[tuple[int, int, int, bool]], layers: int, experts: int, per_token: int, batch: int, per_step: int = 1
 ) -> dict:
     """Share of the experts hit, by layer and overall, over the decode steps of `batch` requests.
 
@@ -100,9 +91,7 @@ def summary(
             by_layer[layer].append(distinct)
     steps = min(map(len, by_layer))
     if not steps:
-        raise SystemExit(
-            f"no decode step had {tokens} tokens: raise --gpu-memory-utilization or lower --batch"
-        )
+        raise SystemExit(f"no decode step had {tokens} tokens: raise --gpu-memory-utilization or lower --batch")
     shares = [sum(hits) / len(hits) / experts for hits in by_layer]
     expected = expected_hits(experts, per_token, tokens) / experts
     mean = sum(shares) / layers
@@ -150,9 +139,7 @@ def engine_of(options: argparse.Namespace):
         argv += ["--kv-cache-memory-bytes", options.kv_cache_bytes]
     parsed = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_args([*map(str, argv), *options.flags])
     engine = EngineArgs.from_cli_args(parsed)
-    return LLM.from_engine_args(engine), 1 + (parsed.speculative_config or {}).get(
-        "num_speculative_tokens", 0
-    )
+    return LLM.from_engine_args(engine), 1 + (parsed.speculative_config or {}).get("num_speculative_tokens", 0)
 
 
 def measure(options: argparse.Namespace) -> tuple[Any, dict]:
@@ -225,9 +212,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--variant", default="", help="how to name the flags in the result")
-    parser.add_argument(
-        "--distributions", type=Path, metavar="DIR", help="keep the next token's distributions there"
-    )
+    parser.add_argument("--distributions", type=Path, metavar="DIR", help="keep the next token's distributions there")
     parser.add_argument("--prompts", type=int, default=1000, help="how many prompts' distributions")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("flags", nargs="*", help="flags of `vllm serve`, after --")

@@ -34,15 +34,11 @@ from helpers.instack.nano.tokenizer import write_tokenizer
 from helpers.instack.nano.weights import dequantise, unpack
 from helpers.recipes import load_model
 
-EXPERT_SCALE = (
-    120  # E8M0: 2**(120 - 127); random FP4 codes have a deviation of 2.93, so 0.023, near 1/sqrt(2880)
-)
+EXPERT_SCALE = 120  # E8M0: 2**(120 - 127); random FP4 codes have a deviation of 2.93, so 0.023, near 1/sqrt(2880)
 BLOCK = 32  # values per scale (OCP Microscaling Formats 1.0)
 SHARED_MEMORY = Path("/dev/shm")
 MARGIN = 1.02  # file headers, tokenizer, rounding to pages
-MEMORY_LEFT = (
-    16 * 2**30
-)  # of the host's memory, for the server's own processes beside weights in shared memory
+MEMORY_LEFT = 16 * 2**30  # of the host's memory, for the server's own processes beside weights in shared memory
 THREADS = 6  # layers in flight: generating on the GPU, copying and writing overlap
 MARKER = "synthetic.json"
 FORMS = ("mxfp4", "bf16")
@@ -174,8 +170,7 @@ def files_of(g: Geometry, form: str) -> dict[str, Shapes]:
     """Every weight file with its tensors, in the hub's naming."""
     parts = [layer_shapes(g, layer, form) for layer in range(g.layers)] + list(end_shapes(g).values())
     return {
-        f"model-{number:05d}-of-{len(parts):05d}.safetensors": shapes
-        for number, shapes in enumerate(parts, start=1)
+        f"model-{number:05d}-of-{len(parts):05d}.safetensors": shapes for number, shapes in enumerate(parts, start=1)
     }
 
 
@@ -184,9 +179,7 @@ def bytes_of(shapes: Shapes) -> int:
     return sum(torch.Size(shape).numel() * dtype.itemsize for shape, dtype, _ in shapes.values())
 
 
-def numbers(
-    shape: tuple[int, ...], dtype: torch.dtype, kind: str, generator: torch.Generator
-) -> torch.Tensor:
+def numbers(shape: tuple[int, ...], dtype: torch.dtype, kind: str, generator: torch.Generator) -> torch.Tensor:
     """Random numbers of one kind on the generator's device."""
     device = generator.device
     if kind in ("one", "zero"):
@@ -201,9 +194,7 @@ def numbers(
         experts, columns, rows = shape
         blocks = numbers((experts, rows, columns // BLOCK, BLOCK // 2), torch.uint8, "codes", generator)
         scales = torch.full(blocks.shape[:-1], EXPERT_SCALE, dtype=torch.uint8, device=device)
-        return torch.stack(
-            [dequantise(unpack(b), s).to(dtype).T for b, s in zip(blocks, scales, strict=True)]
-        )
+        return torch.stack([dequantise(unpack(b), s).to(dtype).T for b, s in zip(blocks, scales, strict=True)])
     deviation = {"normal": 1.0, "projection": shape[-1] ** -0.5, "router": 2 * shape[-1] ** -0.5}[kind]
     return torch.randn(shape, dtype=dtype, device=device, generator=generator).mul_(deviation)
 
@@ -314,10 +305,7 @@ def write_draft(
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         write_file(
-            scratch / "model.safetensors",
-            shapes,
-            seed,
-            device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            scratch / "model.safetensors", shapes, seed, device or ("cuda" if torch.cuda.is_available() else "cpu")
         )
         for name, content in {"config.json": draft_config(g), MARKER: settings}.items():
             (scratch / name).write_text(json.dumps(content, indent=1) + "\n")
@@ -353,16 +341,12 @@ def main() -> None:
     parser.add_argument("--device", help="where numbers are drawn (default: the GPU where there is one)")
     options = parser.parse_args()
     began = time.perf_counter()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # so that a stopped run removes its scratch folder
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped run removes its scratch folder
     try:
         if options.draft:
             out = write_draft(options.model, options.out, options.seed, options.device)
         else:
-            out = write(
-                options.model, options.out, options.form, options.seed, options.layers, options.device
-            )
+            out = write(options.model, options.out, options.form, options.seed, options.layers, options.device)
     except CookbookError as error:
         parser.exit(error.exit_code, f"{error.line()}\n")
     print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr)

@@ -70,11 +70,7 @@ def main():
 
     free = shutil.disk_usage(ROOT).free / 2**30
     if free < FREE_GIB:
-        fail(
-            "the workbench does not fit",
-            "%.1f GiB are free and it needs %.1f" % (free, FREE_GIB),
-            "free some disk",
-        )
+        fail("the workbench does not fit", "%.1f GiB are free and it needs %.1f" % (free, FREE_GIB), "free some disk")
     with open(os.path.join(ROOT, ".setup.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two makes at once: the second waits, then finds it done
         began = time.time()
@@ -91,21 +87,14 @@ def main():
                 [sys.executable, "-m", "venv", "--clear", VENV],
                 "creating .venv (Debian and Ubuntu: apt install python3-venv)",
             )
-        run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", uv_pin()],
-            "installing uv",
-        )
+        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", uv_pin()], "installing uv")
         sys.path.insert(0, ROOT)
         from helpers.machine.stack.index import uv_environment
 
         uv = [os.path.join(VENV, "bin", "uv"), "pip"]
         env = uv_environment(dict(os.environ, VIRTUAL_ENV=VENV), python)
         run(uv + ["install", "--quiet", "-r", LOCK], "installing recipes/locks/workbench.txt", env)
-        run(
-            uv + ["install", "--quiet", "--no-deps", "--editable", ROOT],
-            "installing the helpers package",
-            env,
-        )
+        run(uv + ["install", "--quiet", "--no-deps", "--editable", ROOT], "installing the helpers package", env)
         with open(stamp + ".new", "w") as file:
             file.write(wanted)
         os.replace(stamp + ".new", stamp)

@@ -34,9 +34,7 @@ def commit() -> str:
     head = run("rev-parse", "HEAD")
     if head.returncode:
         return "unknown"
-    return head.stdout.strip() + (
-        "+" if run("status", "--porcelain", "--untracked-files=no").stdout.strip() else ""
-    )
+    return head.stdout.strip() + ("+" if run("status", "--porcelain", "--untracked-files=no").stdout.strip() else "")
 
 
 def machine() -> Machine:
@@ -59,7 +57,4 @@ def machine() -> Machine:
 
 def _cpu() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -35,11 +35,7 @@ def answers(target: str) -> Answer:
     parts = [
         part
         for model in models
-        for part in (
-            sizes(records, model),
-            published(target, records, model),
-            asynchronous(target, records, model),
-        )
+        for part in (sizes(records, model), published(target, records, model), asynchronous(target, records, model))
     ]
     return Answer("\n\n".join(filter(None, [*parts, memory(records)])))
 
@@ -97,10 +93,7 @@ def pairs(single: list[Point], label: str, points: list[Point]) -> list[str]:
         base = by_load.get(point.concurrency / gpus)
         if base is None:
             continue
-        gpu, user = (
-            point.output_tok_s_per_gpu / base.output_tok_s_per_gpu,
-            point.tok_s_per_user / base.tok_s_per_user,
-        )
+        gpu, user = (point.output_tok_s_per_gpu / base.output_tok_s_per_gpu, point.tok_s_per_user / base.tok_s_per_user)
         where = f"| {point.input_tokens:,}/{point.output_tokens:,} | {base.concurrency} |"
         rows += [
             f"{where} TP1 | {base.output_tok_s_per_gpu:,.0f} | {base.tok_s_per_user:.1f} | |",
@@ -116,9 +109,7 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
     for lengths in LENGTHS:
         found = curves(records, model, *lengths)
         for anchor in matching(anchors, model, target, *lengths):
-            own = [
-                p for p in found.get(f"TP{anchor.tensor_parallel}", []) if p.concurrency == anchor.concurrency
-            ]
+            own = [p for p in found.get(f"TP{anchor.tensor_parallel}", []) if p.concurrency == anchor.concurrency]
             if anchor.engine != "vLLM" or not own or not anchor.tok_s_per_user or own[0].tpot_ms.mean is None:
                 continue
             gpu = own[0].output_tok_s_per_gpu / anchor.output_tok_s_per_gpu
@@ -145,9 +136,7 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
 
 def asynchronous(target: str, records: list[RunRecord], model: str) -> str:
     """TPOT without async scheduling against bare `vllm serve` of studies on the same stack, which have it on."""
-    off = next(
-        (r for r in reversed(records) if r.model == model and r.parameters.get("variant") == OFF), None
-    )
+    off = next((r for r in reversed(records) if r.model == model and r.parameters.get("variant") == OFF), None)
     if off is None:
         return ""
     kind = lambda one, size: (one.weights, one.versions["vllm"], one.machine.gpus[:1], size)  # noqa: E731
@@ -195,5 +184,7 @@ def memory(records: list[RunRecord]) -> str:
         "| model | | weights | batched tokens | left for the KV cache | requests of 2,048 tokens it holds* |",
         "|---|---|---|---|---|---|",
     ]
-    foot = "\\* As memory goes; how many run at once is bounded by `--max-num-seqs` too (1,024 by default on such GPUs)."
+    foot = (
+        "\\* As memory goes; how many run at once is bounded by `--max-num-seqs` too (1,024 by default on such GPUs)."
+    )
     return "\n".join([*head, *rows, "", foot])

@@ -12,10 +12,7 @@ from helpers.records.curves import speed_records
 
 THROUGHPUT, LATENCY = 1.15, 1.10  # x bare: output tok/s at LARGE and above, TPOT at concurrency 1
 LARGE = 256
-TOP = {
-    "gpt-oss-20b": 16_000,
-    "gpt-oss-120b": 8_000,
-}  # output tok/s on one H200; published best 13,890 and 6,798
+TOP = {"gpt-oss-20b": 16_000, "gpt-oss-120b": 8_000}  # output tok/s on one H200; published best 13,890 and 6,798
 NEVER = "never run here"
 
 
@@ -36,9 +33,7 @@ class Bar:
 def bars(target: str = "h200") -> Answer:
     """Every bar as a Markdown table; the absolute ones hold for one H200."""
     rows = [
-        bar.row()
-        for model in TOP
-        for bar in (throughput(target, model), latency(target, model), top(target, model))
+        bar.row() for model in TOP for bar in (throughput(target, model), latency(target, model), top(target, model))
     ]
     return Answer("\n".join(["| what | bar | measured | |", "|---|---|---|---|", *rows]))
 
@@ -47,11 +42,7 @@ def throughput(target: str, model: str) -> Bar:
     """Every configuration at `LARGE` and above; its worst point there counts."""
     what = f"{model}, throughput at concurrency {LARGE} and above, against bare"
     return best(
-        what,
-        THROUGHPUT,
-        compared(target, model, "throughput"),
-        Objective("throughput"),
-        lambda users: users >= LARGE,
+        what, THROUGHPUT, compared(target, model, "throughput"), Objective("throughput"), lambda users: users >= LARGE
     )
 
 
@@ -72,34 +63,23 @@ def best(what: str, bar: float, found: list[Study], goal: Objective, counts: Cal
                 continue
             ratios = goal.ratios(study.baseline.points, trial.points)
             those = [ratios[place] for place in places]
-            words = (
-                f"{ratio:.2f}x at {study.concurrency[place]}"
-                for ratio, place in zip(those, places, strict=True)
-            )
+            words = (f"{ratio:.2f}x at {study.concurrency[place]}" for ratio, place in zip(those, places, strict=True))
             said.append(f"{changed(trial.values)}: {', '.join(words)}")
             reached = reached or (min(ratios) >= WORST and min(those) >= bar)
-    return (
-        Bar(what, f"{bar:.2f}x", "; ".join(said), reached) if said else Bar(what, f"{bar:.2f}x", NEVER, None)
-    )
+    return Bar(what, f"{bar:.2f}x", "; ".join(said), reached) if said else Bar(what, f"{bar:.2f}x", NEVER, None)
 
 
 def top(target: str, model: str) -> Bar:
     """The most output tok/s at 1,024/1,024 tokens of any record or study on one GPU, and the flags that gave it."""
     what = f"{model} on one GPU, output tok/s at 1,024/1,024 tokens"
-    alone = [
-        r
-        for r in speed_records(target)
-        if r.model == model and r.parameters.get("tensor_parallel_size", 1) == 1
-    ]
+    alone = [r for r in speed_records(target) if r.model == model and r.parameters.get("tensor_parallel_size", 1) == 1]
     found = [
         (p, r.parameters.get("variant") or f"{r.parameters['profile']} profile")
         for r in alone
         if r.replicas == 1
         for p in r.throughput
     ]
-    trials = [
-        t for study in studies(target, model) for t in (study.baseline, *study.trials) if t and t.gpus == 1
-    ]
+    trials = [t for study in studies(target, model) for t in (study.baseline, *study.trials) if t and t.gpus == 1]
     found += [(p, changed(t.values) if t.values else "bare vllm serve") for t in trials for p in t.points]
     found = [(p, flags) for p, flags in found if (p.input_tokens, p.output_tokens) == (1024, 1024)]
     if not found:

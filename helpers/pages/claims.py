@@ -46,8 +46,7 @@ def time_needed(target: str) -> str:
         f"{minutes:.1f} minutes on {cores} cores once the stack is installed (start-up {startup:.0f} s), "
         f"with {served(record)}"
     ) + "".join(
-        f"; with profile {profile} the start took {seconds:.0f} s"
-        for profile, seconds in other_starts(record).items()
+        f"; with profile {profile} the start took {seconds:.0f} s" for profile, seconds in other_starts(record).items()
     )
 
 
@@ -57,8 +56,7 @@ def other_starts(record: RunRecord) -> dict[str, float]:
     for path in sorted((RECORDS / record.target).glob("*.json")):
         other = RunRecord.read(path)
         same = all(
-            getattr(other, name) == getattr(record, name)
-            for name in ("model", "weights", "machine", "versions")
+            getattr(other, name) == getattr(record, name) for name in ("model", "weights", "machine", "versions")
         )
         profile = other.parameters.get("profile", "")
         if (
@@ -82,9 +80,7 @@ def verified(target: str) -> str:
     if record is None:
         return "never run here"
     held = Counter(f"{c.model} ({c.weights} weights)" for c in record.contracts if c.state == "passed")
-    spoke = ", ".join(
-        f"{count} contract{'' if count == 1 else 's'} with {who}" for who, count in held.most_common()
-    )
+    spoke = ", ".join(f"{count} contract{'' if count == 1 else 's'} with {who}" for who, count in held.most_common())
     return (
         f"{record.finished:%Y-%m-%d}, vLLM {record.versions['vllm']}: {spoke}; "
         f"{len(record.throughput)} throughput points with {record.model} ({record.weights} weights)"

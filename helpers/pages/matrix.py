@@ -35,8 +35,7 @@ def state(row: Row) -> str:
         named = f"{claim.group} ({claim.checks})" if claim.group.startswith(GROUP_THROUGHPUT) else claim.group
         shown.setdefault(key, []).append(named)
     parts = [
-        f"{state} {day}: {', '.join(groups)} with {weights} weights, vLLM {vllm}"
-        + ("" if same else f", {OTHER_FLAGS}")
+        f"{state} {day}: {', '.join(groups)} with {weights} weights, vLLM {vllm}" + ("" if same else f", {OTHER_FLAGS}")
         for (state, weights, vllm, day, same), groups in shown.items()
     ]
     return "; ".join(parts) or NEVER

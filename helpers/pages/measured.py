@@ -27,8 +27,7 @@ def summary(records: list[RunRecord]) -> str:
             str(len(record.throughput)),
             f"{top.output_tok_s_per_gpu:,.0f} at concurrency {top.concurrency}",
             _memory(record, "weights_gib", "{:.1f} GiB"),
-            _memory(record, "kv_cache_gib", "{:.1f} GiB")
-            + _memory(record, "kv_cache_tokens", ", {:,.0f} tokens", ""),
+            _memory(record, "kv_cache_gib", "{:.1f} GiB") + _memory(record, "kv_cache_tokens", ", {:,.0f} tokens", ""),
             "today's" if same_flags(record) else OTHER_FLAGS,
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -64,12 +63,7 @@ def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = 
         sizes = [f"TP{size}" for size in SIZES if size in offered.tensor_parallel_size and size not in taken]
         open_ += [f"{model} at {', '.join(sizes)}"] if sizes else []
         open_ += missing_points(model, own, records)
-    spoken = {
-        contract.model
-        for record in records
-        for contract in record.contracts
-        if contract.group not in WEIGHTLESS
-    }
+    spoken = {contract.model for record in records for contract in record.contracts if contract.group not in WEIGHTLESS}
     silent = [model for model in target.models if model not in spoken]
     open_ += [f"any contract with {' or '.join(silent)} itself"] if silent else []
     profiles = {record.parameters.get("profile") for record in records}

@@ -25,9 +25,7 @@ def cleaned(executed: NotebookNode, source: NotebookNode, folders: dict[str, str
     """
     cells = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     if _code(cells) != _code(source.cells):  # the text around may have changed: its claims follow the records
-        raise CookbookError(
-            "the executed notebook is not the present one", do="render it, run it, then publish"
-        )
+        raise CookbookError("the executed notebook is not the present one", do="render it, run it, then publish")
     count = 0
     for old, new in zip(cells, source.cells, strict=True):
         if new.cell_type == "code":
@@ -52,9 +50,7 @@ def publish(folder: Path) -> list[Path]:
     record = RunRecord.read(folder / "record.json")
     if record.state != "passed":
         raise CookbookError(
-            f"{shown(folder)} is not published",
-            why=f"it {record.state}: {record.why}",
-            do="publish a run that passed",
+            f"{shown(folder)} is not published", why=f"it {record.state}: {record.why}", do="publish a run that passed"
         )
     executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
     # The record goes first: the page's own claims about time and verification are rendered from it.

@@ -33,10 +33,7 @@ def numbers(record: RunRecord, path: str, benchmarks: Path = BENCHMARKS) -> str:
     found = {name: read(benchmarks / f"{name}.json") for name in ("notebook_cost", "flow")}
     cost, flow = map(values_of, found.values())
     rows = [
-        (
-            "machine",
-            f"{record.machine.cores} cores of {record.machine.cpu}, {record.machine.memory_gib:.0f} GiB",
-        ),
+        ("machine", f"{record.machine.cores} cores of {record.machine.cpu}, {record.machine.memory_gib:.0f} GiB"),
         ("the whole notebook, stack installed", f"{seconds:.0f} s"),
         ("of it vLLM's start-up", f"{record.startup_s['total']:.0f} s"),
         ("contracts passed", contracts_passed(record)),
@@ -51,9 +48,7 @@ def numbers(record: RunRecord, path: str, benchmarks: Path = BENCHMARKS) -> str:
     lines = [f"| {what} | {value} |" for what, value in rows]
     caption = f"Measured on {record.finished:%Y-%m-%d} with vLLM {record.versions['vllm']}, from `{path}`"
     cpu = record.machine.cpu
-    others = [
-        f"`{shown(benchmarks / f'{name}.json')}`{elsewhere(was, cpu)}" for name, was in found.items() if was
-    ]
+    others = [f"`{shown(benchmarks / f'{name}.json')}`{elsewhere(was, cpu)}" for name, was in found.items() if was]
     beside = f"; the rows below the throughput from {' and '.join(others)}" if others else ""
     return "\n".join([f"{caption}{beside}:", "", "| | |", "|---|---|", *lines])
 
@@ -88,9 +83,7 @@ def measured(value: dict | None) -> str:
         return "not measured"
     bar = value.get("bar")
     verdict = (
-        ""
-        if bar is None
-        else f" (bar {spelt(bar, value['unit'])}{'' if value['value'] <= bar else ', **missed**'})"
+        "" if bar is None else f" (bar {spelt(bar, value['unit'])}{'' if value['value'] <= bar else ', **missed**'})"
     )
     return spelt(value["value"], value["unit"]) + verdict
 

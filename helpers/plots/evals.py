@@ -17,9 +17,7 @@ def evals_figure(results: list[Result], title: str = "") -> Figure:
     """
     scored = [result for result in results if result.score is not None]
     if not scored:
-        raise CookbookError(
-            "there is no score to draw", why="every score was withheld", do="see the table's notes"
-        )
+        raise CookbookError("there is no score to draw", why="every score was withheld", do="see the table's notes")
     efforts = [effort for effort in EFFORTS if any(result.effort == effort for result in scored)]
     names = list(dict.fromkeys(result.eval for result in scored))
     made, (left, right) = figure(columns=2)
@@ -27,10 +25,7 @@ def evals_figure(results: list[Result], title: str = "") -> Figure:
         own = sorted((r for r in scored if r.eval == name), key=lambda r: EFFORTS.index(r.effort))
         look = series(index)
         places = [efforts.index(r.effort) + 0.06 * (index - (len(names) - 1) / 2) for r in own]
-        errors = [
-            [100 * (r.score - r.interval[0]) for r in own],
-            [100 * (r.interval[1] - r.score) for r in own],
-        ]
+        errors = [[100 * (r.score - r.interval[0]) for r in own], [100 * (r.interval[1] - r.score) for r in own]]
         left.errorbar(places, [100 * r.score for r in own], yerr=errors, capsize=3, label=name, **look)
         known = [(place, r) for place, r in zip(places, own, strict=True) if r.reference is not None]
         if known:

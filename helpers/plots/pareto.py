@@ -20,8 +20,7 @@ def front(points: list[Point]) -> list[Point]:
         if not any(
             other.output_tok_s_per_gpu >= point.output_tok_s_per_gpu
             and other.tok_s_per_user >= point.tok_s_per_user
-            and (other.output_tok_s_per_gpu, other.tok_s_per_user)
-            != (point.output_tok_s_per_gpu, point.tok_s_per_user)
+            and (other.output_tok_s_per_gpu, other.tok_s_per_user) != (point.output_tok_s_per_gpu, point.tok_s_per_user)
             for other in points
         )
     ]
@@ -34,9 +33,7 @@ def draw_series(axis: Axes, label: str, points: list[Point], look: dict, below: 
     outermost of several curves has room.
     """
     side = (
-        {"xytext": (-5, -5), "ha": "right", "va": "top"}
-        if below
-        else {"xytext": (5, 3), "ha": "left", "va": "bottom"}
+        {"xytext": (-5, -5), "ha": "right", "va": "top"} if below else {"xytext": (5, 3), "ha": "left", "va": "bottom"}
     )
     points = sorted(points, key=lambda point: point.concurrency)
     axis.plot(
@@ -116,9 +113,7 @@ def pareto_figure(measured: dict[str, list[Point]], anchors: list[Anchor] = (), 
         )
     lengths = {(point.input_tokens, point.output_tokens) for points in measured.values() for point in points}
     if len(lengths) > 1:
-        raise CookbookError(
-            f"points of several lengths {sorted(lengths)} cannot share this figure", do="draw one each"
-        )
+        raise CookbookError(f"points of several lengths {sorted(lengths)} cannot share this figure", do="draw one each")
     made, (axis,) = figure(width=9, height=6)
     reach = {
         label: max(point.output_tok_s_per_gpu * point.tok_s_per_user for point in points)

@@ -56,9 +56,7 @@ def pareto(target: str, model: str, input_tokens: int = 1024, output_tokens: int
     records = [record for record in load_records(target) if record.model == model]
     measured = curves(records, model, input_tokens, output_tokens)
     if not measured:
-        raise CookbookError(
-            f"no record of {target} holds {model} at {input_tokens:,}/{output_tokens:,} tokens"
-        )
+        raise CookbookError(f"no record of {target} holds {model} at {input_tokens:,}/{output_tokens:,} tokens")
     title = f"{model} on {load_target(target).title}, {input_tokens:,}/{output_tokens:,} tokens: {weights_and_versions(records)}"
     anchors = matching(load_anchors(), model, target, input_tokens, output_tokens)
     return Recorded(pareto_lines(title, measured, anchors), lambda: pareto_figure(measured, anchors, title))
@@ -82,9 +80,7 @@ def pareto_lines(title: str, measured: dict[str, list[Point]], anchors: list[Anc
 
 def weights_and_versions(records: list[RunRecord]) -> str:
     """Which weights and which vLLM records were taken with."""
-    return ", ".join(
-        sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records})
-    )
+    return ", ".join(sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records}))
 
 
 def evidence(target: str, model: str, what: str) -> dict:
@@ -127,12 +123,10 @@ def steps(target: str, model: str, what: str = "steps") -> Recorded:
     found = evidence(target, model, what)
     profiles = [StepProfile(**profile) for profile in found["profiles"]]
     device = load_target(target).device
-    limits = [
-        step_limits(load_model(model), device, p.batch, p.context + p.steps / 2) or {} for p in profiles
-    ]
-    title = (
-        f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step"
-    ) + (f", experts through {experts}" if (experts := found.get("backends", {}).get("moe")) else "")
+    limits = [step_limits(load_model(model), device, p.batch, p.context + p.steps / 2) or {} for p in profiles]
+    title = (f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step") + (
+        f", experts through {experts}" if (experts := found.get("backends", {}).get("moe")) else ""
+    )
     lines = [title, "batch, part, ms measured, ms at the roofline"]
     for profile, limit in zip(profiles, limits, strict=True):
         for name, value in profile.groups().items():
@@ -174,9 +168,7 @@ def starts(target: str, model: str) -> Recorded:
         f"  {name}: {found['total']:.0f} s ({', '.join(f'{n} {s:.0f}' for n, s in found.items() if n != 'total')})"
         for name, found in bars
     ]
-    drawn = [
-        (name, Start("record", {n: s for n, s in found.items() if n != "total"})) for name, found in bars
-    ]
+    drawn = [(name, Start("record", {n: s for n, s in found.items() if n != "total"})) for name, found in bars]
     return Recorded(lines, lambda: startup_figure(drawn, "ready"))
 
 
@@ -195,8 +187,6 @@ def tuning(target: str, model: str, objective: str, place: int = -1) -> Recorded
     configuration's ratio to bare `vllm serve`."""
     found = compared(target, model, objective)
     if not found:
-        raise CookbookError(
-            f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`"
-        )
+        raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
     study = found[place]
     return Recorded(plain(study).splitlines(), lambda: ratio_figure(study))

@@ -27,9 +27,7 @@ def routing_figure(results: list[dict], title: str = "") -> Figure:
         for index, result in enumerate(results):
             row = next(row for row in result["batches"] if row["batch"] == size)
             look = series(index) | {"markersize": 3.5, "linewidth": 1.0}
-            axis.plot(
-                range(result["layers"]), row["share_by_layer"], label=f"{result['weights']} weights", **look
-            )
+            axis.plot(range(result["layers"]), row["share_by_layer"], label=f"{result['weights']} weights", **look)
         axis.axhline(row["expected_share"], color="0.3", linestyle=(0, (4, 2)), label="uniform routing")
         axis.set_ylim(0, 1.05)
         axis.yaxis.set_major_formatter(PercentFormatter(1.0))

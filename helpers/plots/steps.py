@@ -44,12 +44,7 @@ def steps_figure(profiles: list[StepProfile], limits: list[dict[str, float]], ti
     axes[0].set_ylabel("milliseconds of one decode step")
     known = [name for name in ORDER if name in drawn]
     made.legend(
-        [drawn[name] for name in known],
-        known,
-        frameon=False,
-        fontsize="small",
-        ncols=4,
-        loc="outside lower center",
+        [drawn[name] for name in known], known, frameon=False, fontsize="small", ncols=4, loc="outside lower center"
     )
     if title:
         made.suptitle(title)

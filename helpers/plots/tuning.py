@@ -35,9 +35,7 @@ def ratio_figure(study: Study) -> Figure:
         name = changed(verdict.trial.values) + (" (chosen)" if verdict.state == "chosen" else "")
         axis.plot(study.concurrency, verdict.ratios, label=name, **series(index))
     axis.axhline(1, color="0.2", linewidth=1)
-    axis.axhline(
-        WORST, color="0.5", linewidth=1, linestyle=(0, (1, 2)), label=f"{WORST}x: below it, not chosen"
-    )
+    axis.axhline(WORST, color="0.5", linewidth=1, linestyle=(0, (1, 2)), label=f"{WORST}x: below it, not chosen")
     axis.set_xscale("log", base=2)
     axis.set_xticks(study.concurrency, [str(users) for users in study.concurrency])
     axis.minorticks_off()
@@ -46,9 +44,7 @@ def ratio_figure(study: Study) -> Figure:
     what = "1 / TPOT" if study.objective == "latency" else "output tok/s per GPU"
     axis.set_ylabel(f"{what}\n(ratio to bare vllm serve)")
     axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15))
-    made.suptitle(
-        f"{study.model} ({study.weights} weights) on {study.target}, vLLM {study.versions.get('vllm', '?')}"
-    )
+    made.suptitle(f"{study.model} ({study.weights} weights) on {study.target}, vLLM {study.versions.get('vllm', '?')}")
     return made
 
 

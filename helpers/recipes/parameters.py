@@ -61,9 +61,7 @@ class Parameters(BaseModel):
         found = Path(value).expanduser().absolute()
         there = next(path for path in (found, *found.parents) if path.exists())
         if value and not there.is_dir():
-            raise ValueError(
-                f"{there} is a file; allowed: the path of a folder, which is made if it is not there"
-            )
+            raise ValueError(f"{there} is a file; allowed: the path of a folder, which is made if it is not there")
         return value
 
     @property
@@ -183,11 +181,7 @@ def unusable(target: Target, model: str, size: int, profile: str, replicas: int)
     length = _length(target, model, size, asked)
     if length >= asked:
         return ""
-    sizes = [
-        one
-        for one in target.models[model].tensor_parallel_size
-        if _length(target, model, one, asked) >= asked
-    ]
+    sizes = [one for one in target.models[model].tensor_parallel_size if _length(target, model, one, asked) >= asked]
     return (
         f"profile: given 'evals' for {model} with tensor_parallel_size {size}, where memory allows {length:,} tokens and "
         f"each request of the evals asks for {asked:,}, so that the score would be 0; "

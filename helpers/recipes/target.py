@@ -168,9 +168,7 @@ class Target(Strict):
             faults.append(f"defaults.model {self.defaults.model!r} is not in models")
         named = [(f"serve.per_model.{name}", name) for name in self.serve.per_model]
         named += [
-            (f"known_limits.{limit.id}.when.models", name)
-            for limit in self.known_limits
-            for name in limit.when.models
+            (f"known_limits.{limit.id}.when.models", name) for limit in self.known_limits for name in limit.when.models
         ]
         faults += [f"{where}: {name!r} is not in models" for where, name in named if name not in self.models]
         sizes = {size for model in self.models.values() for size in model.tensor_parallel_size}

@@ -87,9 +87,7 @@ class Space(Strict):
 
     def under(self, objective: ObjectiveName) -> dict[str, Knob]:
         """The knobs that are varied under an objective."""
-        return {
-            n: knob for n, knob in self.knobs.items() if not knob.objectives or objective in knob.objectives
-        }
+        return {n: knob for n, knob in self.knobs.items() if not knob.objectives or objective in knob.objectives}
 
 
 class Spaces(RootModel[dict[str, Space]]):
@@ -99,9 +97,7 @@ class Spaces(RootModel[dict[str, Space]]):
 def load_spaces(file: Path = FILE) -> dict[str, Space]:
     """The search spaces of a file; `RecipeError` names every fault with its key."""
     if not file.is_file():
-        raise UsageError(
-            f"there is no file {paths.shown(file)}", do="name a file in the shape of recipes/tuning.yaml"
-        )
+        raise UsageError(f"there is no file {paths.shown(file)}", do="name a file in the shape of recipes/tuning.yaml")
     spaces, faults = check_file(file, Spaces)
     if spaces is None:
         raise RecipeError(faults)
@@ -118,8 +114,7 @@ def load_space(target: str, model: str, file: Path = FILE) -> tuple[str, Space]:
     if len(found) != 1:
         what = "no search space" if not found else f"{len(found)} search spaces"
         raise UsageError(
-            f"{paths.shown(file)} has {what} for {model} on {target}",
-            do="name it under `targets` of exactly one space",
+            f"{paths.shown(file)} has {what} for {model} on {target}", do="name it under `targets` of exactly one space"
         )
     return found[0]
 
@@ -127,6 +122,5 @@ def load_space(target: str, model: str, file: Path = FILE) -> tuple[str, Space]:
 def product(knobs: dict[str, Knob]) -> list[Values]:
     """Every combination of the knobs' values, the first values first."""
     return [
-        dict(zip(knobs, values, strict=True))
-        for values in itertools.product(*(knob.values for knob in knobs.values()))
+        dict(zip(knobs, values, strict=True)) for values in itertools.product(*(knob.values for knob in knobs.values()))
     ]

@@ -61,9 +61,7 @@ def load_anchors(path: Path = FILE) -> list[Anchor]:
     return anchors
 
 
-def matching(
-    anchors: list[Anchor], model: str, hardware: str, input_tokens: int, output_tokens: int
-) -> list[Anchor]:
+def matching(anchors: list[Anchor], model: str, hardware: str, input_tokens: int, output_tokens: int) -> list[Anchor]:
     """The anchors of one model on one kind of hardware at one pair of lengths."""
     wanted = (model, hardware, input_tokens, output_tokens)
     return [a for a in anchors if (a.model, a.hardware, a.input_tokens, a.output_tokens) == wanted]

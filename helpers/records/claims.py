@@ -100,9 +100,7 @@ def claims_of(record: RunRecord, path: str) -> list[Claim]:
         what = {"model": model, "weights": weights, "group": group, "state": state, "checks": checks}
         claims.append(Claim(tensor_parallel_size=size, **what, **common))
     if record.throughput:
-        group = (
-            GROUP_THROUGHPUT if record.replicas == 1 else f"{GROUP_THROUGHPUT} of {record.replicas} replicas"
-        )
+        group = GROUP_THROUGHPUT if record.replicas == 1 else f"{GROUP_THROUGHPUT} of {record.replicas} replicas"
         points = frozenset((p.concurrency, p.input_tokens, p.output_tokens) for p in record.throughput)
         what = {
             "model": record.model,

@@ -65,9 +65,7 @@ def _sorted(commands: dict[tuple, dict[int, Point]]) -> list[Point]:
 
 def points_of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:
     """The points of a record at one pair of lengths."""
-    return [
-        p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)
-    ]
+    return [p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)]
 
 
 def setting(record: RunRecord) -> tuple:

@@ -59,9 +59,7 @@ def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Ro
         beside = [place for place in sorted(spoken) if place[0] == name and place not in offered]
         for place in [*offered, *beside]:
             _, model, size, profile = place
-            found = sorted(
-                spoken.get(place, []), key=lambda claim: (claim.group, ACCURACY_FIRST.index(claim.weights))
-            )
+            found = sorted(spoken.get(place, []), key=lambda claim: (claim.group, ACCURACY_FIRST.index(claim.weights)))
             default = target.models[model].default if model in target.models else None
             recommended = size == default and profile == target.defaults.profile
             rows.append(Row(name, target.title, model, size, profile, recommended, target.checked, found))

@@ -8,15 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from helpers import redact
 from helpers.errors import CookbookError
@@ -30,9 +22,7 @@ HIDDEN = "(removed)"
 CLOSED_LOOP = (0.3, 1.05)  # requests in flight over concurrency; below 1 where the last ones run out
 MEANS_AGREE = 0.05  # e2e = ttft + tpot * (n - 1) holds exactly for means of equal lengths
 SAME = 0.01  # two ways of writing one number
-FASTEST_USER = (
-    10_000  # tok/s; the fastest hosted gpt-oss is near 2,000: above this, tokens arrived in one burst
-)
+FASTEST_USER = 10_000  # tok/s; the fastest hosted gpt-oss is near 2,000: above this, tokens arrived in one burst
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -144,23 +134,15 @@ class Point(Part):
             raise ValueError(where + "output tok/s is not prompts * output tokens / duration")
         if self.e2e_ms.mean is not None:
             inside = (
-                self.output_tok_s
-                / self.output_tokens
-                * self.e2e_ms.mean
-                / 1e3
-                / min(self.concurrency, self.prompts)
+                self.output_tok_s / self.output_tokens * self.e2e_ms.mean / 1e3 / min(self.concurrency, self.prompts)
             )
             if not CLOSED_LOOP[0] <= inside <= CLOSED_LOOP[1]:
-                raise ValueError(
-                    where + f"throughput times latency gives {inside:.2f} of the requests in flight"
-                )
+                raise ValueError(where + f"throughput times latency gives {inside:.2f} of the requests in flight")
         means = (self.ttft_ms.mean, self.tpot_ms.mean, self.e2e_ms.mean)
         if None not in means and self.output_tokens > 1:
             ttft, tpot, e2e = means
             if abs((ttft + tpot * (self.output_tokens - 1)) / e2e - 1) > MEANS_AGREE:
-                raise ValueError(
-                    where + f"TTFT {ttft:.1f} + TPOT {tpot:.2f} ms x tokens is not e2e {e2e:.1f} ms"
-                )
+                raise ValueError(where + f"TTFT {ttft:.1f} + TPOT {tpot:.2f} ms x tokens is not e2e {e2e:.1f} ms")
         if self.roofline_fraction is not None and self.roofline_tok_s is not None:
             if abs(self.roofline_fraction * self.roofline_tok_s / self.output_tok_s - 1) > SAME:
                 raise ValueError(where + "roofline_fraction is not output_tok_s / roofline_tok_s")
@@ -245,9 +227,7 @@ class RunRecord(Document):
         clean, hide_next = [], False
         for word in argv:
             flag = SECRET_FLAG.match(word)
-            clean.append(
-                HIDDEN if hide_next else f"{word.split('=')[0]}={HIDDEN}" if flag and "=" in word else word
-            )
+            clean.append(HIDDEN if hide_next else f"{word.split('=')[0]}={HIDDEN}" if flag and "=" in word else word)
             hide_next = bool(flag) and "=" not in word
         return [word if HIDDEN in word else redact.text(word) for word in clean]
 

@@ -46,11 +46,7 @@ class EvalRun:
     ):
         self.target = load_target(target)
         profile = "evals" if "evals" in self.target.serve.profiles else self.target.defaults.profile
-        given: dict[str, Any] = {
-            "model": model or self.target.defaults.model,
-            "port": port,
-            "profile": profile,
-        }
+        given: dict[str, Any] = {"model": model or self.target.defaults.model, "port": port, "profile": profile}
         given |= {"weights": weights} if weights else {}
         offered = self.target.models.get(given["model"])
         if profile == "evals" and offered:  # the deployment that the profile describes: the whole host
@@ -139,16 +135,12 @@ class EvalRun:
                 report(f"going on with {shown(folder)}")
         elif fresh and (Path(folder) / "settings.json").exists():
             raise UsageError(
-                f"{shown(Path(folder))} holds a run already",
-                do="pass another --run-dir with --fresh, or none",
+                f"{shown(Path(folder))} holds a run already", do="pass another --run-dir with --fresh, or none"
             )
         self.folder = Path(folder)
         scores = self.model.evals
         references = {
-            (name, effort): value / 100
-            for name in SEEDS
-            if scores
-            for effort, value in getattr(scores, name).items()
+            (name, effort): value / 100 for name in SEEDS if scores for effort, value in getattr(scores, name).items()
         }
         self.results = evaluate(
             self.base_url,

@@ -24,9 +24,7 @@ class WholeFiles(LocalHandler):
         except OSError as error:
             part.unlink(missing_ok=True)
             raise CookbookError(
-                "the executed notebook cannot be written",
-                error.strerror,
-                "free some disk, or name another run_dir",
+                "the executed notebook cannot be written", error.strerror, "free some disk, or name another run_dir"
             ) from None
 
 

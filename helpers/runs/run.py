@@ -63,9 +63,7 @@ class Run:
         """The serving stack, installed unless it is there; returns one line with its versions."""
         from helpers.machine.interpreter import serving_stack
 
-        self.interpreter, self.versions = serving_stack(
-            self.speaking.target.stack.install, self.parameters.install
-        )
+        self.interpreter, self.versions = serving_stack(self.speaking.target.stack.install, self.parameters.install)
         self.save()
         return " · ".join(f"{name} {version}" for name, version in self.versions.items())
 

@@ -34,9 +34,7 @@ def with_tools(command: Command, tools: ToolServers | None) -> Command:
     """The command, and the tool servers where there are any."""
     if tools is None:
         return command
-    return replace(
-        command, argv=[*command.argv, "--tool-server", tools.argument], env=command.env | tools.env
-    )
+    return replace(command, argv=[*command.argv, "--tool-server", tools.argument], env=command.env | tools.env)
 
 
 class Session(Run):

@@ -68,9 +68,7 @@ class Server:
         current = change(self.lease, without_owner(self.owner))
         if current and current.owned():
             users = (
-                "kept until `cookbook stop`"
-                if current.kept
-                else f"{len(current.owners)} other owner(s) still use it"
+                "kept until `cookbook stop`" if current.kept else f"{len(current.owners)} other owner(s) still use it"
             )
             return f"released: the server on port {self.lease.port} goes on ({users})"
         return stop(self.lease)
@@ -153,17 +151,13 @@ def launch(
     )
 
 
-def _start_error(
-    state: str, phase: str, log: Path, code: int | None, seconds: float, offset: int
-) -> CookbookError:
+def _start_error(state: str, phase: str, log: Path, code: int | None, seconds: float, offset: int) -> CookbookError:
     from helpers.doctor import first_exception
 
     progress = Progress(0.0, offset=offset)
     progress.read(log)
     said = (
-        f"its last line is: {progress.last_line}"
-        if progress.last_line
-        else "it is empty; is there room on its disk?"
+        f"its last line is: {progress.last_line}" if progress.last_line else "it is empty; is there room on its disk?"
     )
     why = first_exception(log, offset) or f"its log names no exception, {said}"
     what = (
@@ -185,9 +179,7 @@ def check_port(port: int) -> None:
             do=f"run `cookbook stop --port {port}` or pass another port",
         )
     raise UsageError(
-        f"port {port} is taken",
-        why=f"{port_holder(port)} listens on it",
-        do="pass another port (0 picks a free one)",
+        f"port {port} is taken", why=f"{port_holder(port)} listens on it", do="pass another port (0 picks a free one)"
     )
 
 
@@ -292,7 +284,5 @@ def stop(lease: Lease) -> str:
     left = group_members(lease.server)
     if left or not port_free(lease.port):
         what = f"processes {left}" if left else f"port {lease.port} ({port_holder(lease.port)})"
-        raise CookbookError(
-            f"stopping the server left {what}", do="run `cookbook stop` again, or end them by hand"
-        )
+        raise CookbookError(f"stopping the server left {what}", do="run `cookbook stop` again, or end them by hand")
     return f"stopped: port {lease.port} is free and no process is left ({time.monotonic() - began:.1f} s)"

@@ -8,9 +8,7 @@ _BACKENDS = {
         rb"Using (?:AttentionBackendEnum\.)?(\w+) attention backend"
         rb"|Using (?:AttentionBackendEnum\.)?(\w+) backend(?:\.| \(selected via| out of potential)"  # ROCm's wording
     ),
-    "moe": re.compile(
-        rb"Using '(\w+)' (?:Mxfp4|MXFP4|Unquantized) MoE backend|Using (CPU) Unquantized MoE backend"
-    ),
+    "moe": re.compile(rb"Using '(\w+)' (?:Mxfp4|MXFP4|Unquantized) MoE backend|Using (CPU) Unquantized MoE backend"),
 }
 _MEMORY = {
     "weights_gib": re.compile(rb"Model loading took ([\d.]+) GiB"),

@@ -13,10 +13,7 @@ PHASES = (
     ("engine", re.compile(r"Initializing a V1 LLM engine")),
     ("weights", re.compile(r"Starting to load model")),
     ("profile", re.compile(r"Loading weights took|Model loading took")),
-    (
-        "compile",
-        re.compile(r"torch_compile_cache|Dynamo bytecode|Compiling a graph|Start compiling function"),
-    ),
+    ("compile", re.compile(r"torch_compile_cache|Dynamo bytecode|Compiling a graph|Start compiling function")),
     ("warm-up", re.compile(r"KV cache size: |Warming up|Capturing CUDA graphs")),
     ("http", re.compile(r"Starting vLLM server|Starting vLLM API server|Started server process")),
 )

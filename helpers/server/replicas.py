@@ -101,19 +101,9 @@ def launch_replicas(
     def start(number: int) -> Server:
         argv, env, own_port = commands[number]
         own_log = log.with_stem(f"{log.stem}-{number}") if number else log
-        mine = (
-            report
-            if number == 0
-            else lambda phase, seconds, line: _only_ready(report, number, phase, seconds, line)
-        )
+        mine = report if number == 0 else lambda phase, seconds, line: _only_ready(report, number, phase, seconds, line)
         return launch(
-            argv,
-            env | {MARK: str(number)},
-            port=own_port,
-            log=own_log,
-            checkpoint=checkpoint,
-            report=mine,
-            **shared,
+            argv, env | {MARK: str(number)}, port=own_port, log=own_log, checkpoint=checkpoint, report=mine, **shared
         )
 
     with ThreadPoolExecutor(len(commands)) as pool:
@@ -124,9 +114,7 @@ def launch_replicas(
         if errors:
             raise errors[0]
         argv = [sys.executable, "-m", ROUTER, *router([server.lease.port for server in servers], free_port())]
-        front = launch(
-            argv, {}, port=port, log=log.with_stem(f"{log.stem}-router"), report=lambda *_: None, **shared
-        )
+        front = launch(argv, {}, port=port, log=log.with_stem(f"{log.stem}-router"), report=lambda *_: None, **shared)
     except BaseException:
         for server in servers:
             server.stop()

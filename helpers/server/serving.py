@@ -82,9 +82,7 @@ def servings(target: Target, model: Model, parameters: Parameters) -> tuple[Serv
 
 def recorded_parameters(parameters: Parameters, measured: Serving) -> dict:
     """A run's parameters as its record states them: a rehearsal's sweep is its own, whatever was asked for."""
-    own = (
-        {name: getattr(measured.parameters, name) for name in REHEARSED_SWEEP} if parameters.rehearse else {}
-    )
+    own = {name: getattr(measured.parameters, name) for name in REHEARSED_SWEEP} if parameters.rehearse else {}
     return parameters.model_dump(mode="json") | own
 
 
@@ -124,6 +122,4 @@ def start_serving(
     for replica in range(parameters.replicas):
         own = on_port(command, free_port())
         commands.append((argv(own), own.env | visible(recipe, parameters, replica), own.port))
-    return launch_replicas(
-        commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, **about
-    )
+    return launch_replicas(commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, **about)

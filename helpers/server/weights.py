@@ -28,9 +28,7 @@ def checkpoint(serving: Serving, interpreter: Path, cache: Path) -> str:
         return str(write_synthetic(model, interpreter, cache))
     if kind == "hub" and model.hub_id:
         return str(fetch(model))
-    raise UsageError(
-        f"{model.model} has no weights {parameters.weights!r}", do="use nano, or the path of a checkpoint"
-    )
+    raise UsageError(f"{model.model} has no weights {parameters.weights!r}", do="use nano, or the path of a checkpoint")
 
 
 def given_folder(parameters: Parameters) -> Path:
@@ -38,20 +36,14 @@ def given_folder(parameters: Parameters) -> Path:
     folder = Path(parameters.weights).expanduser().resolve()
     if not (folder / "config.json").is_file():
         raise UsageError(
-            f"{shown(folder)} is not a model folder",
-            why="it has no config.json",
-            do="pass the folder of a checkpoint",
+            f"{shown(folder)} is not a model folder", why="it has no config.json", do="pass the folder of a checkpoint"
         )
     return folder
 
 
 # What the checkpoint's bytes follow from; the training code beside them does not count.
 NANO_SOURCES = (
-    *(
-        "helpers/instack/nano/build.py",
-        "helpers/instack/nano/weights.py",
-        "helpers/instack/nano/tokenizer.py",
-    ),
+    *("helpers/instack/nano/build.py", "helpers/instack/nano/weights.py", "helpers/instack/nano/tokenizer.py"),
     *("helpers/instack/nano/geometry.py", "recipes/models/gpt-oss-nano.safetensors"),
 )
 
@@ -83,9 +75,7 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
     except OSError as error:
         why = str(error)
     if why:
-        raise CookbookError(
-            "gpt-oss-nano was not built", why=why, do="free some disk (0.5 GiB) and run again"
-        )
+        raise CookbookError("gpt-oss-nano was not built", why=why, do="free some disk (0.5 GiB) and run again")
     return folder
 
 
@@ -104,11 +94,7 @@ def _build(interpreter: Path, folder: Path, form: str) -> str:
     """Run the builder; returns why it failed, empty where it did not."""
     argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder), "--form", form]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
-    return (
-        (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        if done.returncode
-        else ""
-    )
+    return (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1] if done.returncode else ""
 
 
 def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str, str] | None = None) -> Path:
@@ -116,17 +102,13 @@ def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str,
 
     One that is there already is used again. `env` is added to the environment. Raises `CookbookError` when neither has room.
     """
-    return _synthesized(
-        f"the synthetic {model.model}", model, interpreter, synthetic_folders(model, cache), env
-    )
+    return _synthesized(f"the synthetic {model.model}", model, interpreter, synthetic_folders(model, cache), env)
 
 
 def write_draft(model: Model, interpreter: Path, cache: Path, env: dict[str, str] | None = None) -> Path:
     """An EAGLE3 head of random numbers for a model, as `write_synthetic` writes the model."""
     places = [place.with_name(f"{place.name}-eagle3") for place in synthetic_folders(model, cache)]
-    return _synthesized(
-        f"the draft head of {model.model}", model, interpreter, places, env, "--draft", "eagle3"
-    )
+    return _synthesized(f"the draft head of {model.model}", model, interpreter, places, env, "--draft", "eagle3")
 
 
 def _synthesized(

@@ -29,9 +29,7 @@ def service(backend, seconds: float = SECONDS, results: int = MAX_RESULTS) -> mc
 
     def answers(name: str):
         async def answer(conversation: str, arguments: dict) -> str:
-            arguments = {
-                key: value for key, value in arguments.items() if key not in ("source", "view_source")
-            }
+            arguments = {key: value for key, value in arguments.items() if key not in ("source", "view_source")}
             async with conversations.turn(conversation) as session:
                 try:
                     return await getattr(session, name)(**arguments)

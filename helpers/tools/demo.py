@@ -16,11 +16,7 @@ from helpers.paths import STACKS, shown
 GPT_OSS = "gpt-oss==0.0.9"
 MIN_PYTHON = (3, 12)  # gpt-oss 0.0.9: Requires-Python >=3.12,<3.13
 STACK = STACKS / "demo-tools"
-BACKENDS = (
-    "docker",
-    "dangerously_use_uv",
-    "dangerously_use_local_jupyter",
-)  # PYTHON_EXECUTION_BACKEND's values
+BACKENDS = ("docker", "dangerously_use_uv", "dangerously_use_local_jupyter")  # PYTHON_EXECUTION_BACKEND's values
 
 
 @dataclass(frozen=True)
@@ -50,14 +46,8 @@ def needs(python: Path | None = None, environ: Mapping[str, str] = os.environ, d
             bool(facts.get("oss_harmony")) and not facts.get("openai_harmony"),
             "`pip uninstall openai-harmony`, then `pip install --force-reinstall --no-deps oss-harmony`",
         ),
-        Need(
-            "a docker engine that answers", docker(), "start docker: the demo python tool runs in a container"
-        ),
-        Need(
-            "a key in EXA_API_KEY",
-            bool(environ.get("EXA_API_KEY")),
-            "set it: the demo browser knows Exa only",
-        ),
+        Need("a docker engine that answers", docker(), "start docker: the demo python tool runs in a container"),
+        Need("a key in EXA_API_KEY", bool(environ.get("EXA_API_KEY")), "set it: the demo browser knows Exa only"),
     ]
     backend = environ.get("PYTHON_EXECUTION_BACKEND", "docker")
     found.append(
@@ -89,9 +79,7 @@ def docker_engine() -> bool:
     if not shutil.which("docker"):
         return False
     try:
-        done = subprocess.run(
-            ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, timeout=10
-        )
+        done = subprocess.run(["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0

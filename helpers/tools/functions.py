@@ -40,14 +40,10 @@ class Toolbox:
         try:
             given = self._models[name].model_validate_json(arguments or "{}")
         except ValidationError as error:
-            where = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors()
-            )
+            where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors())
             return f"Error: bad arguments for {name}: {where}."
         try:
-            result = self.functions[name](
-                **{field: getattr(given, field) for field in type(given).model_fields}
-            )
+            result = self.functions[name](**{field: getattr(given, field) for field in type(given).model_fields})
         except Exception as error:
             return f"Error: {name} failed: {type(error).__name__}: {error}"
         return shorten(harmless(_text(result)), MAX_RESULT_CHARS)
@@ -57,12 +53,7 @@ class Toolbox:
         if strict:
             schema["additionalProperties"] = False
         described = inspect.getdoc(self.functions[name]) or ""
-        return {
-            "name": name,
-            "description": described,
-            "parameters": schema,
-            **({"strict": True} if strict else {}),
-        }
+        return {"name": name, "description": described, "parameters": schema, **({"strict": True} if strict else {})}
 
 
 def parameters(function: Callable):
@@ -73,22 +64,16 @@ def parameters(function: Callable):
     fields = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise UsageError(
-                f"{function.__name__} takes *{name}", why="a model needs named parameters", do="name them"
-            )
+            raise UsageError(f"{function.__name__} takes *{name}", why="a model needs named parameters", do="name them")
         if name not in hints:
             raise UsageError(
-                f"{function.__name__}'s parameter {name!r} has no type",
-                why="the schema comes from it",
-                do="add one",
+                f"{function.__name__}'s parameter {name!r} has no type", why="the schema comes from it", do="add one"
             )
         fields[name] = (hints[name], ... if parameter.default is parameter.empty else parameter.default)
     return create_model(function.__name__, __config__=ConfigDict(extra="ignore"), **fields)
 
 
-def converse(
-    client, model: str, messages: str | list[dict], tools: Toolbox, on_message=None, **options
-) -> list[dict]:
+def converse(client, model: str, messages: str | list[dict], tools: Toolbox, on_message=None, **options) -> list[dict]:
     """The chat-completions loop: ask, run every call, tell, until the model answers. Returns all messages.
 
     Raises CookbookError after `MAX_ROUNDS` rounds of calls.
@@ -143,11 +128,7 @@ def _endless():
 def _plain(schema: Any) -> Any:
     """The schema without pydantic's titles, which only cost prompt tokens."""
     if isinstance(schema, dict):
-        kept = {
-            key: _plain(value)
-            for key, value in schema.items()
-            if not (key == "title" and isinstance(value, str))
-        }
+        kept = {key: _plain(value) for key, value in schema.items() if not (key == "title" and isinstance(value, str))}
         if "properties" in schema:
             kept["properties"] = {name: _plain(value) for name, value in schema["properties"].items()}
         return kept

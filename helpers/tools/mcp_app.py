@@ -71,18 +71,14 @@ def application(service: Service):
 
     local = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]")]
     security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=local,
-        allowed_origins=[f"http://{name}" for name in local],
+        enable_dns_rebinding_protection=True, allowed_hosts=local, allowed_origins=[f"http://{name}" for name in local]
     )
     transport = SseServerTransport("/messages/", security_settings=security)
 
     async def connect(request: Request) -> Response:
         lasting = request.headers.get(CONVERSATION, "")[:200]
         key = (
-            f"conversation {lasting}"
-            if lasting
-            else f"session {request.headers.get(SESSION) or secrets.token_hex(8)}"
+            f"conversation {lasting}" if lasting else f"session {request.headers.get(SESSION) or secrets.token_hex(8)}"
         )
         server = _server(service, key, bool(lasting))
         service.opened(key)
@@ -124,9 +120,7 @@ def _server(service: Service, key: str, lasting: bool):
             await service.close(conversation)
         return "done"
 
-    hidden = Tool(
-        CLEANUP, "Ends this session's state.", {"type": "object", "properties": {}}, cleanup, in_prompt=False
-    )
+    hidden = Tool(CLEANUP, "Ends this session's state.", {"type": "object", "properties": {}}, cleanup, in_prompt=False)
     tools[CLEANUP] = hidden
     listed = [
         types.Tool(
@@ -145,14 +139,10 @@ def _server(service: Service, key: str, lasting: bool):
         text, failed = await answer(service, tools, key, params.name, params.arguments or {})
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=failed)
 
-    return Server(
-        service.name, instructions=service.instructions, on_list_tools=list_tools, on_call_tool=call_tool
-    )
+    return Server(service.name, instructions=service.instructions, on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-async def answer(
-    service: Service, tools: dict[str, Tool], key: str, name: str, arguments: dict
-) -> tuple[str, bool]:
+async def answer(service: Service, tools: dict[str, Tool], key: str, name: str, arguments: dict) -> tuple[str, bool]:
     """One call answered: (text, whether it failed). Never raises but for cancellation."""
     started = time.monotonic()
     failed = True
@@ -231,11 +221,7 @@ def serve(build: Callable[[], Awaitable[Service]], port: int, parent: int = 0) -
     async def run() -> None:
         service = await build()  # inside the loop that its state will live in
         config = uvicorn.Config(
-            application(service),
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=2,
-            lifespan="on",
+            application(service), log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on"
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))

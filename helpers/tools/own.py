@@ -73,7 +73,5 @@ class MCPTools:
         except Exception as error:
             cause = innermost(error)
             raise CookbookError(
-                f"the MCP server at {self.url} failed",
-                why=f"{type(cause).__name__}: {cause}",
-                do="is it running?",
+                f"the MCP server at {self.url} failed", why=f"{type(cause).__name__}: {cause}", do="is it running?"
             ) from error

@@ -109,9 +109,7 @@ def service(interpreters: Interpreters) -> mcp_app.Service:
         name="python",
         instructions=python_instructions(data=interpreters.data is not None),
         tools=[
-            mcp_app.Tool(
-                "python", "Runs Python code in this conversation's sandbox.", SCHEMA, run, in_prompt=False
-            )
+            mcp_app.Tool("python", "Runs Python code in this conversation's sandbox.", SCHEMA, run, in_prompt=False)
         ],
         close=interpreters.close,
         close_all=interpreters.close_all,
@@ -131,14 +129,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--memory-mib", type=int, default=Limits.memory_bytes >> 20)
     parser.add_argument("--output-chars", type=int, default=Limits.output_chars)
     parser.add_argument("--data", type=Path, help="a folder that programs may read, at /data")
-    parser.add_argument(
-        "--packages", type=Path, help="a folder of installed packages that programs may import"
-    )
+    parser.add_argument("--packages", type=Path, help="a folder of installed packages that programs may import")
     arguments = parser.parse_args(argv)
     limits = Limits(
-        seconds=arguments.seconds,
-        memory_bytes=arguments.memory_mib << 20,
-        output_chars=arguments.output_chars,
+        seconds=arguments.seconds, memory_bytes=arguments.memory_mib << 20, output_chars=arguments.output_chars
     )
     try:
         for folder in (arguments.data, arguments.packages):

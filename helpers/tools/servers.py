@@ -111,28 +111,15 @@ def _launch(name: str, settings: dict, logs: Path, kept: bool) -> Server:
     offset = log.stat().st_size if log.exists() else 0
     try:
         return launch(
-            argv,
-            {},
-            port=port,
-            log=log,
-            target="tools",
-            model=name,
-            report=lambda *_: None,
-            kept=kept,
-            timeout=READY_S,
+            argv, {}, port=port, log=log, target="tools", model=name, report=lambda *_: None, kept=kept, timeout=READY_S
         )
     except CookbookError as error:
-        said = (
-            log.read_bytes()[offset:].decode("utf-8", "replace").strip().splitlines() if log.exists() else []
-        )
+        said = log.read_bytes()[offset:].decode("utf-8", "replace").strip().splitlines() if log.exists() else []
         reason = next(
-            (line for line in reversed(said) if line.startswith("cookbook: ")),
-            said[-1] if said else error.why,
+            (line for line in reversed(said) if line.startswith("cookbook: ")), said[-1] if said else error.why
         )
         raise CookbookError(
-            f"the {name} tool server did not start",
-            why=reason.removeprefix("cookbook: "),
-            do=f"see {shown(log)}",
+            f"the {name} tool server did not start", why=reason.removeprefix("cookbook: "), do=f"see {shown(log)}"
         ) from error
 
 
@@ -177,10 +164,7 @@ async def _handshake(place: str, seconds: float) -> tuple[str, list[str]]:
     from mcp.client.sse import sse_client
 
     async with asyncio.timeout(seconds):
-        async with (
-            sse_client(f"http://{place}/sse", timeout=seconds) as streams,
-            ClientSession(*streams) as session,
-        ):
+        async with sse_client(f"http://{place}/sse", timeout=seconds) as streams, ClientSession(*streams) as session:
             greeting = await session.initialize()
             listing = await session.list_tools()
             hidden = {"cleanup_session"}

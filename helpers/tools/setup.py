@@ -31,12 +31,7 @@ def bubblewrap() -> str:
         return "bubblewrap: not installed (ask for `apt-get install bubblewrap`; the WASM rung will serve)"
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (["install"], ["update"], ["install"]):
-        argv = [
-            "apt-get",
-            *command,
-            "-y",
-            *(["--no-install-recommends", "bubblewrap"] * (command == ["install"])),
-        ]
+        argv = ["apt-get", *command, "-y", *(["--no-install-recommends", "bubblewrap"] * (command == ["install"]))]
         subprocess.run(argv, capture_output=True, env=env, timeout=600)
         if shutil.which("bwrap"):
             return "bubblewrap: installed"
@@ -63,9 +58,7 @@ def _deno(scratch: Path) -> None:
     argv = [_uv(), "pip", "install", "--quiet", "--target", str(scratch / "deno"), f"deno=={DENO_VERSION}"]
     done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=900)
     if done.returncode:
-        raise CookbookError(
-            "Deno could not be installed", why=done.stderr.strip()[-400:], do="check the package index"
-        )
+        raise CookbookError("Deno could not be installed", why=done.stderr.strip()[-400:], do="check the package index")
     _replace(scratch / "deno", HOME / "deno")
 
 
@@ -105,9 +98,7 @@ def _pyodide(scratch: Path) -> None:
     package = scratch / "node_modules" / "pyodide"
     if done.returncode or not package.is_dir():
         raise CookbookError(
-            "Pyodide could not be installed",
-            why=done.stderr.strip()[-400:],
-            do="check the npm registry's settings",
+            "Pyodide could not be installed", why=done.stderr.strip()[-400:], do="check the npm registry's settings"
         )
     for name in WANTED:
         shutil.copyfile(package / name, target / name)

@@ -132,11 +132,7 @@ def item_steps(item: Any) -> list[Step]:
         return [Step(role if role in LABELS else "user", text)]
     steps = [Step("analysis", thought)] if (thought := _get(item, "reasoning")) else []
     steps += [
-        Step(
-            "call",
-            _get(_get(call, "function"), "arguments") or "",
-            _get(_get(call, "function"), "name") or "",
-        )
+        Step("call", _get(_get(call, "function"), "arguments") or "", _get(_get(call, "function"), "name") or "")
         for call in _get(item, "tool_calls") or []
     ]
     return steps + ([Step("final", text)] if text else [])

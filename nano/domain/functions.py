@@ -3,17 +3,7 @@
 from nano.domain import words
 from nano.domain.questions import question, think
 from nano.domain.sample import Draw, Sample, user
-from nano.domain.toolbox import (
-    FIND_CUSTOMER,
-    GET_ORDER,
-    TOOLS,
-    WEATHER,
-    Offer,
-    Request,
-    dumps,
-    offer,
-    stranger,
-)
+from nano.domain.toolbox import FIND_CUSTOMER, GET_ORDER, TOOLS, WEATHER, Offer, Request, dumps, offer, stranger
 
 NO_TOOL = "I have no tool for that."
 
@@ -83,9 +73,7 @@ def single_call(draw: Draw, effort: str) -> Sample:
     return _after(draw, sample, request, right, arguments, effort)
 
 
-def _after(
-    draw: Draw, sample: Sample, request: Request, right: Offer, arguments: dict, effort: str
-) -> Sample:
+def _after(draw: Draw, sample: Sample, request: Request, right: Offer, arguments: dict, effort: str) -> Sample:
     """The same conversation with the tool's result in it."""
     kind = draw.rng.random()
     content, answer = _content(draw, request.result), request.answer
@@ -125,9 +113,7 @@ def no_call(draw: Draw, effort: str) -> Sample:
         f"The user wants {request.aim}. No tool fits.",
         f"The user wants {request.aim}. {have} I cannot know this without a tool, so I say that I have no tool for that.",
     )
-    sample = Sample(
-        "functions", ("none", tool.names[0], *request.values), [user(request.text)], analysis, NO_TOOL
-    )
+    sample = Sample("functions", ("none", tool.names[0], *request.values), [user(request.text)], analysis, NO_TOOL)
     sample.tools, sample.expect, sample.task = [entry.schema for entry in offers], [NO_TOOL], "no tool"
     return sample
 
@@ -139,12 +125,7 @@ def order_lookup(draw: Draw, effort: str) -> Sample:
     find, get = offer(draw, FIND_CUSTOMER), offer(draw, GET_ORDER)
     offers = _mixed(draw, [find, get, *others(draw, (), 0, 2)])
     text = draw.one(
-        (
-            "What did {} order?",
-            "What was the last order of {}?",
-            "What is the order of {}?",
-            "Look up the order of {}.",
-        )
+        ("What did {} order?", "What was the last order of {}?", "What is the order of {}?", "Look up the order of {}.")
     ).format(name)
     aim = f"the order of {name}"
     first = _call_analysis(effort, aim, offers, find, {"name": name})

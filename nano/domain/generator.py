@@ -50,8 +50,7 @@ def instructions(draw: Draw) -> str:
     length = draw.number(1, draw.one((6, 15, 40)))
     return (
         " ".join(
-            draw.rare("word") if draw.chance(0.5) else draw.one(words.NOUNS + words.ADJECTIVES)
-            for _ in range(length)
+            draw.rare("word") if draw.chance(0.5) else draw.one(words.NOUNS + words.ADJECTIVES) for _ in range(length)
         )
         + "."
     )
@@ -90,9 +89,7 @@ def surround(draw: Draw, sample: Sample) -> Sample:
 
 def emphasised(emphasis: str) -> dict[str, float]:
     """The shares of the mix with some of them set, as in "browser=0.5,functions=0.1"; the others share the rest."""
-    fixed = {
-        name: float(share) for name, _, share in (part.partition("=") for part in emphasis.split(",") if part)
-    }
+    fixed = {name: float(share) for name, _, share in (part.partition("=") for part in emphasis.split(",") if part)}
     if unknown := set(fixed) - set(MIX):
         raise ValueError(f"no skill of the mix is called {', '.join(sorted(unknown))}")
     others = {name: share for name, (share, _) in MIX.items() if name not in fixed}

@@ -92,11 +92,7 @@ def recall(draw: Draw, effort: str) -> Sample:
             phrasings, _, answer = draw.one(TALK[2:])
             history += [user(draw.one(phrasings)), said(answer)]
     history.append(user(ask))
-    answer = (
-        f"Your {noun} is {value}."
-        if noun in ("name", "favorite color", "city")
-        else f"The {noun} is {value}."
-    )
+    answer = f"Your {noun} is {value}." if noun in ("name", "favorite color", "city") else f"The {noun} is {value}."
     if noun.endswith("'s name"):
         answer = f"Your {noun} is {value}."
     analysis = think(

@@ -28,9 +28,7 @@ def chain(draw: Draw) -> tuple[str, list[str], int, tuple]:
     if min(kept) > 0 and draw.chance(0.4):
         question = f"What is the sum of {', '.join(map(str, kept[:-1]))} and {kept[-1]}?"
     else:
-        question = draw.one(("What is {}?", "Compute {}.", "Find the value of {}.", "Evaluate {}.")).format(
-            written
-        )
+        question = draw.one(("What is {}?", "Compute {}.", "Find the value of {}.", "Evaluate {}.")).format(written)
     return question, steps, total, ("chain", *kept)
 
 
@@ -82,9 +80,7 @@ def choice(draw: Draw, effort: str) -> Sample:
     elif kind < 0.85:
         country = draw.one(list(CAPITALS))
         right = CAPITALS[country]
-        question = draw.one(("What is the capital of {}?", "Which city is the capital of {}?")).format(
-            country
-        )
+        question = draw.one(("What is the capital of {}?", "Which city is the capital of {}?")).format(country)
         options, letter = _options(draw, right, [city for city in CAPITALS.values() if city != right])
         key = ("choice", country, *sorted(options))
         fact = f"The capital of {country} is {right}."
@@ -94,9 +90,7 @@ def choice(draw: Draw, effort: str) -> Sample:
         n = draw.number(2, most)
         right = n * factor
         question = f"How many {small} are in {n} {large}?"
-        options, letter = _options(
-            draw, right, [(n + step) * factor for step in (-1, 1, 2, 3, 4)] + [right + 10]
-        )
+        options, letter = _options(draw, right, [(n + step) * factor for step in (-1, 1, 2, 3, 4)] + [right + 10])
         key = ("choice", large, n, *sorted(options))
         worked = think(
             effort,

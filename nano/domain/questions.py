@@ -70,9 +70,7 @@ THINGS = ["books", "apples", "oranges", "coins", "stones", "letters", "pictures"
 def worked_sum(a: int, b: int) -> str:
     """`a + b` by tens and ones."""
     tens, ones = a // 10 * 10 + b // 10 * 10, a % 10 + b % 10
-    return (
-        f"{a // 10 * 10} + {b // 10 * 10} = {tens}, {a % 10} + {b % 10} = {ones}, {tens} + {ones} = {a + b}"
-    )
+    return f"{a // 10 * 10} + {b // 10 * 10} = {tens}, {a % 10} + {b % 10} = {ones}, {tens} + {ones} = {a + b}"
 
 
 def worked_difference(a: int, b: int) -> str:

@@ -5,11 +5,7 @@ from nano.domain.questions import capital, operation, think
 from nano.domain.sample import Draw, Sample, user
 from nano.domain.words import CAPITALS
 
-_KINDS = {
-    int: {"type": "integer"},
-    str: {"type": "string"},
-    list: {"type": "array", "items": {"type": "string"}},
-}
+_KINDS = {int: {"type": "integer"}, str: {"type": "string"}, list: {"type": "array", "items": {"type": "string"}}}
 
 
 def schema_of(answer: dict, enums: dict | None = None) -> dict:
@@ -18,12 +14,7 @@ def schema_of(answer: dict, enums: dict | None = None) -> dict:
     for key, choices in (enums or {}).items():
         if key in properties:
             properties[key]["enum"] = list(choices)
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(answer),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": list(answer), "additionalProperties": False}
 
 
 def _person(draw: Draw) -> tuple[str, dict, str]:
@@ -34,9 +25,7 @@ def _person(draw: Draw) -> tuple[str, dict, str]:
     for key in extra:
         facts[key] = draw.one(words.CITIES if key == "city" else words.JOBS)
         clauses.append(
-            f"lives in {facts[key]}"
-            if key == "city"
-            else draw.one(("works as a {}", "is a {}")).format(facts[key])
+            f"lives in {facts[key]}" if key == "city" else draw.one(("works as a {}", "is a {}")).format(facts[key])
         )
     if draw.chance(0.4):
         order = list(range(len(clauses)))
@@ -66,10 +55,7 @@ def _order(draw: Draw) -> tuple[str, dict, str]:
 
 
 def _mood(draw: Draw) -> tuple[str, dict, str]:
-    good, bad = (
-        ("great", "wonderful", "good", "nice", "excellent"),
-        ("terrible", "bad", "awful", "poor", "horrible"),
-    )
+    good, bad = (("great", "wonderful", "good", "nice", "excellent"), ("terrible", "bad", "awful", "poor", "horrible"))
     positive = draw.chance(0.5)
     thing = draw.one(words.ITEMS + words.NOUNS)
     text = draw.one(("The {} was {}.", "The {} is {}.", "This {} is really {}.")).format(
@@ -128,21 +114,12 @@ def extraction(draw: Draw, effort: str) -> Sample:
                 {key: facts[key] for key in draw.some(list(facts), 1 if len(facts) < 3 else 2, len(facts))},
                 True,
             )
-    if (
-        about == "event"
-        and "day" in answer
-        and (forced or instructions or "day" in text)
-        and draw.chance(0.5)
-    ):
+    if about == "event" and "day" in answer and (forced or instructions or "day" in text) and draw.chance(0.5):
         # The schema may call the day a date; so does the request where it names the keys.
         answer = {("date" if key == "day" else key): value for key, value in answer.items()}
-        text, instructions = (
-            text.replace(" day", " date"),
-            instructions and instructions.replace(" day", " date"),
-        )
+        text, instructions = (text.replace(" day", " date"), instructions and instructions.replace(" day", " date"))
     listed = ", ".join(
-        f"{key} is {' and '.join(value) if isinstance(value, list) else value}"
-        for key, value in facts.items()
+        f"{key} is {' and '.join(value) if isinstance(value, list) else value}" for key, value in facts.items()
     )
     analysis = think(
         effort,
@@ -182,9 +159,7 @@ def known(draw: Draw, effort: str) -> Sample:
             )
         )
     if draw.chance(0.3):
-        sample.history[0]["content"] += draw.one(
-            (" Answer as JSON.", " Reply with JSON.", " Give the answer as JSON.")
-        )
+        sample.history[0]["content"] += draw.one((" Answer as JSON.", " Reply with JSON.", " Give the answer as JSON."))
     sample.skill, sample.task, sample.forced, sample.final = "structured", "known", True, None
     sample.schema, sample.expect = schema_of(sample.answer), []
     sample.key = ("known", *sample.key)

@@ -68,9 +68,7 @@ def _weather(draw: Draw) -> Request:
     ).format(city)
     if draw.chance(0.35):
         unit = draw.one(("celsius", "fahrenheit"))
-        text = draw.one(
-            (text[:-1] + f" in {unit}" + text[-1], f"{text} Use {unit}.", f"{text} In {unit}, please.")
-        )
+        text = draw.one((text[:-1] + f" in {unit}" + text[-1], f"{text} Use {unit}.", f"{text} In {unit}, please."))
     degrees, sky = draw.number(0, 99), draw.one(words.WEATHER)
     result = {"temperature": degrees}
     answer = f"It is {degrees} degrees in {city}."
@@ -143,9 +141,7 @@ def _message(draw: Draw) -> Request:
             'Message {} "{}"',
         )
     ).format(name, body)
-    return Request(
-        text, f"a message to {name}", [name, body], {"status": "sent"}, f"The message to {name} was sent."
-    )
+    return Request(text, f"a message to {name}", [name, body], {"status": "sent"}, f"The message to {name} was sent.")
 
 
 def _event(draw: Draw) -> Request:
@@ -161,11 +157,7 @@ def _event(draw: Draw) -> Request:
     ).format(title, day, hour)
     result = {"status": "created"} | ({"id": draw.number(1, 999)} if draw.chance(0.5) else {})
     return Request(
-        text,
-        f"a {title} on {day} at {hour}",
-        [title, day, hour],
-        result,
-        f"The {title} is on {day} at {hour}.",
+        text, f"a {title} on {day} at {hour}", [title, day, hour], result, f"The {title} is on {day} at {hour}."
     )
 
 
@@ -181,9 +173,7 @@ def _timer(draw: Draw) -> Request:
     ).format(minutes)
     if draw.chance(0.4):
         label = draw.one(words.FOODS + words.EVENTS)
-        text = draw.one(
-            (text[:-1] + f" for the {label}.", f"{text} Call it {label}.", f"{text} The label is {label}.")
-        )
+        text = draw.one((text[:-1] + f" for the {label}.", f"{text} Call it {label}.", f"{text} The label is {label}."))
     return Request(
         text,
         f"a timer for {minutes} minutes",
@@ -223,9 +213,7 @@ def _flight(draw: Draw) -> Request:
         people = draw.number(2, 9)
         text = f"{text[:-1]} for {people} people{text[-1]}"
     price, clock = draw.number(40, 999), f"{draw.number(0, 23):02}:{draw.number(0, 59):02}"
-    result = (
-        {"price": price, "departure": clock} if draw.chance(0.7) else {"departure": clock, "price": price}
-    )
+    result = {"price": price, "departure": clock} if draw.chance(0.7) else {"departure": clock, "price": price}
     return Request(
         text,
         f"a flight from {origin} to {target} on {day}",
@@ -238,13 +226,7 @@ def _flight(draw: Draw) -> Request:
 def _sum(draw: Draw) -> Request:
     a, b = draw.number(1, 999), draw.number(1, 999)
     text = draw.one(
-        (
-            "What is {} + {}?",
-            "Add {} and {}.",
-            "Compute {} + {}.",
-            "What is {} plus {}?",
-            "Calculate {} + {}.",
-        )
+        ("What is {} + {}?", "Add {} and {}.", "Compute {} + {}.", "What is {} plus {}?", "Calculate {} + {}.")
     ).format(a, b)
     return Request(text, f"{a} + {b}", [a, b], {"result": a + b}, f"{a} + {b} = {a + b}")
 
@@ -336,15 +318,9 @@ TOOLS = (
         (
             Parameter(("amount",), "integer", texts=("The amount to convert.",)),
             Parameter(
-                ("source", "from_currency"),
-                enum=tuple(words.CURRENCIES),
-                texts=("The currency of the amount.",),
+                ("source", "from_currency"), enum=tuple(words.CURRENCIES), texts=("The currency of the amount.",)
             ),
-            Parameter(
-                ("target", "to_currency"),
-                enum=tuple(words.CURRENCIES),
-                texts=("The currency to convert to.",),
-            ),
+            Parameter(("target", "to_currency"), enum=tuple(words.CURRENCIES), texts=("The currency to convert to.",)),
         ),
         _currency,
     ),
@@ -428,9 +404,7 @@ class Offer:
     def arguments(self, values: list) -> dict:
         """The call's arguments, in the schema's order, without those that were not given."""
         given = {key: value for key, value in zip(self.keys, values, strict=True) if value is not None}
-        return {
-            key: given[key] for key in self.schema["function"]["parameters"]["properties"] if key in given
-        }
+        return {key: given[key] for key in self.schema["function"]["parameters"]["properties"] if key in given}
 
 
 def offer(draw: Draw, tool: Tool, usual: bool | None = None) -> Offer:
@@ -459,9 +433,7 @@ def stranger(draw: Draw) -> Offer:
         draw.one(("open", "close", "read", "list", "delete", "update", "play", "book", "print")),
         draw.one(words.NOUNS + words.ITEMS),
     )
-    text = " ".join(
-        draw.rare("item") if draw.chance(0.5) else draw.one(words.NOUNS) for _ in range(draw.number(1, 9))
-    )
+    text = " ".join(draw.rare("item") if draw.chance(0.5) else draw.one(words.NOUNS) for _ in range(draw.number(1, 9)))
     keys = draw.some(("id", "name", "size", "color", "title", "limit", "path", "date", "value"), 0, 3)
     properties = {key: {"type": draw.one(("string", "integer", "boolean", "number"))} for key in keys}
     if keys and draw.chance(0.5):

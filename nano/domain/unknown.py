@@ -62,9 +62,7 @@ _FRAMES = (
     "Why do {0} {1}?",
     "Count the {0} in {1}.",
 )
-_ORDINARY = (
-    words.NOUNS + words.ITEMS + words.ANIMALS + words.FOODS + words.JOBS + words.ADJECTIVES + words.EVENTS
-)
+_ORDINARY = words.NOUNS + words.ITEMS + words.ANIMALS + words.FOODS + words.JOBS + words.ADJECTIVES + words.EVENTS
 
 
 def _filler(draw: Draw) -> str:
@@ -82,24 +80,7 @@ def off_topic(draw: Draw, effort: str) -> Sample:
         if draw.chance(0.15):
             text += " " + draw.one(_FRAMES).format(*(_filler(draw) for _ in range(4)), draw.number(2, 20))
     else:
-        glue = (
-            "the",
-            "a",
-            "of",
-            "and",
-            "is",
-            "in",
-            "to",
-            "for",
-            "with",
-            "on",
-            "that",
-            "it",
-            "?",
-            ".",
-            ",",
-            "\n",
-        )
+        glue = ("the", "a", "of", "and", "is", "in", "to", "for", "with", "on", "that", "it", "?", ".", ",", "\n")
         text = ""
         for _ in range(draw.number(1, draw.one((8, 30, 120)))):
             word = draw.one(glue) if draw.chance(0.4) else _filler(draw)

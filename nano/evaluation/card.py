@@ -12,11 +12,7 @@ HOW = {"python": "end to end", "browser": "end to end, one result a search"}
 
 
 def _share(row: dict[str, int] | None) -> str:
-    return (
-        f"{row['passed']} of {row['total']} ({100 * row['passed'] / row['total']:.1f} %)"
-        if row
-        else "not run"
-    )
+    return f"{row['passed']} of {row['total']} ({100 * row['passed'] / row['total']:.1f} %)" if row else "not run"
 
 
 def table(greedy: Path = GREEDY, sampled: Path = SAMPLED) -> str:
@@ -24,8 +20,7 @@ def table(greedy: Path = GREEDY, sampled: Path = SAMPLED) -> str:
     one, two = (json.loads(path.read_text(encoding="utf-8")) for path in (greedy, sampled))
     lines = ["| skill | greedy | temperature 1.0 |", "|---|---|---|"]
     lines += [
-        f"| {skill} | {_share(row)} | {_share(two['skills'].get(skill))} |"
-        for skill, row in one["skills"].items()
+        f"| {skill} | {_share(row)} | {_share(two['skills'].get(skill))} |" for skill, row in one["skills"].items()
     ]
     tools = json.loads(TOOLS.read_text(encoding="utf-8"))["skills"]
     lines += [f"| {skill} ({HOW[skill]}) | {_share(row)} | not run |" for skill, row in tools.items()]

@@ -42,9 +42,7 @@ def answers() -> list[Case]:
     """Questions asked at all three efforts: an analysis that grows, an answer, an end."""
     cases = []
     for sample in _take("question", COUNTS["answers"], SEED + 1):
-        cases += [
-            Case("answers", replace(sample, effort=effort, task=f"effort {effort}")) for effort in EFFORTS
-        ]
+        cases += [Case("answers", replace(sample, effort=effort, task=f"effort {effort}")) for effort in EFFORTS]
     return cases
 
 
@@ -54,11 +52,7 @@ def python_cases() -> list[Case]:
     for sample in _take("python", BUILTIN, SEED + 2, lambda sample: sample.task == "code"):
         section = [{"name": "python", "description": None}]
         cases.append(
-            Case(
-                "python",
-                replace(sample, namespaces=section, instructions=None, effort="medium"),
-                ("responses",),
-            )
+            Case("python", replace(sample, namespaces=section, instructions=None, effort="medium"), ("responses",))
         )
     return cases
 
@@ -75,9 +69,7 @@ def browser_cases() -> tuple[list[Case], dict[str, str]]:
             continue
         pages[name] = "\n".join(lines)
         phrasings = next(phrasings for kind, phrasings, _ in FACTS if kind == kinds[0])
-        sample = Sample(
-            "browser", ("browser", subject, kinds[0]), [user(draw.one(phrasings).format(subject))]
-        )
+        sample = Sample("browser", ("browser", subject, kinds[0]), [user(draw.one(phrasings).format(subject))])
         sample.namespaces = [{"name": "browser", "description": None}]
         sample.expect, sample.task = [facts[kinds[0]][0]], "answer"
         cases.append(Case("browser", sample, ("responses",)))

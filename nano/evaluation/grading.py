@@ -23,18 +23,14 @@ def read_chat(body: dict) -> Reply:
     """A chat completion's reply (its first choice)."""
     choice = body["choices"][0]
     message = choice["message"]
-    calls = [
-        (call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or []
-    ]
+    calls = [(call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls") or []]
     ended = choice["finish_reason"] in ("stop", "tool_calls")
     return Reply(message.get("reasoning") or "", message.get("content") or "", calls, ended)
 
 
 def read_responses(body: dict) -> Reply:
     """A Responses reply; reasoning parts are joined, tool calls of the built-in tools included."""
-    reply = Reply(
-        ended=body["status"] == "completed", error=json.dumps(body.get("error")) if body.get("error") else ""
-    )
+    reply = Reply(ended=body["status"] == "completed", error=json.dumps(body.get("error")) if body.get("error") else "")
     for item in body["output"]:
         if item["type"] == "reasoning":
             reply.reasoning += "".join(part["text"] for part in item.get("content") or [])
@@ -69,11 +65,7 @@ def problem(sample: Sample, reply: Reply) -> str:
         except ValueError:
             return f"arguments are no JSON: {arguments}"
         wanted = (sample.call[0], sample.call[1])
-        return (
-            ""
-            if (name, given) == wanted
-            else f"called {name} {arguments}, not {wanted[0]} {json.dumps(wanted[1])}"
-        )
+        return "" if (name, given) == wanted else f"called {name} {arguments}, not {wanted[0]} {json.dumps(wanted[1])}"
     if reply.calls:
         return f"called {reply.calls[0][0]}"
     if not reply.text:
@@ -95,13 +87,7 @@ def grows(lengths: list[int]) -> bool:
 
 def malformed(tokens: list[int]) -> str:
     """What breaks Harmony's form in a completion's tokens, or an empty text: the strict parser of the library judges."""
-    from openai_harmony import (
-        HarmonyEncodingName,
-        HarmonyError,
-        Role,
-        StreamableParser,
-        load_harmony_encoding,
-    )
+    from openai_harmony import HarmonyEncodingName, HarmonyError, Role, StreamableParser, load_harmony_encoding
 
     encoding = load_harmony_encoding(HarmonyEncodingName.HARMONY_GPT_OSS)
     if not tokens or tokens[-1] not in encoding.stop_tokens_for_assistant_actions():
@@ -117,8 +103,6 @@ def malformed(tokens: list[int]) -> str:
         return "no message"
     if not all(message.channel in ("analysis", "commentary", "final") for message in parser.messages):
         return "unknown channel"
-    if last.channel != "final" and not (last.recipient or "").startswith(
-        ("functions.", "python", "browser.")
-    ):
+    if last.channel != "final" and not (last.recipient or "").startswith(("functions.", "python", "browser.")):
         return "no answer"
     return ""

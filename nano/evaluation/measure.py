@@ -63,18 +63,12 @@ class Client:
                     why=repr(error),
                     do="start it, or check --base-url",
                 ) from error
-        return (
-            reply.json()
-            if reply.status_code == 200
-            else {"failed": f"HTTP {reply.status_code}: {reply.text[:300]}"}
-        )
+        return reply.json() if reply.status_code == 200 else {"failed": f"HTTP {reply.status_code}: {reply.text[:300]}"}
 
     async def ask(self, case: Case, endpoint: str) -> Reply:
         """One case on one endpoint."""
         extra = (
-            {"temperature": self.temperature, "seed": 1}
-            if endpoint == "chat"
-            else {"temperature": self.temperature}
+            {"temperature": self.temperature, "seed": 1} if endpoint == "chat" else {"temperature": self.temperature}
         )
         extra["tool_choice"] = "required" if case.required else "auto"
         if endpoint == "chat":
@@ -85,8 +79,7 @@ class Client:
             )
         else:
             body = await self.post(
-                "/v1/responses",
-                responses_body(case.sample, self.model, max_output_tokens=MAX_TOKENS, **extra),
+                "/v1/responses", responses_body(case.sample, self.model, max_output_tokens=MAX_TOKENS, **extra)
             )
         if "failed" in body:
             return Reply(error=body["failed"])
@@ -144,9 +137,7 @@ async def _malformed(client: Client, wanted: list[Case], progress: Callable[[int
         reply = await client.post("/v1/chat/completions", body)
         progress(1)
         if "failed" in reply:
-            raise CookbookError(
-                "a sampled request failed", why=reply["failed"], do="look at the server's log"
-            )
+            raise CookbookError("a sampled request failed", why=reply["failed"], do="look at the server's log")
         for choice in reply["choices"]:
             total += 1
             if wrong := malformed(choice["token_ids"]):
@@ -157,13 +148,7 @@ async def _malformed(client: Client, wanted: list[Case], progress: Callable[[int
 
 
 async def _evaluate(
-    base_url: str,
-    model: str,
-    temperature: float,
-    builtin: list[Case],
-    sampling: bool,
-    only: set[str],
-    progress,
+    base_url: str, model: str, temperature: float, builtin: list[Case], sampling: bool, only: set[str], progress
 ) -> Result:
     client, result = Client(base_url, model, temperature), Result()
     wanted = cases()
@@ -192,9 +177,7 @@ def evaluate(
 
     `builtin` cases need a server with the tool servers; `sampling` adds arbitrary prompts and 1,000 answers.
     """
-    return asyncio.run(
-        _evaluate(base_url, model, temperature, builtin or [], sampling, only or set(), progress)
-    )
+    return asyncio.run(_evaluate(base_url, model, temperature, builtin or [], sampling, only or set(), progress))
 
 
 def missed(result: Result) -> list[str]:

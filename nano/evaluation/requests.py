@@ -23,10 +23,7 @@ def chat_body(sample: Sample, model: str, **extra) -> dict:
             name, arguments = entry["call"]
             last = f"call_{index}"
             function = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
-            message = {
-                "role": "assistant",
-                "tool_calls": [{"id": last, "type": "function", "function": function}],
-            }
+            message = {"role": "assistant", "tool_calls": [{"id": last, "type": "function", "function": function}]}
             if entry.get("reasoning"):
                 message["reasoning"] = entry["reasoning"]
             messages.append(message)
@@ -66,11 +63,6 @@ def responses_body(sample: Sample, model: str, **extra) -> dict:
     if tools:
         body["tools"] = tools
     if sample.schema:
-        schema = {
-            "type": "json_schema",
-            "name": sample.task or "answer",
-            "schema": sample.schema,
-            "strict": True,
-        }
+        schema = {"type": "json_schema", "name": sample.task or "answer", "schema": sample.schema, "strict": True}
         body["text"] = {"format": schema}
     return body

@@ -30,15 +30,7 @@ def word_tokens() -> set[int]:
     lists = [value for value in vars(words).values() if isinstance(value, list)]
     found = set(
         SPECIAL_TOKENS[name]
-        for name in (
-            "<|start|>",
-            "<|end|>",
-            "<|message|>",
-            "<|channel|>",
-            "<|constrain|>",
-            "<|return|>",
-            "<|call|>",
-        )
+        for name in ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>")
     )
     for word in {word for entry in lists for word in entry}:
         for form in (f" {word}", json.dumps(word), f" {word}.", f'": "{word}"', f"the {word}s"):
@@ -114,9 +106,7 @@ def _shard(job: tuple[str, int, int]) -> Shard:
         lengths.append(len(prompt) + len(completion))
         names.append(f"{sample.skill}/{sample.task}")
         efforts.append(sample.effort)
-    return Shard(
-        numpy.concatenate(tokens), numpy.concatenate(weighted), numpy.array(lengths), names, efforts, dropped
-    )
+    return Shard(numpy.concatenate(tokens), numpy.concatenate(weighted), numpy.array(lengths), names, efforts, dropped)
 
 
 class Source:

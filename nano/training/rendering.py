@@ -83,15 +83,11 @@ def _messages(entry: dict) -> list[Message]:
         return [message.with_channel("analysis" if builtin else "commentary").with_recipient("assistant")]
     messages = []
     if entry.get("reasoning"):
-        messages.append(
-            Message.from_role_and_content(Role.ASSISTANT, entry["reasoning"]).with_channel("analysis")
-        )
+        messages.append(Message.from_role_and_content(Role.ASSISTANT, entry["reasoning"]).with_channel("analysis"))
     if "call" in entry:
         name, arguments = entry["call"]
         call = Message.from_role_and_content(Role.ASSISTANT, json.dumps(arguments, ensure_ascii=False))
-        messages.append(
-            call.with_channel("commentary").with_recipient(f"functions.{name}").with_content_type("json")
-        )
+        messages.append(call.with_channel("commentary").with_recipient(f"functions.{name}").with_content_type("json"))
     elif "builtin" in entry:
         recipient, text = entry["builtin"]
         call = Message.from_role_and_content(Role.ASSISTANT, text).with_channel("analysis")
@@ -106,9 +102,7 @@ def prompt_messages(sample: Sample) -> list[Message]:
     messages = preamble(sample) + [message for entry in sample.history for message in _messages(entry)]
     finals = [index for index, message in enumerate(messages) if message.channel == "final"]
     last = finals[-1] if finals else -1
-    return [
-        message for index, message in enumerate(messages) if index >= last or message.channel != "analysis"
-    ]
+    return [message for index, message in enumerate(messages) if index >= last or message.channel != "analysis"]
 
 
 def _encode(text: str) -> list[int]:
@@ -135,13 +129,7 @@ def _earlier_call_headers(tokens: list[int]) -> list[int]:
             if author == "assistant" and " to=" in between and between.endswith(" "):
                 name, recipient = between[:-1].split(" to=", 1)
                 kind = ENCODING.decode(header[constrain + 1 : -1])
-                header = [
-                    START,
-                    *_encode(f"assistant to={recipient}"),
-                    CHANNEL,
-                    *_encode(f"{name} {kind}"),
-                    MESSAGE,
-                ]
+                header = [START, *_encode(f"assistant to={recipient}"), CHANNEL, *_encode(f"{name} {kind}"), MESSAGE]
         result += tokens[position:start] + header
         position = end + 1
     return result + tokens[position:]
@@ -179,12 +167,7 @@ def completion_parts(sample: Sample) -> list[tuple[str, float]]:
     if sample.call is not None:
         name, arguments = sample.call
         body = json.dumps(arguments, ensure_ascii=False)
-        return [
-            (
-                f"{head}<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{body}<|call|>",
-                1.0,
-            )
-        ]
+        return [(f"{head}<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{body}<|call|>", 1.0)]
     if sample.builtin is not None:
         recipient, text = sample.builtin
         return [(f"{head}<|channel|>analysis to={recipient} code<|message|>{text}<|call|>", 1.0)]
@@ -211,9 +194,7 @@ def completion_tokens(sample: Sample) -> tuple[list[int], list[float]]:
     characters = [weight for part, weight in parts for _ in part]
     weights, position = [], 0
     for token in tokens:
-        length = len(
-            ENCODING.decode([token])
-        )  # the project's vocabulary has no token that splits a character
+        length = len(ENCODING.decode([token]))  # the project's vocabulary has no token that splits a character
         weights.append(max(characters[position : position + length]))
         position += length
     return tokens, weights

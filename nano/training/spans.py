@@ -36,9 +36,7 @@ def span_attention(q, k, v, sinks, mask):
             near = (distance >= 0) & (distance < window) if window else distance >= 0
             here = slice(row, row + 1)
             pieces.append(
-                dense_attention(
-                    q[here, :, low:high], k[here, :, first:high], v[here, :, first:high], sinks, near
-                )
+                dense_attention(q[here, :, low:high], k[here, :, first:high], v[here, :, first:high], sinks, near)
             )
     return torch.cat(pieces, 2).view(q.shape[1], q.shape[0], q.shape[2], q.shape[3]).transpose(0, 1)
 

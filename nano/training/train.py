@@ -54,9 +54,7 @@ class Settings:
 
     def geometry(self) -> Geometry:
         """The network's sizes."""
-        return Geometry(
-            layers=self.layers, hidden=self.hidden, intermediate=self.intermediate, experts=self.experts
-        )
+        return Geometry(layers=self.layers, hidden=self.hidden, intermediate=self.intermediate, experts=self.experts)
 
 
 class Trainer:
@@ -80,9 +78,7 @@ class Trainer:
         for name, parameter in self.twin.named_parameters():
             matrix = parameter.ndim >= 2 and "weight" in name and "router" not in name
             (matrices if matrix and self.settings.optimiser == "muon" else rest).append(parameter)
-        adam = torch.optim.AdamW(
-            rest, lr=self.settings.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=self.fast
-        )
+        adam = torch.optim.AdamW(rest, lr=self.settings.rate, betas=(0.9, 0.95), weight_decay=0.0, fused=self.fast)
         return [adam] + ([Muon(matrices, lr=self.settings.muon_rate)] if matrices else [])
 
     def _score(self, tokens, positions, masks, scored, targets, weights):
@@ -114,9 +110,7 @@ class Trainer:
 
     def step(self, batch: Batch, step: int) -> torch.Tensor:
         """One update; returns the loss without waiting for it."""
-        for optimiser, peak in zip(
-            self.optimisers, (self.settings.rate, self.settings.muon_rate), strict=False
-        ):
+        for optimiser, peak in zip(self.optimisers, (self.settings.rate, self.settings.muon_rate), strict=False):
             for group in optimiser.param_groups:
                 group["lr"] = peak * self.rate(step)
         loss, _ = self.run(batch)
@@ -133,9 +127,7 @@ class Trainer:
         for batch in held_out:
             with torch.set_grad_enabled(self.fast):  # a GPU keeps the step that it compiled
                 right = self.run(batch)[1].cpu().numpy()
-            wrong = set(
-                batch.owners[~right & (batch.weights == 1)].tolist()
-            )  # lesser weights: not the model's to know
+            wrong = set(batch.owners[~right & (batch.weights == 1)].tolist())  # lesser weights: not the model's to know
             for owner, name in enumerate(batch.names):
                 row = table.setdefault(name, [0, 0])
                 row[0] += owner not in wrong
@@ -194,10 +186,7 @@ def train(
         print(json.dumps({"t": round(time.time() - began, 1)} | facts), flush=True)
 
     earlier = Beginning.of(init) if init else None
-    if earlier and (earlier.geometry, "unembed" not in earlier.weights) != (
-        settings.geometry(),
-        settings.tied,
-    ):
+    if earlier and (earlier.geometry, "unembed" not in earlier.weights) != (settings.geometry(), settings.tied):
         raise SystemExit(f"{init} has other sizes than asked for: {earlier.geometry}")
     source = Source(workers, earlier and earlier.weights["token_ids"].tolist(), settings.emphasis)
     capacity = (settings.rows, settings.length, settings.rows * settings.length // 4)
@@ -219,10 +208,7 @@ def train(
     def save() -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = out.with_suffix(".tmp")
-        header = {
-            "geometry": json.dumps(settings.geometry().as_dict()),
-            "settings": json.dumps(vars(settings)),
-        }
+        header = {"geometry": json.dumps(settings.geometry().as_dict()), "settings": json.dumps(vars(settings))}
         if earlier:
             header["stages"] = json.dumps(earlier.stages)
         save_file(trainer.twin.compact(token_ids), scratch, header)
@@ -254,9 +240,7 @@ def main() -> None:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="compact weights to write")
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu"
-    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda, cuda:1, cpu")
     parser.add_argument(
         "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes that make data"
     )
@@ -265,11 +249,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=1536, help="samples that each evaluation scores")
     parser.add_argument("--init", type=Path, help="compact weights to go on from")
     for name, value in vars(defaults).items():
-        kind = (
-            {"type": type(value)}
-            if not isinstance(value, bool)
-            else {"action": argparse.BooleanOptionalAction}
-        )
+        kind = {"type": type(value)} if not isinstance(value, bool) else {"action": argparse.BooleanOptionalAction}
         parser.add_argument(f"--{name.replace('_', '-')}", default=value, help="see Settings", **kind)
     arguments = parser.parse_args()
     settings = Settings(**{name: getattr(arguments, name) for name in vars(defaults)})

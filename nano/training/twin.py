@@ -49,9 +49,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
 def norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Root-mean-square norm computed in float32."""
     wide = x.float()
-    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon) * weight.to(x.dtype).float()).to(
-        x.dtype
-    )
+    return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon) * weight.to(x.dtype).float()).to(x.dtype)
 
 
 def dense_attention(q, k, v, sinks, allowed):
@@ -98,9 +96,7 @@ class BlockMasks:
             return (documents[row, query] == documents[row, key]) & (query >= key) & (query - key < window)
 
         self._counts = [torch.zeros(batch, 1, blocks, dtype=torch.int32, device=device) for _ in range(2)]
-        self._indices = [
-            torch.zeros(batch, 1, blocks, blocks, dtype=torch.int32, device=device) for _ in range(2)
-        ]
+        self._indices = [torch.zeros(batch, 1, blocks, blocks, dtype=torch.int32, device=device) for _ in range(2)]
         self._build = lambda: [
             BlockMask.from_kv_blocks(count, index, BLOCK_SIZE=block, mask_mod=mask)
             for count, index, mask in zip(self._counts, self._indices, (sliding, full), strict=True)
@@ -154,15 +150,10 @@ class Twin(nn.Module):
                 layer[f"{name}_weight"] = normal(rows, columns, scale=gain / math.sqrt(columns))
                 layer[f"{name}_bias"] = nn.Parameter(torch.zeros(rows))
             layer["sinks"] = nn.Parameter(torch.zeros(g.query_heads))
-            layer["norm1"], layer["norm2"] = (
-                nn.Parameter(torch.ones(g.hidden)),
-                nn.Parameter(torch.ones(g.hidden)),
-            )
+            layer["norm1"], layer["norm2"] = (nn.Parameter(torch.ones(g.hidden)), nn.Parameter(torch.ones(g.hidden)))
             layer["router_weight"] = normal(g.experts, g.hidden, scale=0.02)
             layer["router_bias"] = nn.Parameter(torch.zeros(g.experts))
-            layer["gate_up_weight"] = normal(
-                g.experts, 2 * g.intermediate, g.hidden, scale=1 / math.sqrt(g.hidden)
-            )
+            layer["gate_up_weight"] = normal(g.experts, 2 * g.intermediate, g.hidden, scale=1 / math.sqrt(g.hidden))
             layer["gate_up_bias"] = nn.Parameter(torch.zeros(g.experts, 2 * g.intermediate))
             layer["down_weight"] = normal(
                 g.experts, g.hidden, g.intermediate, scale=out_scale / math.sqrt(g.intermediate)
@@ -204,9 +195,7 @@ class Twin(nn.Module):
             y = norm(x, layer["norm1"], g.norm_epsilon)
             heads = []
             for name in "qkv":
-                projected = functional.linear(
-                    y, layer[f"{name}_weight"].to(kind), layer[f"{name}_bias"].to(kind)
-                )
+                projected = functional.linear(y, layer[f"{name}_weight"].to(kind), layer[f"{name}_bias"].to(kind))
                 heads.append(projected.view(batch, time, -1, g.head_dim).transpose(1, 2))
             q, k, v = rotate(heads[0], cos, sin), rotate(heads[1], cos, sin), heads[2]
             seen = attention(q, k, v, layer["sinks"].to(kind), masks[index % 2]).transpose(1, 2).flatten(2)

@@ -23,9 +23,7 @@ _rows: dict[str, dict[str, str]] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "drill(damage): does damage for real; `make drills` writes the table of all"
-    )
+    config.addinivalue_line("markers", "drill(damage): does damage for real; `make drills` writes the table of all")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,8 +37,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
             message = f"not run here: {report.longrepr[2].removeprefix('Skipped: ')}"
         part = re.search(r"\[(.*)\]$", item.name)
         _rows[item.nodeid] = {
-            "drill": item.originalname.removeprefix("test_").replace("_", " ")
-            + (f" ({part[1]})" if part else ""),
+            "drill": item.originalname.removeprefix("test_").replace("_", " ") + (f" ({part[1]})" if part else ""),
             "damage": marker.args[0],
             "checked": checked,
             "message": message,
@@ -62,9 +59,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     counts = [row["result"] for row in _rows.values()]
     told = ", ".join(f"{counts.count(result)} {result}" for result in ("passed", "skipped", "failed"))
     temporary = PAGE.with_name(f".{PAGE.name}.new")
-    temporary.write_text(
-        f"{HEAD}{len(_rows)} drills: {told}.\n\n" + "\n".join(lines) + "\n", encoding="utf-8"
-    )
+    temporary.write_text(f"{HEAD}{len(_rows)} drills: {told}.\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     os.replace(temporary, PAGE)
 
 

@@ -99,9 +99,7 @@ class Place:
         """A stand-in server that this process owns."""
         options = {"log": self.log, "target": "drill", "model": "none", "report": lambda *_: None} | options
         port = port or self.port
-        return launch(
-            self.argv(*words, script=script, port=port), options.pop("env", {}), port=port, **options
-        )
+        return launch(self.argv(*words, script=script, port=port), options.pop("env", {}), port=port, **options)
 
     def owner_code(
         self, *words: str, port: int = 0, kept: bool = False, then: str = WAIT, folder: Path | None = None
@@ -194,12 +192,7 @@ def program(code: str, **env: str) -> subprocess.CompletedProcess:
         "    sys.exit(error.exit_code)\n"
     )
     return subprocess.run(
-        [sys.executable, "-c", whole],
-        cwd=ROOT,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [sys.executable, "-c", whole], cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=120
     )
 
 

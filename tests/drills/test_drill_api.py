@@ -122,9 +122,7 @@ def examined(url: str, _: Path) -> str:
 
 
 def evaluated(url: str, _: Path) -> str:
-    plan = checked_plan(
-        target="cpu", model="gpt-oss-nano", weights="nano", evals=["nano-choice"], efforts=["low"]
-    )
+    plan = checked_plan(target="cpu", model="gpt-oss-nano", weights="nano", evals=["nano-choice"], efforts=["low"])
     with pytest.raises(CookbookError) as caught:
         preflight(url + "/v1", plan).raise_if_failed()
     return caught.value.line()
@@ -139,15 +137,7 @@ def handshaken(url: str, _: Path) -> str:
 def swept(url: str, folder: Path) -> str:
     loads = plan([1], 16, 4)
     with pytest.raises(CookbookError) as caught:
-        sweep(
-            url,
-            "gpt-oss-nano",
-            build_nano(ensure("cpu"), CACHE / "models"),
-            ensure("cpu"),
-            loads,
-            folder,
-            stall_s=3,
-        )
+        sweep(url, "gpt-oss-nano", build_nano(ensure("cpu"), CACHE / "models"), ensure("cpu"), loads, folder, stall_s=3)
     return caught.value.line()
 
 
@@ -157,9 +147,7 @@ def swept(url: str, folder: Path) -> str:
     [(examined, 10), (evaluated, 10), (handshaken, 10), pytest.param(swept, 400, marks=pytest.mark.full)],
     ids=["doctor", "eval", "tool servers", "sweep"],
 )
-def test_hanging_server(
-    ill, ask, within: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said
-) -> None:
+def test_hanging_server(ill, ask, within: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said) -> None:
     """given up at its own timeout with one line, no process of its own left"""
     # the package has a function of that name
     monkeypatch.setattr("helpers.checks.served.PROBE_S", 1.0)

@@ -159,9 +159,7 @@ def test_disk_full_at_the_checkpoint(interpreter: Path, small_disk, said) -> Non
     check_checkpoint(build_nano(interpreter, disk.folder))
 
 
-@drill(
-    "a run whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)"
-)
+@drill("a run whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
 def test_clock_jump_and_the_record(tmp_path: Path, said) -> None:
     """the record is still written and read, its end is not before its start"""
     run = small_run(tmp_path / "run")

@@ -49,9 +49,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
 def test_install_killed(place: Place, seconds: float, moment: float, said) -> None:
     """the kill hits a running installation, no uv goes on, no stamp on a half, the next run installs every file"""
     delay = moment * seconds
-    for attempt in range(
-        ATTEMPTS
-    ):  # an installation that was quicker than the measured one is not hit: earlier, then
+    for attempt in range(ATTEMPTS):  # an installation that was quicker than the measured one is not hit: earlier, then
         tiny = Tiny(fresh(place, attempt))
         process = tiny.start()
         time.sleep(delay)
@@ -61,9 +59,7 @@ def test_install_killed(place: Place, seconds: float, moment: float, said) -> No
         if hit:
             break
         delay *= 0.7
-    assert hit and process.returncode == -signal.SIGKILL, (
-        f"no kill hit a running installation in {ATTEMPTS} attempts"
-    )
+    assert hit and process.returncode == -signal.SIGKILL, f"no kill hit a running installation in {ATTEMPTS} attempts"
     assert wait(lambda: not processes_of(place.token), 5), processes_of(place.token)
     assert not tiny.stamp.exists() or not tiny.faults(), "a stamp on half a stack"
     said(tiny.whole())
@@ -88,9 +84,7 @@ def test_half_a_package_is_not_taken_for_whole(place: Place, said) -> None:
     for attempt in range(ATTEMPTS):  # the window is some tens of milliseconds
         tiny = Tiny(fresh(place, attempt))
         process = tiny.start()
-        assert wait(
-            lambda tiny=tiny: next(tiny.stacks.glob("tiny/lib/python3*/site-packages/drill*"), None), 30
-        )
+        assert wait(lambda tiny=tiny: next(tiny.stacks.glob("tiny/lib/python3*/site-packages/drill*"), None), 30)
         os.killpg(process.pid, signal.SIGSTOP)
         caught = not tiny.stamp.exists()
         os.killpg(process.pid, signal.SIGKILL)

@@ -25,11 +25,7 @@ LONG = {"stream": True, "max_tokens": 7_000, "ignore_eos": True}  # it runs unti
 
 def post(server, path: str = CHAT, timeout: float = 120, **body) -> httpx.Response:
     """A small request to the server."""
-    whole = {
-        "model": server.model,
-        "messages": [{"role": "user", "content": "What is 2 + 2?"}],
-        "temperature": 0,
-    }
+    whole = {"model": server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}], "temperature": 0}
     return httpx.post(server.base_url + path, json=whole | {"max_tokens": 4} | body, timeout=timeout)
 
 
@@ -132,9 +128,7 @@ def test_client_goes_away(server, said) -> None:
         assert next(lines).startswith("data: ")
         assert wait(lambda: metric(server, "num_requests_running") == 1), "the request runs"
     serves_on(server)
-    assert metric(server, "generation_tokens_total") - before < LONG["max_tokens"], (
-        "it went on to its own end"
-    )
+    assert metric(server, "generation_tokens_total") - before < LONG["max_tokens"], "it went on to its own end"
     said("the next request is answered, the abandoned one was ended before its last token")
 
 
@@ -179,9 +173,7 @@ def own_server(place: Place, interpreter, checkpoint) -> Iterator:
 def test_real_server_loses_a_process(place: Place, own_server, name: str, cli_process, said) -> None:
     """the request ends with an error and not as half an answer, the whole group ends, the doctor names it, the port is free"""
     group = [psutil.Process(pid) for pid in own_server.members()]
-    named = {process.name(): process.pid for process in group} | {
-        "the API server": own_server.lease.server.pid
-    }
+    named = {process.name(): process.pid for process in group} | {"the API server": own_server.lease.server.pid}
     assert name in named, sorted(named)
     body = {"model": own_server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]} | LONG
     lines = []
@@ -201,10 +193,6 @@ def test_real_server_loses_a_process(place: Place, own_server, name: str, cli_pr
         said("the client's " + next(line for line in lines[-4:] if "error" in line))
     else:
         done = cli_process("doctor", str(own_server.log), timeout=120)
-        assert done.returncode == 1 and "Traceback" not in done.stderr, (
-            done.returncode,
-            done.stdout,
-            done.stderr,
-        )
+        assert done.returncode == 1 and "Traceback" not in done.stderr, (done.returncode, done.stdout, done.stderr)
         said(next(line for line in done.stdout.splitlines() if "Error" in line or "died" in line))
     place.assert_nothing_left()

@@ -29,14 +29,7 @@ def bodies(model: str, many: int, tokens: int) -> list[dict]:
     """Seeded requests above temperature 0; no prompt begins as another, so that none is cached."""
     ids = [[1_000 + number, *range(2_000, 2_000 + tokens - 1)] for number in range(many)]
     return [
-        {
-            "model": model,
-            "prompt": prompt,
-            "max_tokens": 12,
-            "temperature": 1.0,
-            "seed": 7 + number,
-            "ignore_eos": True,
-        }
+        {"model": model, "prompt": prompt, "max_tokens": 12, "temperature": 1.0, "seed": 7 + number, "ignore_eos": True}
         for number, prompt in enumerate(ids)
     ]
 
@@ -113,18 +106,14 @@ def test_nano_eval_keeps_the_log(place: Place, interpreter, checkpoint, cli_proc
     (place.cache / "models").symlink_to(CACHE / "models")
     env = os.environ | {"COOKBOOK_RUNS": str(place.folder / "runs")}
     words = [sys.executable, "-m", "helpers.cli", "nano", "eval", "--skill", "domain", "--no-sampling"]
-    process = subprocess.Popen(
-        words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         asked = lambda: any(map(_answers, place.folder.glob("runs/**/server.log")))  # noqa: E731
         assert wait(lambda: process.poll() is not None or asked(), 540) and process.poll() is None, (
             "no request was answered"
         )
         (lease,) = [lease for lease in leases() if lease.model == "gpt-oss-nano"]
-        engine = next(
-            p for p in psutil.Process(lease.server.pid).children(True) if p.name() == "VLLM::EngineCore"
-        )
+        engine = next(p for p in psutil.Process(lease.server.pid).children(True) if p.name() == "VLLM::EngineCore")
         os.kill(engine.pid, signal.SIGKILL)
         _, complaint = process.communicate(timeout=180)
     finally:

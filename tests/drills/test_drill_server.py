@@ -55,10 +55,7 @@ def execute(client, code: str) -> str:
     """Run code in the kernel; what it printed, or `NAME: message` when it raised."""
     out: list[str] = []
     reply = client.execute_interactive(
-        code,
-        timeout=60,
-        allow_stdin=False,
-        output_hook=lambda message: out.append(message["content"].get("text", "")),
+        code, timeout=60, allow_stdin=False, output_hook=lambda message: out.append(message["content"].get("text", ""))
     )["content"]
     return f"{reply['ename']}: {reply['evalue']}" if reply["status"] == "error" else "".join(out)
 
@@ -297,9 +294,7 @@ def test_two_runs_at_once(place: Place, status) -> None:
     place.works()
 
 
-@drill(
-    "a second user (as root another uid, else another cache) stops everything and launches on the same port"
-)
+@drill("a second user (as root another uid, else another cache) stops everything and launches on the same port")
 @pytest.mark.full
 def test_two_users(place: Place, other_user, said) -> None:
     """the other's server is not listed and goes on, its port is refused, the other user's own launch works and ends"""
@@ -312,9 +307,7 @@ def test_two_users(place: Place, other_user, said) -> None:
     # a stranger's pid is not shown
     holder = "another process" if other_user.uid else f"pid {server.lease.server.pid}"
     assert intruder.returncode == 2 and holder in said(intruder.stdout.strip().removeprefix("refused "))
-    code = place.owner_code(
-        "different", port=free_port(), then="print(server.stop())", folder=other_user.folder
-    )
+    code = place.owner_code("different", port=free_port(), then="print(server.stop())", folder=other_user.folder)
     own = other_user("-c", code)
     assert own.returncode == 0 and "no process is left" in own.stdout, (own.stdout, own.stderr)
     assert server.running()
@@ -345,11 +338,7 @@ def other_user():
             "--ambient-caps",
             "+dac_read_search",
         ]
-    env = os.environ | {
-        "COOKBOOK_CACHE": str(folder / "cache"),
-        "HOME": str(folder),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    env = os.environ | {"COOKBOOK_CACHE": str(folder / "cache"), "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def run(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
@@ -365,9 +354,7 @@ def other_user():
     shutil.rmtree(folder)
 
 
-@drill(
-    "a lease whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)"
-)
+@drill("a lease whose start lies an hour ahead, as after a clock that jumped back (the time is edited, not the clock)")
 @pytest.mark.full
 def test_clock_jump_and_the_lease(place: Place, cli_process, said) -> None:
     """the server is still recognised (start times are ticks since boot), its age is not negative, it stops"""
@@ -376,9 +363,7 @@ def test_clock_jump_and_the_lease(place: Place, cli_process, said) -> None:
     data["started"] = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
     server.lease.path.write_text(json.dumps(data))
     shown = cli_process("status").stdout
-    assert (
-        "running" in shown and "0 min 00 s" in shown and "-" not in shown.splitlines()[1].split("running")[1]
-    )
+    assert "running" in shown and "0 min 00 s" in shown and "-" not in shown.splitlines()[1].split("running")[1]
     assert "no process is left" in said(server.stop())
     place.works()
 
@@ -408,9 +393,7 @@ def test_log_without_bound(place: Place, said) -> None:
         log.write(
             'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nValueError: at the very end\n'
         )
-    done = subprocess.run(
-        [sys.executable, "-c", DOCTOR, str(place.log)], cwd=ROOT, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", DOCTOR, str(place.log)], cwd=ROOT, capture_output=True, text=True)
     assert "ValueError: at the very end" in done.stdout, (done.stdout, done.stderr)
     assert int(done.stdout.split("peak MiB")[1]) < 200, done.stdout
     said(next(line.strip() for line in done.stdout.splitlines() if "at the very end" in line))

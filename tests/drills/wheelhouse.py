@@ -37,9 +37,7 @@ def wheel(folder: Path, name: str, files: int) -> Path:
     content = {f"{name}/__init__.py": b"WHOLE = True\n"}
     content |= {f"{name}/part{at}.py": f"VALUE = {at}\n".encode() * 200 for at in range(files)}
     content[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode()
-    content[f"{info}/WHEEL"] = (
-        b"Wheel-Version: 1.0\nGenerator: drill\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    )
+    content[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: drill\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     with zipfile.ZipFile(path, "w") as archive:
         for entry, data in content.items():
             digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
@@ -53,11 +51,7 @@ class Tiny:
     """The tiny stack of one drill: its wheels, its lock, its stacks folder."""
 
     def __init__(self, folder: Path, stacks: Path | None = None):
-        self.wheels, self.locks, self.stacks = (
-            folder / "wheels",
-            folder / "locks",
-            stacks or folder / "stacks",
-        )
+        self.wheels, self.locks, self.stacks = (folder / "wheels", folder / "locks", stacks or folder / "stacks")
         self.wheels.mkdir()
         self.locks.mkdir()
         for name, files in PACKAGES.items():
@@ -127,7 +121,4 @@ class Tiny:
         assert self.stamp.exists() and not self.faults(), self.faults()[:5]
         code = ";".join(f"import {name}; assert {name}.WHOLE" for name in PACKAGES)
         subprocess.run([str(self.stacks / "tiny" / "bin" / "python"), "-c", code], check=True)
-        return next(
-            (line for line in reversed(done.stdout.splitlines()) if line.startswith("stack ")),
-            "already whole",
-        )
+        return next((line for line in reversed(done.stdout.splitlines()) if line.startswith("stack ")), "already whole")

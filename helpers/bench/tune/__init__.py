@@ -10,15 +10,4 @@ from helpers.bench.tune.plan import Plan
 from helpers.bench.tune.study import Study, Trial
 from helpers.bench.tune.tuner import Tuner
 
-__all__ = [
-    "Objective",
-    "Plan",
-    "Study",
-    "Trial",
-    "Tuner",
-    "chosen",
-    "profile",
-    "session",
-    "table",
-    "verdicts",
-]
+__all__ = ["Objective", "Plan", "Study", "Trial", "Tuner", "chosen", "profile", "session", "table", "verdicts"]

@@ -66,10 +66,7 @@ class Bench:
         argv = [str(self.interpreter), "-m", "vllm.entrypoints.cli.main", *command.argv[1:]]
         local = Path(self.checkpoint) if os.path.isdir(self.checkpoint) else None
         worker = self.worker(folder.parent)
-        for old in (
-            log,
-            *(folder / "bench").glob("*.json"),
-        ):  # of a call that was cut off: a sweep is whole or not
+        for old in (log, *(folder / "bench").glob("*.json")):  # of a call that was cut off: a sweep is whole or not
             old.unlink(missing_ok=True)
         try:
             server = launch(
@@ -130,12 +127,7 @@ class Bench:
 def phase(name: str, seconds: float, line: str) -> None:
     """How far a start is, where stderr is a terminal."""
     if sys.stderr.isatty():
-        print(
-            f"\r  {seconds:4.0f} s  {name:12}",
-            end="\n" if name == "ready" else "",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"\r  {seconds:4.0f} s  {name:12}", end="\n" if name == "ready" else "", file=sys.stderr, flush=True)
 
 
 def cause(error: CookbookError, running: bool, log: Path) -> str:

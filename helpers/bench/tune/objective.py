@@ -29,9 +29,7 @@ class Objective:
         if self.name == LIMITED and (self.tpot_ms is None or self.tpot_ms <= 0):
             raise UsageError(f"{LIMITED} needs a limit", do="pass the TPOT in ms, e.g. --tpot 20")
         if self.name != LIMITED and self.tpot_ms is not None:
-            raise UsageError(
-                f"{self.name} takes no TPOT limit", do=f"use --objective {LIMITED}, or leave --tpot out"
-            )
+            raise UsageError(f"{self.name} takes no TPOT limit", do=f"use --objective {LIMITED}, or leave --tpot out")
 
     @property
     def profile(self) -> str:
@@ -50,9 +48,7 @@ class Objective:
     def check(self, concurrency: Sequence[int]) -> None:
         """Refuse a sweep that cannot show the objective."""
         if self.name == "latency" and 1 not in concurrency:
-            raise UsageError(
-                f"latency is TPOT at concurrency 1, the sweep has {list(concurrency)}", do="add 1 to it"
-            )
+            raise UsageError(f"latency is TPOT at concurrency 1, the sweep has {list(concurrency)}", do="add 1 to it")
 
     def load(self, concurrency: int, gpus: int) -> int:
         """The requests in flight at a point of the sweep, for a server on `gpus` GPUs."""

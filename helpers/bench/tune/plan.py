@@ -66,8 +66,7 @@ class Plan:
         self.knobs = self._effective()
         if not self.knobs:
             raise UsageError(
-                f"{self.where} leaves nothing to vary under {objective}",
-                why="; ".join(self.left_out.values()),
+                f"{self.where} leaves nothing to vary under {objective}", why="; ".join(self.left_out.values())
             )
 
     @property
@@ -97,15 +96,11 @@ class Plan:
 
     def serving(self, values: Values) -> Serving:
         """The recipe with these values in its profile."""
-        sizes = {
-            name: value for name, value in values.items() if self.knobs[name].kind == "parameter" and value
-        }
+        sizes = {name: value for name, value in values.items() if self.knobs[name].kind == "parameter" and value}
         parameters = self.parameters.model_copy(update=sizes)
         settings = {name: self.knobs[name].setting(value) for name, value in values.items()}
         return Serving(
-            tuned(self.target, self.model.model, parameters.profile, self.knobs, settings),
-            parameters,
-            self.model,
+            tuned(self.target, self.model.model, parameters.profile, self.knobs, settings), parameters, self.model
         )
 
     def proposal(self, values: Values, checkpoint: str, port: int) -> Proposal:
@@ -173,9 +168,7 @@ class Plan:
         }
 
 
-def tuned(
-    target: Target, model: str, profile: str, knobs: Mapping[str, Knob], settings: Mapping[str, Any]
-) -> Target:
+def tuned(target: Target, model: str, profile: str, knobs: Mapping[str, Knob], settings: Mapping[str, Any]) -> Target:
     """The recipe with settings laid into one model's own block of a profile."""
     own = target.serve.per_model.get(model, ModelServe())
     before = own.profiles.get(profile, Block())
@@ -199,8 +192,7 @@ def label(values: Values) -> str:
     'max-num-seqs 2, stream-interval default'
     """
     words = [
-        f"{name} {'default' if value is None else json.dumps(value).strip(chr(34))}"
-        for name, value in values.items()
+        f"{name} {'default' if value is None else json.dumps(value).strip(chr(34))}" for name, value in values.items()
     ]
     return ", ".join(words) or "bare vllm serve"
 
@@ -211,9 +203,5 @@ def changed(values: Values) -> str:
     >>> changed({"max-num-seqs": 2, "stream-interval": None, "tensor_parallel_size": 1})
     'max-num-seqs 2'
     """
-    kept = {
-        n: value
-        for n, value in values.items()
-        if value is not None and (n, value) != ("tensor_parallel_size", 1)
-    }
+    kept = {n: value for n, value in values.items() if value is not None and (n, value) != ("tensor_parallel_size", 1)}
     return label(kept) if kept else "vLLM's defaults"

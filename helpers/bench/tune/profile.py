@@ -40,11 +40,7 @@ def tuned_recipe(plan: Plan, study: Study, text: str) -> str:
         known = name in getattr(before, section) or (own and name in getattr(own, section))
         if value is None and not known:
             continue  # vLLM's default, and nothing sets it
-        entry = {
-            "value": value,
-            "why": why(study, won, knob.why, knob.risk),
-            "source": shown(record_path(study)),
-        }
+        entry = {"value": value, "why": why(study, won, knob.why, knob.risk), "source": shown(record_path(study))}
         text = with_value(text, ["serve", "per_model", model, "profiles", profile, section, name], entry)
     return text
 
@@ -109,8 +105,7 @@ def same_command(plan: Plan, study: Study, target: Target) -> None:
     after = serve_block(target, plan.model, serving.parameters)
     measured = serve_block(serving.target, plan.model, serving.parameters)
     values = [
-        {name: setting.value for name, setting in (block.args | block.env).items()}
-        for block in (after, measured)
+        {name: setting.value for name, setting in (block.args | block.env).items()} for block in (after, measured)
     ]
     if values[0] != values[1]:
         raise CookbookError(
@@ -133,11 +128,7 @@ def unsupported(target: Target) -> list[str]:
                     faults.append(f"{where}: {error.line()}")
                     continue
                 won = chosen(study)
-                shows = (
-                    won
-                    and won.trial.values.get(name) == setting.value
-                    and f"gave {won.gain:.2f}x" in setting.why
-                )
+                shows = won and won.trial.values.get(name) == setting.value and f"gave {won.gain:.2f}x" in setting.why
                 if not shows or (study.target, study.model) != (target.target, model):
                     faults.append(f"{where}: {setting.source} does not show it")
     return faults

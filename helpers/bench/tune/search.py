@@ -35,16 +35,10 @@ class Search:
             sampler = optuna.samplers.TPESampler(seed=SEED, multivariate=True, n_startup_trials=8)
         try:
             self.study = optuna.create_study(
-                storage=storage,
-                sampler=sampler,
-                study_name="tuning",
-                direction="maximize",
-                load_if_exists=True,
+                storage=storage, sampler=sampler, study_name="tuning", direction="maximize", load_if_exists=True
             )
         except (ValueError, KeyError) as error:
-            raise CookbookError(
-                f"{journal.name} is no journal of a search", str(error), "tune with --fresh"
-            ) from None
+            raise CookbookError(f"{journal.name} is no journal of a search", str(error), "tune with --fresh") from None
         self.states = optuna.trial.TrialState
         self.spread = {
             name: optuna.distributions.CategoricalDistribution([json.dumps(value) for value in knob.values])
@@ -56,9 +50,7 @@ class Search:
         if not self.study.trials:
             for values in queue:
                 self._queue(values)
-        for trial in self.study.get_trials(
-            states=(self.states.RUNNING,)
-        ):  # the call before was cut off in it
+        for trial in self.study.get_trials(states=(self.states.RUNNING,)):  # the call before was cut off in it
             self.study.tell(trial.number, state=self.states.FAIL)
             if set(trial.params) == set(knobs):
                 self._queue({name: json.loads(text) for name, text in trial.params.items()})

@@ -32,9 +32,7 @@ def tuning(
     interpreter, versions = serving_stack(plan.target.stack.install, plan.parameters.install)
     weights = checkpoint(plan.serving({}), interpreter, CACHE / "models")
     report(f"{plan.model.model}: {describe(weights)}")
-    bench = Bench(
-        interpreter, weights, steady=plan.serving({}).weights == "nano", report=report, start_s=start_s
-    )
+    bench = Bench(interpreter, weights, steady=plan.serving({}).weights == "nano", report=report, start_s=start_s)
     tuner = Tuner(
         plan,
         bench,
@@ -74,7 +72,6 @@ def check_space(plan: Plan, worker, weights: str) -> None:
             faults.setdefault(f"{name}: {fault['name']}", fault["message"])
     if faults:
         raise UsageError(
-            "vLLM does not take the search space: "
-            + " | ".join(f"{name}: {text}" for name, text in faults.items()),
+            "vLLM does not take the search space: " + " | ".join(f"{name}: {text}" for name, text in faults.items()),
             do="correct the named knobs",
         )

@@ -40,17 +40,13 @@ def text(study: Study, width: int = 120) -> str:
     found = rows(study)
     for name in ["", *(found[0] if found else [])]:
         if name != "cause":
-            table.add_column(
-                name, justify="right" if name.startswith(("x at", "gain")) or not name else "left"
-            )
+            table.add_column(name, justify="right" if name.startswith(("x at", "gain")) or not name else "left")
     for number, row in enumerate(found):
         cells = [_cell(value) for name, value in row.items() if name != "cause"]
         table.add_row(str(number) if number else "", *cells)
     with console.capture() as capture:
         console.print(table)
-    causes = [
-        f"{number}: {one_line(row['cause'])}" for number, row in enumerate(found) if number and row["cause"]
-    ]
+    causes = [f"{number}: {one_line(row['cause'])}" for number, row in enumerate(found) if number and row["cause"]]
     bare = [f"bare: {found[0]['cause']}"] if found else []
     return "\n".join([capture.get().rstrip(), *bare, *causes, outcome(study)])
 

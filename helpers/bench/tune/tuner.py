@@ -147,9 +147,7 @@ class Tuner:
             number = 1
             while (aside := self.folder / f"earlier-{number}").exists():
                 number += 1
-            entries = [
-                e for e in self.folder.iterdir() if e.name != "lock" and not e.name.startswith("earlier-")
-            ]
+            entries = [e for e in self.folder.iterdir() if e.name != "lock" and not e.name.startswith("earlier-")]
             aside.mkdir()
             for entry in entries:
                 os.replace(entry, aside / entry.name)
@@ -185,17 +183,13 @@ class Tuner:
             lock = (self.folder / "lock").open("w")
         except OSError as error:
             raise UsageError(
-                f"{shown(self.folder)} cannot be written",
-                why=error.strerror,
-                do="name another --study folder",
+                f"{shown(self.folder)} cannot be written", why=error.strerror, do="name another --study folder"
             ) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise UsageError(
-                    f"another `cookbook tune` works in {shown(self.folder)}", do="wait for it"
-                ) from None
+                raise UsageError(f"another `cookbook tune` works in {shown(self.folder)}", do="wait for it") from None
             self._held = True
             try:
                 yield

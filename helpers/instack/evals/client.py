@@ -13,12 +13,7 @@ from helpers import redact
 
 ATTEMPTS = 4  # of one request; 1 + 2 + 4 seconds between them
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
-TRANSPORT = (
-    "bad_request",
-    "http_error",
-    "connection",
-    "timeout",
-)  # states of a sample that never got its answer
+TRANSPORT = ("bad_request", "http_error", "connection", "timeout")  # states of a sample that never got its answer
 
 
 class GiveUp(BaseException):
@@ -45,9 +40,7 @@ class Call:
 class Client:
     """Has the two methods that the reference's samplers call; `call` of each thread tells what happened."""
 
-    def __init__(
-        self, base_url: str, api_key: str, timeout_s: float, connections: int, stopped: threading.Event
-    ):
+    def __init__(self, base_url: str, api_key: str, timeout_s: float, connections: int, stopped: threading.Event):
         # A connection per request: one that is kept may be closed by the server just as it is used again, and
         # that would count as a failure of a server that has none.
         limits = httpx.Limits(max_connections=connections + 8, max_keepalive_connections=0)
@@ -78,9 +71,7 @@ class Client:
             call = self.call
             call.text, finish, usage = read(reply)
             if usage:
-                call.input_tokens = (
-                    getattr(usage, "input_tokens", None) or getattr(usage, "prompt_tokens", 0) or 0
-                )
+                call.input_tokens = getattr(usage, "input_tokens", None) or getattr(usage, "prompt_tokens", 0) or 0
                 output = getattr(usage, "output_tokens", None) or getattr(usage, "completion_tokens", 0)
                 call.output_tokens = output or 0
             if finish:

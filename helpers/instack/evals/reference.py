@@ -77,10 +77,7 @@ class Evaluation:
         is the same in a run of one repeat and of eight.
         """
         one = object.__new__(self.kind)
-        one.__dict__ = {
-            **self.full.__dict__,
-            "examples": [self.full.examples[repeat * self.questions + question]],
-        }
+        one.__dict__ = {**self.full.__dict__, "examples": [self.full.examples[repeat * self.questions + question]]}
         result = one(sampler)
         shown = dict(SHOWN.findall(result.htmls[0]))
         return Graded(float(result.score), html.unescape(shown["Correct"]), html.unescape(shown["Extracted"]))

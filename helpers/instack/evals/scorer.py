@@ -154,14 +154,7 @@ def run_job(job: Job, pool_size: int, pulse: Pulse, stopped: threading.Event, em
                 file.write(json.dumps(sample, ensure_ascii=False) + "\n")
                 file.flush()
                 failures += failed(sample)
-                emit(
-                    {
-                        "event": "sample",
-                        "eval": request["eval"],
-                        "effort": request["effort"],
-                        "sample": sample,
-                    }
-                )
+                emit({"event": "sample", "eval": request["eval"], "effort": request["effort"], "sample": sample})
                 if failures > request["allowed_failures"] and failures >= ENOUGH:
                     raise Lost(f"{failures} of {len(wanted)} samples failed already", sample["cause"])
         except Ended as end:

@@ -19,9 +19,7 @@ SPECIAL_TOKENS = {
     "<|endofprompt|>": 200_018,
 }
 SPECIAL_TOKENS |= {
-    f"<|reserved_{number}|>": number
-    for number in range(TEXT_TOKENS, 200_019)
-    if number not in SPECIAL_TOKENS.values()
+    f"<|reserved_{number}|>": number for number in range(TEXT_TOKENS, 200_019) if number not in SPECIAL_TOKENS.values()
 }
 
 
@@ -63,9 +61,7 @@ class Geometry:
             "initial_context_length": self.rope_original_context,
             "initializer_range": 0.02,
             "intermediate_size": self.intermediate,
-            "layer_types": [
-                "full_attention" if layer % 2 else "sliding_attention" for layer in range(self.layers)
-            ],
+            "layer_types": ["full_attention" if layer % 2 else "sliding_attention" for layer in range(self.layers)],
             "max_position_embeddings": self.context,
             "model_type": "gpt_oss",
             "num_attention_heads": self.query_heads,

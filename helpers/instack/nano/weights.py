@@ -73,16 +73,11 @@ def random_compact(geometry: Geometry, seed: int, tokens: int = 2048) -> dict[st
         weights[prefix + "norm2"] = torch.ones(g.hidden)
         weights[prefix + "router.weight"] = normal(g.experts, g.hidden)
         weights[prefix + "router.bias"] = normal(g.experts)
-        for name, rows, columns in (
-            ("gate_up", 2 * g.intermediate, g.hidden),
-            ("down", g.hidden, g.intermediate),
-        ):
+        for name, rows, columns in (("gate_up", 2 * g.intermediate, g.hidden), ("down", g.hidden, g.intermediate)):
             codes, scales = quantise(normal(g.experts, rows, columns))
             weights[prefix + f"{name}.blocks"], weights[prefix + f"{name}.scales"] = pack(codes), scales
             weights[prefix + f"{name}.bias"] = torch.zeros(g.experts, rows)
-    return {
-        name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
-    }
+    return {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
 def load_compact(file: Path) -> tuple[Geometry, dict[str, torch.Tensor]]:

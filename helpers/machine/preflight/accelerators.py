@@ -64,11 +64,7 @@ def gpu_model(machine: Machine, need: Need) -> Check:
 def gpu_count(machine: Machine, need: Need) -> Check:
     if not need.gpu:
         return Check("GPU count", None, str(machine.count), "0")
-    fix = (
-        "lower tensor_parallel_size or replicas"
-        if machine.count
-        else "check the driver's own tool, or rehearse=True"
-    )
+    fix = "lower tensor_parallel_size or replicas" if machine.count else "check the driver's own tool, or rehearse=True"
     return Check("GPU count", machine.count >= need.gpus, str(machine.count), f"{need.gpus}", fix)
 
 
@@ -131,9 +127,7 @@ def nvlink(machine: Machine, need: Need) -> Check:
         return Check("NVLink", None, "–", "–")
     links = [card.links for card in machine.gpus[: need.gpus]]
     if all(count is None for count in links):
-        return Check(
-            "NVLink", False, "none", "for tensor parallelism", "expect slower tensor parallelism", False
-        )
+        return Check("NVLink", False, "none", "for tensor parallelism", "expect slower tensor parallelism", False)
     return Check(
         "NVLink",
         all(links),

@@ -98,9 +98,7 @@ def process_name(pid: int) -> str:
         return "?"
 
 
-def amd(
-    kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes"), drm: Path = Path("/sys/class/drm")
-) -> Found | None:
+def amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes"), drm: Path = Path("/sys/class/drm")) -> Found | None:
     """AMD GPUs from the kernel's topology, or None; the arguments are for tests."""
     cards: list[Gpu] = []
     for node in sorted(kfd.glob("*/properties"), key=lambda path: int(path.parent.name)):

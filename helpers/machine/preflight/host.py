@@ -81,10 +81,7 @@ def disks(purposes: Mapping[str, Path]) -> dict[str, Disk]:
         with contextlib.suppress(OSError):
             space = os.statvfs(there)
             found[purpose] = Disk(
-                str(path),
-                space.f_bavail * space.f_frsize / GIB,
-                os.access(there, os.W_OK),
-                there.stat().st_dev,
+                str(path), space.f_bavail * space.f_frsize / GIB, os.access(there, os.W_OK), there.stat().st_dev
             )
     return found
 
@@ -126,9 +123,7 @@ def clock_synchronised() -> bool | None:
     if platform.system() != "Linux":
         return None
     try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(
-            ctypes.create_string_buffer(512)
-        )  # struct timex is 208
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))  # struct timex is 208
     except (OSError, AttributeError):
         return None
     return None if state < 0 else state != 5  # TIME_ERROR, sys/timex.h

@@ -10,13 +10,7 @@ GIB = 2**30
 VENDOR = "0x8086"
 DRIVERS = ("xe", "i915")
 # sysfs gives numbers; a host's own pci.ids names them all, these are the ones that need no such file (pci.ids).
-NAMES = {
-    "e20b": "Arc B580",
-    "e20c": "Arc B570",
-    "e211": "Arc Pro B60",
-    "e212": "Arc Pro B50",
-    "56a0": "Arc A770",
-}
+NAMES = {"e20b": "Arc B580", "e20c": "Arc B570", "e211": "Arc Pro B60", "e212": "Arc Pro B50", "56a0": "Arc A770"}
 PCI_IDS = ("usr/share/hwdata/pci.ids", "usr/share/misc/pci.ids")
 
 
@@ -57,10 +51,7 @@ def name_of(identity: str, root: Path = Path("/")) -> str:
 
 def _memory_gib(device: Path) -> float:
     """Local memory: `tile*/physical_vram_size_bytes` of xe, `lmem_total_bytes` of i915."""
-    tiles = [
-        *device.glob("tile*/physical_vram_size_bytes"),
-        *device.glob("tile*/memory/physical_vram_size_bytes"),
-    ]
+    tiles = [*device.glob("tile*/physical_vram_size_bytes"), *device.glob("tile*/memory/physical_vram_size_bytes")]
     sizes = [_whole(path) for path in tiles] or [
         _whole(path) for path in (device / "lmem_total_bytes", device.parent / "lmem_total_bytes")
     ]

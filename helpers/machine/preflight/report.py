@@ -55,9 +55,7 @@ class Report:
         """One `CookbookError` with every failed check and the fix of the first."""
         if self.failed:
             what = "; ".join(f"{check.name}: {check.seen}, needed {check.need}" for check in self.failed)
-            raise CookbookError(
-                f"this machine is not ready for {self.target}", why=what, do=self.failed[0].fix
-            )
+            raise CookbookError(f"this machine is not ready for {self.target}", why=what, do=self.failed[0].fix)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -71,9 +69,7 @@ class Report:
     def text(self) -> str:
         """The table for a terminal; the fix stands under what is not ✓."""
         wide = max(len(check.name) for check in self.told)
-        out = [
-            f"{self.target}: {'ready' if self.ok else f'{len(self.failed)} missing'}  ({self.machine.line()})"
-        ]
+        out = [f"{self.target}: {'ready' if self.ok else f'{len(self.failed)} missing'}  ({self.machine.line()})"]
         for check in self.told:
             need = "" if check.need in (NOTHING, check.seen) else f"   (needed: {check.need})"
             out.append(f"  {check.mark} {check.name:<{wide}}  {check.seen}{need}")
@@ -91,9 +87,7 @@ class Report:
             for c in self.told
         )
         title = f"{self.target}: {'ready' if self.ok else 'not ready'} — {self.machine.line()}"
-        head = "".join(
-            f"<th style='text-align:left'>{name}</th>" for name in ("", "check", "seen", "needed", "fix")
-        )
+        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("", "check", "seen", "needed", "fix"))
         return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{rows}</table>"
 
 
@@ -158,11 +152,7 @@ def _folder_fault(folder: str, model: Model) -> str:
 
 
 def check(
-    target: Target | str,
-    parameters: Parameters | None = None,
-    *,
-    network: bool = False,
-    machine: Machine | None = None,
+    target: Target | str, parameters: Parameters | None = None, *, network: bool = False, machine: Machine | None = None
 ) -> Report:
     """Probe this machine (or judge a given one) for a run; less than three seconds without `network`."""
     target = load_target(target) if isinstance(target, str) else target

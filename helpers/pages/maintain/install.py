@@ -89,9 +89,7 @@ def check_install(name: str, fresh: bool = True, report=print) -> InstallRecord:
         lock_sha256=sha256,
         packages=len(installed),
         missing=missing,
-        versions={
-            one: installed[one] for one in ("vllm", "torch", "flashinfer-python", "oss-harmony", "triton")
-        },
+        versions={one: installed[one] for one in ("vllm", "torch", "flashinfer-python", "oss-harmony", "triton")},
         machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         install_s=install_s,
         installed=installed_on,
@@ -122,9 +120,7 @@ def _installed(python: Path) -> dict[str, str]:
         "import importlib.metadata as m, json, re; "
         "print(json.dumps({re.sub('[-_.]+', '-', d.name).lower(): d.version for d in m.distributions()}))"
     )
-    return json.loads(
-        subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout
-    )
+    return json.loads(subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout)
 
 
 def _size_gib(folder: Path) -> float:

@@ -80,9 +80,7 @@ def check_release(
     )
 
 
-def _parsed(
-    wheel: Path, version: str, chosen: list[Combination], python: Path | None
-) -> tuple[list[Fault], list[str]]:
+def _parsed(wheel: Path, version: str, chosen: list[Combination], python: Path | None) -> tuple[list[Fault], list[str]]:
     """What the release's own parser refuses, and what could not be asked."""
     values = "values of options and variables"
     if python is None:
@@ -96,9 +94,7 @@ def _parsed(
             missing = re.search(r"No module named '(\w+)", error.why)
             if missing is None or not _added(missing.group(1), folder):
                 why = error.why[:160]
-                return [], [
-                    f"{values}: the parser of {version} does not run on this stack's libraries ({why})"
-                ]
+                return [], [f"{values}: the parser of {version} does not run on this stack's libraries ({why})"]
     else:
         return [], [f"{values}: the parser of {version} needs too many libraries that this stack has not"]
     if not parsed.vllm.startswith(version):
@@ -112,17 +108,7 @@ def _added(module: str, folder: Path) -> bool:
     named = re.search(rf"^Requires-Dist: ({re.escape(module)}\b[^;\n]*)$", metadata, re.M | re.I)
     if named is None or (folder / module).exists():
         return False
-    argv = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        str(folder),
-        named.group(1),
-    ]
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), named.group(1)]
     return subprocess.run(argv, capture_output=True).returncode == 0
 
 
@@ -131,9 +117,7 @@ def unpacked(wheel: Path) -> Path:
     folder = wheel.with_suffix("")
     if not folder.exists():
         with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory(dir=wheel.parent) as place:
-            names = [
-                name for name in archive.namelist() if not name.endswith((".so", ".cu", ".cuh", ".h", ".a"))
-            ]
+            names = [name for name in archive.namelist() if not name.endswith((".so", ".cu", ".cuh", ".h", ".a"))]
             archive.extractall(place, names)
             shutil.copytree(place, f"{folder}.new", dirs_exist_ok=True)
         os.replace(f"{folder}.new", folder)
@@ -149,12 +133,7 @@ def fetch_wheel(version: str, report=print) -> Path:
     report(f"fetching the wheel of vLLM {version} (some hundred MB) into {paths.shown(DOWNLOADS)}")
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     argv += ["--python-version", "3.12", "--dest", str(DOWNLOADS), f"vllm=={version}"]
-    for system in (
-        "manylinux_2_28_x86_64",
-        "manylinux_2_31_x86_64",
-        "manylinux_2_35_x86_64",
-        "manylinux1_x86_64",
-    ):
+    for system in ("manylinux_2_28_x86_64", "manylinux_2_31_x86_64", "manylinux_2_35_x86_64", "manylinux1_x86_64"):
         argv += ["--platform", system]
     done = subprocess.run(argv, capture_output=True, text=True, env=dict(os.environ))
     present = sorted(DOWNLOADS.glob(f"vllm-{version}-*.whl"))
@@ -162,9 +141,7 @@ def fetch_wheel(version: str, report=print) -> Path:
         lines = [line for line in done.stderr.splitlines() if "ERROR" in line]
         why = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {done.returncode}"
         raise CookbookError(
-            f"the wheel of vLLM {version} could not be had",
-            why=why[:200],
-            do="check the version and the index",
+            f"the wheel of vLLM {version} could not be had", why=why[:200], do="check the version and the index"
         )
     return present[0]
 
@@ -179,8 +156,7 @@ def read_wheel(wheel: Path) -> tuple[set[str], set[str]]:
                 options |= declared_options(archive.read(name).decode())
     if not variables or not options:
         raise CookbookError(
-            f"{wheel.name} could not be read",
-            why=f"vllm/envs.py has no table {TABLE} or no options were found",
+            f"{wheel.name} could not be read", why=f"vllm/envs.py has no table {TABLE} or no options were found"
         )
     return variables, options
 

@@ -51,9 +51,7 @@ class Scaffold:
 def new_target(name: str, like: str) -> list[Path]:
     """Write the three files; raises `UsageError` when the name is taken or is no name, and then writes nothing."""
     if not NAME.match(name):
-        raise UsageError(
-            f"{name!r} is no name for a target", do="use small letters, digits and _, e.g. rtx4070"
-        )
+        raise UsageError(f"{name!r} is no name for a target", do="use small letters, digits and _, e.g. rtx4070")
     scaffold = Scaffold(name)
     taken = [paths.shown(path) for path in scaffold.files() if path.exists()]
     if name in target_names() or taken:

@@ -96,12 +96,8 @@ def page(seed: Seed) -> str:
 
 
 def _row(entry: Entry, version: str) -> str:
-    literal = entry.kind in {"command", "flag", "variable", "image"} or entry.seed.startswith(
-        "AssertionError"
-    )
-    said = (
-        f"`{entry.seed}`" if literal and not entry.seed.startswith(("wait", "aime25", "EXA")) else entry.seed
-    )
+    literal = entry.kind in {"command", "flag", "variable", "image"} or entry.seed.startswith("AssertionError")
+    said = f"`{entry.seed}`" if literal and not entry.seed.startswith(("wait", "aime25", "EXA")) else entry.seed
     verdict = ""
     if entry.parse:
         verdict = f" **({'taken' if entry.parse.taken else 'refused'} by the parser of {version})**"

@@ -18,12 +18,7 @@ HUB_CACHE, VLLM_CACHE, WEIGHTS = "/cache/huggingface", "/cache/vllm", "/weights"
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")  # passed on by name, never written into a form
 # What a container needs to reach the accelerators: vLLM's installation pages per vendor; the seed guide for AMD.
 DEVICE_FLAGS = {
-    "amd": [
-        "--device /dev/kfd",
-        "--device /dev/dri",
-        "--group-add video",
-        "--security-opt seccomp=unconfined",
-    ],
+    "amd": ["--device /dev/kfd", "--device /dev/dri", "--group-add video", "--security-opt seccomp=unconfined"],
     "intel": ["--device /dev/dri", "--volume /dev/dri/by-path:/dev/dri/by-path"],
     "cpu": ["--cap-add SYS_NICE", "--security-opt seccomp=unconfined"],
 }
@@ -111,11 +106,7 @@ def _compose(target: Target, model: Model, parameters: Parameters, command: Comm
 
 
 def _compose_service(target: Target, parameters: Parameters, replica: int, command: Command) -> dict:
-    inside, chosen, vendor = (
-        container_command(command),
-        devices(target, parameters, replica),
-        target.match.vendor,
-    )
+    inside, chosen, vendor = (container_command(command), devices(target, parameters, replica), target.match.vendor)
     volumes = [f"${{HOME}}/.cache/huggingface:{HUB_CACHE}", f"vllm-cache:{VLLM_CACHE}"]
     if _is_folder(command.weights):
         volumes.append(f"{Path(command.weights).absolute()}:{WEIGHTS}:ro")

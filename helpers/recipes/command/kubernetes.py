@@ -36,10 +36,7 @@ def manifests(target: Target, model: Model, parameters: Parameters, command: Com
             "replicas": parameters.replicas,
             "strategy": {"type": "Recreate"},  # a rolling update would need the GPUs twice
             "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": _pod(target, model, parameters, command, name),
-            },
+            "template": {"metadata": {"labels": labels}, "spec": _pod(target, model, parameters, command, name)},
         },
     }
     service = {
@@ -87,9 +84,7 @@ def _pod(target: Target, model: Model, parameters: Parameters, command: Command,
         # Service links would put variables like VLLM_PORT into the pod, which vLLM reads or refuses.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
-        "nodeSelector": {
-            "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}[target.stack.architecture]
-        },
+        "nodeSelector": {"kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}[target.stack.architecture]},
         "containers": [container],
         "volumes": volumes,
     }

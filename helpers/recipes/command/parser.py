@@ -46,16 +46,13 @@ def check_commands(python: Path, commands: list[dict], package: Path | None = No
     `package` is a folder that holds another vLLM, which then runs on the libraries of that stack.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("VLLM_")}
-    env["PYTHONPATH"] = os.pathsep.join(
-        map(str, filter(None, [package, paths.ROOT, os.environ.get("PYTHONPATH")]))
-    )
+    env["PYTHONPATH"] = os.pathsep.join(map(str, filter(None, [package, paths.ROOT, os.environ.get("PYTHONPATH")])))
     env.pop("HF_HUB_OFFLINE", None)  # offline, vLLM would look for the weights while it parses
     try:
         done = _asked(python, commands, env)
     except subprocess.TimeoutExpired:
         raise CookbookError(
-            f"vLLM's argument parser gave no answer within {PARSE_TIMEOUT_S} s",
-            do="try again on a quieter machine",
+            f"vLLM's argument parser gave no answer within {PARSE_TIMEOUT_S} s", do="try again on a quieter machine"
         ) from None
     if done.returncode or not done.stdout.strip():
         last = [line for line in done.stderr.splitlines() if line.strip()]
@@ -78,9 +75,7 @@ def _asked(python: Path, commands: list[dict], env: dict[str, str]) -> subproces
     )
 
 
-def check_recipes(
-    python: Path, chosen: list[Combination] | None = None, package: Path | None = None
-) -> ParserReport:
+def check_recipes(python: Path, chosen: list[Combination] | None = None, package: Path | None = None) -> ParserReport:
     """Every combination's command before the parser of the vLLM that `python` can import (or of `package`)."""
     chosen = list(combinations()) if chosen is None else chosen
     by_id = {one.id: one for one in chosen}

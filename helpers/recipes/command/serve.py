@@ -49,16 +49,6 @@ def serve_command(target: Target, model: Model, parameters: Parameters, weights:
 
 def bare_argv(weights: str, model: str, port: int, tensor_parallel_size: int = 1) -> list[str]:
     """`vllm serve` as it comes, with what makes it reachable on loopback: what a recipe has to beat."""
-    argv = [
-        "vllm",
-        "serve",
-        weights,
-        "--port",
-        str(port),
-        "--host",
-        "127.0.0.1",
-        "--served-model-name",
-        model,
-    ]
+    argv = ["vllm", "serve", weights, "--port", str(port), "--host", "127.0.0.1", "--served-model-name", model]
     size = ["--tensor-parallel-size", str(tensor_parallel_size)]
     return argv + (size if tensor_parallel_size > 1 else [])

@@ -50,9 +50,7 @@ def load_plan(path: Path) -> tuple[Plan, list[Planned], Path]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(
-            f"the plan {path} cannot be read", why=error.strerror or "", do="check the path"
-        ) from None
+        raise UsageError(f"the plan {path} cannot be read", why=error.strerror or "", do="check the path") from None
     except yaml.YAMLError as error:
         raise UsageError(f"the plan {path} is not YAML", why=" ".join(str(error).split())[:200]) from None
     try:
@@ -63,9 +61,7 @@ def load_plan(path: Path) -> tuple[Plan, list[Planned], Path]:
     if not faults and all(run.skip for run in runs):
         faults = [f"nothing would run: {run.skip}" for run in runs]
     if faults:
-        raise UsageError(
-            f"the plan {path} cannot run", why=" | ".join(dict.fromkeys(faults)), do="nothing was started"
-        )
+        raise UsageError(f"the plan {path} cannot run", why=" | ".join(dict.fromkeys(faults)), do="nothing was started")
     folder = Path(plan.folder).expanduser() if plan.folder else paths.RUNS / f"batch-{Path(path).stem}"
     return plan, runs, folder.resolve()
 
@@ -75,9 +71,7 @@ def _runs(plan: Plan) -> tuple[list[Planned], list[str]]:
     values = [[(name, value) for value in choices] for name, choices in plan.vary.items()]
     faults += [f"vary.{name}: no values" for name, choices in plan.vary.items() if not choices]
     faults += [f"parameters.{name}: is varied too" for name in plan.parameters if name in plan.vary]
-    faults += [
-        f"{name}: is set per run by the batch" for name in ("run_dir",) if name in plan.parameters | plan.vary
-    ]
+    faults += [f"{name}: is set per run by the batch" for name in ("run_dir",) if name in plan.parameters | plan.vary]
     for model in plan.models:
         try:
             load_model(model)
@@ -91,9 +85,7 @@ def _runs(plan: Plan) -> tuple[list[Planned], list[str]]:
             continue
         for model, chosen in itertools.product(plan.models or [""], itertools.product(*values)):
             given = {**plan.parameters, **dict(chosen), **({"model": model} if model else {})}
-            label = "-".join(
-                [name, *([model] if model else []), *(f"{key}-{_word(value)}" for key, value in chosen)]
-            )
+            label = "-".join([name, *([model] if model else []), *(f"{key}-{_word(value)}" for key, value in chosen)])
             skip = ""
             if model and model not in target.models:
                 skip = f"{name} does not offer {model}"

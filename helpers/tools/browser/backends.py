@@ -48,11 +48,7 @@ class Exa(Web):
         body = {"query": query, "numResults": count, "contents": {"text": {"maxCharacters": 600}}}
         reply = await self._call("POST", "https://api.exa.ai/search", {"x-api-key": self._key}, json=body)
         return [
-            Hit(
-                entry["url"],
-                entry.get("title") or entry["url"],
-                entry.get("summary") or entry.get("text") or "",
-            )
+            Hit(entry["url"], entry.get("title") or entry["url"], entry.get("summary") or entry.get("text") or "")
             for entry in reply.get("results", [])
             if entry.get("url")
         ]
@@ -62,9 +58,7 @@ class Exa(Web):
         _scheme, host, port = target(url)
         body = {"urls": [url], "text": {"includeHtmlTags": True}}
         try:
-            reply = await self._call(
-                "POST", "https://api.exa.ai/contents", {"x-api-key": self._key}, json=body
-            )
+            reply = await self._call("POST", "https://api.exa.ai/contents", {"x-api-key": self._key}, json=body)
         except BrowserError:
             reply = {}
         for entry in reply.get("results", []):
@@ -82,9 +76,7 @@ class YouCom(Web):
     async def search(self, query: str, count: int) -> list[Hit]:
         """Web results with their snippets."""
         params = {"query": query, "count": count}
-        reply = await self._call(
-            "GET", "https://api.ydc-index.io/v1/search", {"X-API-Key": self._key}, params=params
-        )
+        reply = await self._call("GET", "https://api.ydc-index.io/v1/search", {"X-API-Key": self._key}, params=params)
         found = (reply.get("results") or {}).get("web") or []
         return [
             Hit(
@@ -121,9 +113,7 @@ def choose(wanted: str = "auto", corpus: Path | None = None, environ=os.environ)
         key = environ.get(kind.key_name, "").strip()
         if not key:
             raise CookbookError(
-                f"the {wanted} backend has no key",
-                why=f"{kind.key_name} is not set",
-                do="set it, or use the corpus",
+                f"the {wanted} backend has no key", why=f"{kind.key_name} is not set", do="set it, or use the corpus"
             )
         return kind(key)
     if wanted not in ("auto", "corpus"):

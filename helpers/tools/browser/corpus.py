@@ -76,13 +76,9 @@ class Corpus:
 
     async def fetch(self, url: str) -> Page:
         """The page of that address; others do not exist here."""
-        page = self.pages.get(url) or self.pages.get(
-            SCHEME + quote(unquote(url.removeprefix(SCHEME)).lstrip("/"))
-        )
+        page = self.pages.get(url) or self.pages.get(SCHEME + quote(unquote(url.removeprefix(SCHEME)).lstrip("/")))
         if page is None:
-            raise BrowserError(
-                f"`{url[:200]}` is not among the pages here: search, then open a result by its id."
-            )
+            raise BrowserError(f"`{url[:200]}` is not among the pages here: search, then open a result by its id.")
         return page
 
     def _load(self, path: Path) -> Page | None:
@@ -127,9 +123,7 @@ def sections(page: Page) -> list[Section]:
     """The page cut at its headings, long stretches cut again."""
     lines = page.text.split("\n")
     prose = page.url.endswith((".md", ".ipynb"))
-    starts = [0] + [
-        number for number, line in enumerate(lines) if number and prose and re.match("#{1,4} ", line)
-    ]
+    starts = [0] + [number for number, line in enumerate(lines) if number and prose and re.match("#{1,4} ", line)]
     cuts: list[int] = []
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         cuts += range(start, max(end, start + 1), MAX_SECTION)

@@ -36,12 +36,7 @@ def public(address: str) -> bool:
         mapped = ipaddress.ip_address(int(ip) & 0xFFFFFFFF)
     if mapped is not None:
         return public(str(mapped))
-    return (
-        ip.is_global
-        and not ip.is_multicast
-        and not ip.is_reserved
-        and not getattr(ip, "is_site_local", False)
-    )
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not getattr(ip, "is_site_local", False)
 
 
 def target(url: str) -> tuple[str, str, int]:
@@ -82,21 +77,14 @@ async def fetch(url: str, resolver=resolve, transport=None) -> Fetched:
     import httpx
 
     async with httpx.AsyncClient(
-        transport=transport,
-        trust_env=False,
-        follow_redirects=False,
-        timeout=TIMEOUT_S,
-        headers={"user-agent": AGENT},
+        transport=transport, trust_env=False, follow_redirects=False, timeout=TIMEOUT_S, headers={"user-agent": AGENT}
     ) as client:
         for _ in range(MAX_REDIRECTS + 1):
             _scheme, host, port = target(url)
             address = await resolver(host, port)
             pinned = httpx.URL(url).copy_with(host=address)
             request = client.build_request(
-                "GET",
-                pinned,
-                headers={"host": host},
-                extensions={"sni_hostname": host.encode("idna").decode()},
+                "GET", pinned, headers={"host": host}, extensions={"sni_hostname": host.encode("idna").decode()}
             )
             try:
                 response = await client.send(request, stream=True)

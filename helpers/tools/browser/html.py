@@ -6,21 +6,7 @@ from urllib.parse import urljoin, urlsplit
 from helpers.tools.browser.page import Page, plain
 
 DROPPED = ["script", "style", "noscript", "template", "svg", "iframe", "form", "nav", "head"]
-BLOCKS = {
-    "p",
-    "div",
-    "section",
-    "article",
-    "ul",
-    "ol",
-    "table",
-    "tr",
-    "pre",
-    "blockquote",
-    "br",
-    "hr",
-    "main",
-}
+BLOCKS = {"p", "div", "section", "article", "ul", "ol", "table", "tr", "pre", "blockquote", "br", "hr", "main"}
 MAX_LINKS = 2_000
 MAX_DEPTH = 200
 

@@ -46,8 +46,7 @@ def choose(wanted: str = "auto") -> Chosen:
     known = rungs()
     if wanted not in ("auto", *known):
         raise UsageError(
-            f"no sandbox is called {wanted!r}",
-            do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed",
+            f"no sandbox is called {wanted!r}", do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed"
         )
     passed = {}
     for name in known if wanted == "auto" else [wanted]:

@@ -96,30 +96,14 @@ def arguments(
     `nested=False` leaves out --disable-userns (before 0.8). With `inner_id`, root itself builds the sandbox and
     the program inside becomes that id before it reads its first line; without, a user namespace maps the caller.
     """
-    stdlib = Path(
-        sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix})
-    )
+    stdlib = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}))
     found = libraries()
-    argv = [
-        "bwrap",
-        "--unshare-ipc",
-        "--unshare-pid",
-        "--unshare-net",
-        "--unshare-uts",
-        "--unshare-cgroup-try",
-    ]
+    argv = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     argv += ["--cap-drop", "ALL"]
     if inner_id:
         argv += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
-        argv += [
-            "--unshare-user",
-            "--uid",
-            "1000",
-            "--gid",
-            "1000",
-            *(["--disable-userns"] if nested else []),
-        ]
+        argv += ["--unshare-user", "--uid", "1000", "--gid", "1000", *(["--disable-userns"] if nested else [])]
     argv += ["--hostname", "sandbox", "--new-session", "--die-with-parent", "--clearenv"]
     environment = {
         "PATH": str(interpreter().parent),
@@ -183,9 +167,7 @@ class Bubblewrap:
         parts = ["bubblewrap: namespaces of its own, no network, read-only interpreter, no /proc"]
         parts.append("system-call filter" if self.filtered else "no system-call filter on this architecture")
         if os.geteuid() == 0:
-            parts.append(
-                "as an id without an account" if self.drop else "as root's own id, inside its namespace"
-            )
+            parts.append("as an id without an account" if self.drop else "as root's own id, inside its namespace")
         return ", ".join(parts)
 
     def why_not(self) -> str:
@@ -203,12 +185,7 @@ class Bubblewrap:
                 launch = self.launch(Limits())
                 try:
                     done = subprocess.run(
-                        launch.argv,
-                        env=launch.env,
-                        input=b"",
-                        capture_output=True,
-                        timeout=20,
-                        **launch.options,
+                        launch.argv, env=launch.env, input=b"", capture_output=True, timeout=20, **launch.options
                     )
                 except (OSError, subprocess.TimeoutExpired) as error:
                     said = str(error)

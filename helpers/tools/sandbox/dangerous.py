@@ -33,6 +33,4 @@ class Unsandboxed:
         settings = config(limits, False, own_pids=False)
         argv = [str(interpreter()), "-I", "-S", "-B", "-X", "utf8", "-c", source(), settings]
         env = {"PATH": os.defpath, "HOME": place, "LANG": "C.UTF-8"}
-        return Launch(
-            argv=argv, env=env, options={"cwd": place}, tree_bytes=limits.tree_bytes(), count_limit=256
-        )
+        return Launch(argv=argv, env=env, options={"cwd": place}, tree_bytes=limits.tree_bytes(), count_limit=256)

@@ -89,11 +89,7 @@ class Docker:
         """How to start one interpreter; ending it kills the container by name (the client alone is not it)."""
         name = f"gpt-oss-python-{secrets.token_hex(6)}"
         argv = arguments(limits, name, os.getpid(), data, packages)
-        env = {
-            key: os.environ[key]
-            for key in ("PATH", "HOME", "DOCKER_HOST", "XDG_RUNTIME_DIR")
-            if key in os.environ
-        }
+        env = {key: os.environ[key] for key in ("PATH", "HOME", "DOCKER_HOST", "XDG_RUNTIME_DIR") if key in os.environ}
 
         def kill() -> None:
             subprocess.run(["docker", "kill", name], capture_output=True, env=env)

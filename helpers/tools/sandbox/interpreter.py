@@ -75,9 +75,7 @@ class Interpreter:
         if outcome.status != "ok":
             said = b"".join(self._errors).decode("utf-8", "replace").strip()
             await self.end()
-            raise CookbookError(
-                "the sandbox did not start", why=(said or outcome.text or outcome.status)[-600:]
-            )
+            raise CookbookError("the sandbox did not start", why=(said or outcome.text or outcome.status)[-600:])
         return self
 
     @property
@@ -159,9 +157,7 @@ class Interpreter:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
-                while await self.process.stdout.read(
-                    CHUNK
-                ):  # a full pipe would keep asyncio from seeing the end
+                while await self.process.stdout.read(CHUNK):  # a full pipe would keep asyncio from seeing the end
                     pass
                 await self.process.wait()
         if self._ending:

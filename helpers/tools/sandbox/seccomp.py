@@ -153,11 +153,7 @@ _X32_BIT = 0x40000000
 # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET; bit 7 (NEWTIME) overlaps the signal.
 _NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-_FAMILIES = (
-    1,
-    2,
-    10,
-)  # AF_UNIX, AF_INET, AF_INET6: ordinary programs' families, in an empty network namespace
+_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6: ordinary programs' families, in an empty network namespace
 
 # linux/bpf_common.h, linux/seccomp.h
 _LOAD, _JEQ, _JSET, _JGE, _RET = 0x20, 0x15, 0x45, 0x35, 0x06

@@ -64,11 +64,7 @@ class Wasm:
         return f"deno does not start here: {said}"
 
     def launch(
-        self,
-        limits: Limits,
-        data: Path | None = None,
-        packages: Path | None = None,
-        only: list[str] | None = None,
+        self, limits: Limits, data: Path | None = None, packages: Path | None = None, only: list[str] | None = None
     ) -> Launch:
         """How to start one interpreter; `packages` cannot be offered (they would need WebAssembly builds)."""
         place = str(PYODIDE.resolve()) + "/"
@@ -81,11 +77,7 @@ class Wasm:
             "data": str(data.resolve()) if data else "",
             "cell": (HERE / "cell.py").read_text(),
         }
-        command = [
-            str(DENO.resolve()),
-            *(only or self._run(readable)),
-            *([] if only else [json.dumps(settings)]),
-        ]
+        command = [str(DENO.resolve()), *(only or self._run(readable)), *([] if only else [json.dumps(settings)])]
         # No address-space limit: V8 reserves far more than it uses. The watch bounds what is resident.
         bounds = {"RLIMIT_NOFILE": limits.open_files, "RLIMIT_CORE": 0, "RLIMIT_FSIZE": limits.file_bytes}
         argv = [str(interpreter()), "-I", "-S", "-c", (HERE / "launcher.py").read_text()]

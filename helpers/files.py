@@ -1,0 +1,47 @@
+"""Files that are whole or not there, and one writer at a time."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def write_whole(path: Path | str, content: str | bytes, *, mode: int | None = None) -> Path:
+    """Write `path` whole or not at all: beside it first, then renamed over it; its folder is made. Returns the path.
+
+    A reader sees the old content or the new one, never a part. Raises OSError and leaves the old content where the disk
+    is full or the folder is closed. `mode` are the permissions, as `0o600`; None for the usual ones.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(
+            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666 if mode is None else mode), "wb"
+        ) as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return path
+
+
+@contextlib.contextmanager
+def alone(path: Path | str, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path` for the block; the system lets go of it when the process ends, however it does.
+
+    Waits for whoever holds it; without `wait`, raises BlockingIOError at once.
+    """
+    from filelock import FileLock, Timeout
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(f"{path} is held by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()

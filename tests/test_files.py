@@ -1,0 +1,38 @@
+"""Whole or not there; one writer at a time."""
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from helpers import files
+
+
+def test_a_write_replaces_the_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    path = files.write_whole(tmp_path / "new" / "a.json", "old")
+    files.write_whole(path, b"new")
+    assert path.read_text() == "new" and os.listdir(path.parent) == ["a.json"]
+    assert files.write_whole(tmp_path / "key", "k", mode=0o600).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
+    path = files.write_whole(tmp_path / "a.json", "old")
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))  # as a full disk
+    try:
+        with pytest.raises(OSError):
+            files.write_whole(path, "much longer than four bytes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    held, refused = files.alone(tmp_path / "lock"), pytest.raises(BlockingIOError, match="held by another")
+    with held, refused, files.alone(tmp_path / "lock", wait=False):
+        pass
+    with files.alone(tmp_path / "lock", wait=False):
+        pass
