@@ -172,7 +172,7 @@ def test_a_half_installed_stack_is_gone_over_again(monkeypatch: pytest.MonkeyPat
     assert not stack.ready()
     installed = []
     monkeypatch.setattr(
-        environment, "_install", lambda s: installed.append(s.name) or environment._replace(s.stamp, s.fingerprint())
+        environment, "_install", lambda s: installed.append(s.name) or environment.write_whole(s.stamp, s.fingerprint())
     )
     environment.ensure("cpu", report=lambda _: None)
     environment.ensure("cpu", report=lambda _: None)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from helpers.files import write_whole
 from helpers.machine.stack.index import uv_environment
 from helpers.paths import LOCKS
 
@@ -41,9 +42,7 @@ def compile_cuda_lock(lock: Path = LOCKS / "cuda.txt") -> None:
         argv += ["--no-emit-index-url", "pyproject.toml", "-o", "cuda.txt"]
         subprocess.run(argv, check=True, env=env, cwd=folder, stdout=subprocess.DEVNULL)
         text = Path(folder, "cuda.txt").read_text()
-    temporary = lock.with_name(lock.name + ".new")
-    temporary.write_text(HEADER + shortened(text))
-    os.replace(temporary, lock)
+    write_whole(lock, HEADER + shortened(text))
 
 
 def shortened(text: str) -> str:

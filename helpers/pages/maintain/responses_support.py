@@ -3,7 +3,6 @@
 `python -m helpers.pages.maintain.responses_support` asks the CPU recipe's server with both tools and writes the file anew.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from helpers.checks.responses_api import Surface
+from helpers.files import write_whole
 from helpers.paths import shown
 from helpers.recipes.responses import DATA, Row, Support, load_support
 
@@ -23,10 +23,7 @@ HEAD = (
 def write_support(support: Support, path: Path = DATA) -> Path:
     """Write the file whole or not at all."""
     content = yaml.safe_dump(asdict(support), sort_keys=False, allow_unicode=True, width=120)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(HEAD + content, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return write_whole(path, HEAD + content)
 
 
 def differences(rows: Iterable[Row], path: Path = DATA) -> list[str]:
