@@ -12,7 +12,7 @@ from pathlib import Path
 
 from helpers.files import alone, write_whole
 from helpers.paths import CACHE
-from helpers.server.process import Identity, end_group, group_members
+from helpers.processes import Identity, end_group, group_members
 
 FOLDER = CACHE / "leases"
 

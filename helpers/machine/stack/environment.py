@@ -16,6 +16,7 @@ from helpers.files import alone, write_whole
 from helpers.machine.stack.index import find_links, uv_environment
 from helpers.machine.stack.wheels import install as install_from_index
 from helpers.paths import LOCKS, STACKS, shown
+from helpers.processes import ending_with_parent
 from helpers.recipes import load_target, target_names
 from helpers.recipes.stacks import FILE as INDEXED
 from helpers.recipes.stacks import indexed_stacks
@@ -244,13 +245,6 @@ def _write_shim(stack: Stack) -> None:
     write_whole(folder / "METADATA", SHIM.format(version=version))
 
 
-def die_with_parent() -> None:
-    """In a child: an installer that is killed outright takes uv with it, or the two would meet the next one's."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG (linux/prctl.h)
-
-
 def _shortened(text: str, most: int) -> str:
     """A long line without its middle: paths stand there, what went wrong at the end."""
     return text if len(text) <= most else f"{text[: most // 3]} ... {text[-2 * most // 3 :]}"
@@ -264,7 +258,8 @@ def _run(argv: list[str], what: str, env: dict[str, str]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        preexec_fn=die_with_parent,
+        # an installer that is killed outright takes uv with it, or the two would meet the next one's
+        preexec_fn=ending_with_parent(signal.SIGKILL),
     )
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
