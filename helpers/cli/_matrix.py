@@ -10,7 +10,7 @@ from helpers.records.matrix import NEVER, brief, matrix
 WIDTH = 140
 
 
-def matrix_table(every: bool) -> str:
+def console_matrix(every: bool) -> str:
     """One line per target and model (or per combination): its state and the claims behind it."""
     rows = matrix(load_claims())
     table = Table(title="What was verified, from the run records", show_lines=False)

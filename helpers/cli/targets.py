@@ -60,9 +60,9 @@ def register(app: typer.Typer) -> None:
         every: Annotated[bool, Option("--all", help="every tensor-parallel size and profile")] = False,
     ) -> None:
         """Show what each target offers and what was verified on it, from the run records."""
-        from helpers.cli._matrix import matrix_table, target_sheet
+        from helpers.cli._matrix import console_matrix, target_sheet
 
-        typer.echo(target_sheet(target) if target else matrix_table(every))
+        typer.echo(target_sheet(target) if target else console_matrix(every))
 
     @app.command()
     def check(
