@@ -72,7 +72,7 @@ def page(seed: Seed) -> str:
         f"{taken} and refuses {len(asked) - taken}. Removed variables are the trap among them: vLLM ignores them with one",
         "line of warning, so every launch here uses `--fail-on-environ-validation`.",
         "",
-        "*Written by `python -m helpers.pages.maintain.seed` from `recipes/seed.yaml`.*",
+        "*Written by `python -m maintain.seed` from `recipes/seed.yaml`.*",
     ]
     for section in seed.sections:
         lines += [

@@ -1,4 +1,4 @@
-"""JSON Schema of the recipe files, for editors: `python -m helpers.pages.maintain.schema` writes recipes/schema/."""
+"""JSON Schema of the recipe files, for editors: `python -m maintain.schema` writes recipes/schema/."""
 
 import json
 from pathlib import Path
