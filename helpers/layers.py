@@ -19,6 +19,7 @@ ROOMS = (
     ("helpers.recipes.command", "recipe + parameters -> a command, its forms, vLLM's own parser on it; pure"),
     ("helpers.records", "run records, curves, anchors, claims, the matrix"),
     ("helpers.doctor", "a log -> the first cause and the fix"),
+    ("helpers.machine.index", "where packages come from; the bootstrap runs it before anything is installed"),
     ("helpers.machine.stack", "serving environments, installed and found"),
     ("helpers.machine.weights", "checkpoints, fetched and checked"),
     ("helpers.machine.preflight", "what this machine is, and whether a recipe fits it"),

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from helpers.files import write_whole
-from helpers.machine.stack.index import uv_environment
+from helpers.machine.index import uv_environment
 from helpers.paths import LOCKS, ROOT
 
 # The index's plain builds of these are for CUDA and break `import vllm` on the CPU build; gpt-oss needs none of them.

@@ -16,8 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from helpers.machine.index import uv_settings
 from helpers.machine.stack.environment import choose_python
-from helpers.machine.stack.index import uv_settings
 from helpers.paths import LOCKS, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -109,6 +109,15 @@ def test_pip_configuration_reaches_uv() -> None:
         "UV_DEFAULT_INDEX": "https://example.org/simple",
         "UV_INDEX": "https://example.org/more",
     }
+
+
+def test_the_bootstrap_needs_no_package() -> None:
+    """Nothing is installed when it runs: what it imports, packages around it included, is Python's own."""
+    bootstrap, index = (ROOT / "helpers" / "machine" / name for name in ("bootstrap.py", "index.py"))
+    assert names_in(bootstrap.read_text()) - sys.stdlib_module_names == {"helpers"}
+    assert "from helpers.machine.index import" in bootstrap.read_text()
+    for path in (ROOT / "helpers" / "__init__.py", ROOT / "helpers" / "machine" / "__init__.py", index):
+        assert names_in(path.read_text()) <= sys.stdlib_module_names, path
 
 
 @pytest.mark.real

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
 from helpers.files import alone, write_whole
-from helpers.machine.stack.index import find_links, uv_environment
+from helpers.machine.index import find_links, uv_environment
 from helpers.machine.stack.wheels import install as install_from_index
 from helpers.paths import LOCKS, STACKS, shown
 from helpers.processes import ending_with_parent
