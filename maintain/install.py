@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from helpers import paths
 from helpers.errors import CookbookError
 from helpers.files import write_whole
-from helpers.machine.stack import Stack, ensure
+from helpers.machine.stack import ServingStack, ensure
 from helpers.recipes import load_target, target_names
 from helpers.recipes.command.combinations import combinations
 from helpers.recipes.command.parser import check_recipes
@@ -58,7 +58,7 @@ def check_install(name: str, fresh: bool = True, report=print) -> InstallRecord:
     """
     if name not in VENDOR:
         raise CookbookError(f"there is no installation check for {name!r}", do=f"use {', '.join(VENDOR)}")
-    stack = Stack(name)
+    stack = ServingStack(name)
     sha256 = hashlib.sha256(stack.lock.read_bytes()).hexdigest()
     before = None if fresh else _earlier(name)
     if not fresh and (before is None or before.lock_sha256 != sha256 or not stack.ready()):
