@@ -51,14 +51,14 @@ def run_batch(runs: Iterable[PlannedRun], folder: Path, runner: Runner, report=p
     results = [BatchResult(run.name, run.target) for run in runs]
     try:
         for number, (run, result) in enumerate(zip(runs, results, strict=True), 1):
-            _one(run, result, folder, runner, lambda text, n=number: report(f"[{n}/{len(runs)}] {text}"))
+            _run_planned(run, result, folder, runner, lambda text, n=number: report(f"[{n}/{len(runs)}] {text}"))
             write_summary(results, folder)
     finally:
         write_summary(results, folder)
     return results
 
 
-def _one(run: PlannedRun, result: BatchResult, folder: Path, runner: Runner, report) -> None:
+def _run_planned(run: PlannedRun, result: BatchResult, folder: Path, runner: Runner, report) -> None:
     if run.skip:
         result.state, result.why = "skipped", run.skip
         report(f"{run.name}: skipped, {run.skip}")
@@ -66,7 +66,7 @@ def _one(run: PlannedRun, result: BatchResult, folder: Path, runner: Runner, rep
     place = folder / run.name
     before = _record(place)
     if before and before.state == "passed":
-        _take(result, before)
+        _fill_in(result, before)
         result.earlier = True
         report(f"{run.name}: passed earlier")
         return
@@ -79,13 +79,13 @@ def _one(run: PlannedRun, result: BatchResult, folder: Path, runner: Runner, rep
     except CookbookError as error:
         result.state, result.why = "failed", error.line()
     else:
-        _take(result, outcome.record)
+        _fill_in(result, outcome.record)
         result.why = outcome.error or result.why
     result.seconds = round(time.monotonic() - began, 1)
     report(f"{run.name}: {result.state}{', ' + result.why if result.why else ''}")
 
 
-def _take(result: BatchResult, record: RunRecord) -> None:
+def _fill_in(result: BatchResult, record: RunRecord) -> None:
     result.model, result.state, result.why = record.model, record.state, record.why
     result.seconds = round((record.finished - record.started).total_seconds(), 1)
     result.output_tok_s = max((point.output_tok_s for point in record.throughput), default=None)
