@@ -10,6 +10,7 @@ from helpers.bytecode import FORBIDS, compile_stack
 from helpers.server.launch import plain_environment
 
 
+@pytest.mark.real
 def test_an_installed_stack_has_bytecode_for_what_a_start_imports(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv(FORBIDS, "1")
     site = tmp_path / "lib" / "python3.99" / "site-packages"
@@ -32,6 +33,7 @@ def test_the_processes_of_the_stack_keep_their_bytecode(environment, monkeypatch
     assert FORBIDS not in found and found["HOME"] == "/home/me"
 
 
+@pytest.mark.real
 def test_the_cpu_stack_was_compiled(interpreter: Path) -> None:
     site = next((interpreter.parent.parent / "lib").glob("python3.*/site-packages"))
     for module in ("vllm/v1/engine/core", "vllm/entrypoints/cli/serve", "torch/_dynamo/symbolic_convert"):
