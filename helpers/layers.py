@@ -11,6 +11,7 @@ ROOMS = (
     ("helpers.paths", "where things are in a checkout"),
     ("helpers.files", "whole-or-nothing writes, one lock"),
     ("helpers.processes", "processes by identity, their groups, ports"),
+    ("helpers.bytecode", "bytecode of a serving environment, written at install"),
     ("helpers.keys", "API keys asked for, never written"),
     (
         "helpers.recipes",
