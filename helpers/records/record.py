@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from helpers import redact
 from helpers.errors import CookbookError
+from helpers.recipes.parameters import Count, Parameters
+from helpers.recipes.target import Activation
 
 SCHEMA = 1  # raised when a reader of older records would misread a newer one
 SECRET_NAME = re.compile(r"(?i)(key|token|secret|passw|credential|auth)")
@@ -184,6 +186,23 @@ class Machine(Part):
     cpu: str
     cores: int
     memory_gib: float
+
+
+class Served(Part):
+    """How the measured server was split, copied and configured."""
+
+    tensor_parallel_size: Count  # GPUs (or CPU ranks) of one copy
+    replicas: Count = 1  # copies behind one router
+    profile: Annotated[str, Field(min_length=1)]  # of the recipe; `bare` for `vllm serve` without one
+    activations: Activation = "bf16"
+    variant: str = ""  # what a campaign changed on top, in words; empty for the recipe as it is
+
+    @classmethod
+    def of(cls, parameters: Parameters, variant: str = "") -> "Served":
+        """What a run's checked parameters ask for."""
+        return cls(
+            variant=variant, **{name: getattr(parameters, name) for name in cls.model_fields if name != "variant"}
+        )
 
 
 class RunRecord(Document):
