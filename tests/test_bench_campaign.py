@@ -228,8 +228,8 @@ def test_a_record_holds_the_median_take_of_each_point_and_says_how_far_they_lie_
 def test_results_become_records_and_curves(tmp_path):
     out, records = tmp_path / "campaign", tmp_path / "records"
     raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic", "commit": "unknown"}
-    raw["parameters"] = {"tensor_parallel_size": 2, "variant": ""}
-    off = raw | {"parameters": {"tensor_parallel_size": 2, "variant": "async scheduling off"}}
+    raw["serving"] = raw["serving"] | {"tensor_parallel_size": 2}
+    off = raw | {"serving": raw["serving"] | {"variant": "async scheduling off"}}
     for name, content in (("a", raw), ("b", off), ("20b-dummy", {"weights": "dummy", "throughput": [point()]})):
         (out / name).mkdir(parents=True)
         (out / name / "record.json").write_text(json.dumps(content))
@@ -240,7 +240,7 @@ def test_results_become_records_and_curves(tmp_path):
         assert "campaign/a/record.json" in tar.getnames()
     take(out, records, "f" * 40)
     found = [*load_records("h200", records), *load_records("h200", records / "levers")]
-    assert [r.parameters["variant"] for r in found] == ["", "async scheduling off"]
+    assert [r.serving.variant for r in found] == ["", "async scheduling off"]
     assert len(found) == 2 and {r.commit for r in found} == {"f" * 40}
     kept = {file.name for file in (records / "evidence").iterdir()}
     assert kept == {"gpt-oss-20b-dummy.json", "gpt-oss-20b-routing-dummy.json"}
@@ -252,7 +252,7 @@ def test_results_become_records_and_curves(tmp_path):
 def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     out, records = tmp_path / "campaign", tmp_path / "records"
     raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"}
-    raw["parameters"] = {"tensor_parallel_size": 1, "profile": "throughput", "variant": "FP8"}
+    raw["serving"] = raw["serving"] | {"profile": "throughput", "variant": "FP8"}
     for number, rate in enumerate((100.0, 120.0, 110.0), start=1):
         bench = out / "20b-fp8" / f"take-{number}" / "bench"
         bench.mkdir(parents=True)

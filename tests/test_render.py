@@ -123,7 +123,7 @@ def test_the_start_of_another_profile_is_told_beside_the_pages_own(
     eager = claims.latest_passed("cpu")
     compiled = eager.model_copy(
         update={
-            "parameters": eager.parameters | {"profile": "throughput"},
+            "serving": eager.serving.model_copy(update={"profile": "throughput"}),
             "startup_s": {"total": 82.4},
             "started": eager.started - timedelta(hours=1),
             "finished": eager.finished - timedelta(hours=1),
@@ -215,7 +215,7 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
     assert any("1.20x per GPU, 1.28x per user" in text for text in shown), "TP2 against TP1 at equal load"
     assert any("1.57x per GPU, 1.48x per user" in text for text in shown), "TP4 too"
     for record in records:
-        if record.parameters.get("variant"):
+        if record.serving.variant:
             continue  # no curve of its own: it stands in the answers
         top = max(point.output_tok_s_per_gpu for point in record.throughput)
         assert any(record.model in text and f"{top:,.0f}" in text for text in shown)
@@ -238,8 +238,8 @@ def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
     raw = json.loads((RECORDS / "h200" / "20261122-120b-tp1.json").read_text())
     points = [{**point, "output_tok_s_per_gpu": point["output_tok_s"] / 2} for point in raw["throughput"]]
     long = [{**point, "input_tokens": 8192} for point in points[:3]]
-    raw |= {"parameters": {**raw["parameters"], "tensor_parallel_size": 2}, "throughput": points + long}
-    off = {**raw, "parameters": {**raw["parameters"], "variant": "async scheduling off"}}
+    raw |= {"serving": {**raw["serving"], "tensor_parallel_size": 2}, "throughput": points + long}
+    off = {**raw, "serving": {**raw["serving"], "variant": "async scheduling off"}}
     records = [*speed_records("h200"), *(RunRecord.model_validate(one) for one in (raw, off))]
     for name in ("20b-dummy", "20b-routing-synthetic"):
         (tmp_path / f"{name}.json").write_text("{}")

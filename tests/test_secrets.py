@@ -89,7 +89,7 @@ def test_values_of_the_environment_are_masked_anywhere(monkeypatch):
 
 
 def test_env():
-    found = redact.env(
+    found = redact.environment(
         {
             "HF_TOKEN": CANARY,
             "PATH": "/usr/bin",
@@ -107,6 +107,18 @@ def test_env():
         "TOKENIZERS_PARALLELISM": "false",
         "EMPTY_KEY": "",
     }
+
+
+def test_what_a_record_keeps_is_masked_by_the_same_policy():
+    """A lone TOKEN is a secret where a program is told it; what an older record says stays as it is."""
+    assert redact.environment({"TOKEN": "k", "VLLM_LOGGING_LEVEL": "(removed)"}) == {
+        "TOKEN": "***",
+        "VLLM_LOGGING_LEVEL": "(removed)",
+    }
+    assert redact.argv(["--token", "k", "--token=k", "--api-key", "(removed)"], []) == [
+        *("--token", "***", "--token=***", "--api-key", "***")
+    ]
+    assert redact.argv(redact.argv(["--api-key", "k"], []), []) == ["--api-key", "***"], "masking twice is masking once"
 
 
 def test_argv():

@@ -12,7 +12,7 @@ from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
 from helpers.records.claims import claims_of, load_claims
 from helpers.records.matrix import NEVER, matrix
-from helpers.records.record import RunRecord
+from helpers.records.record import RunRecord, Served
 
 CPU = json.loads(next((RECORDS / "cpu").glob("*.json")).read_text())  # a real run's record
 
@@ -21,7 +21,8 @@ def record(**changes) -> RunRecord:
     """An H200 record: throughput of 120b on synthetic weights, behaviour checked with gpt-oss-nano."""
     target, model = load_target("h200"), load_model("gpt-oss-120b")
     given = {"model": "gpt-oss-120b", "tensor_parallel_size": 2, "profile": "throughput"}
-    command = serve_command(target, model, check_parameters(target, given), "/shm/synthetic", 8123)
+    parameters = check_parameters(target, given)
+    command = serve_command(target, model, parameters, "/shm/synthetic", 8123)
     points = [{**point, "output_tok_s_per_gpu": point["output_tok_s"] / 2} for point in CPU["throughput"]]
     return RunRecord.model_validate(
         {
@@ -29,6 +30,7 @@ def record(**changes) -> RunRecord:
             "target": "h200",
             "model": "gpt-oss-120b",
             "weights": "synthetic",
+            "serving": Served.of(parameters),
             "parameters": given,
             "argv": command.argv,
             "env": command.env,
@@ -102,7 +104,7 @@ def test_a_rehearsal_claims_nothing():
 def test_a_variant_of_the_campaign_claims_nothing():
     """Bare `vllm serve` with one flag more is no recipe, and must not hide the recipe's own run."""
     own = record()
-    other = record(parameters=own.parameters | {"variant": "bare vllm serve"})
+    other = record(serving=own.serving.model_copy(update={"variant": "bare vllm serve"}))
     assert claims_of(own, "x.json") and claims_of(other, "x.json") == []
 
 
@@ -149,7 +151,7 @@ def test_sweeps_of_one_command_add_up_and_those_of_another_do_not():
 
 def test_replicas_speak_for_themselves():
     one = record()
-    copies = later(one, replicas=4, parameters=one.parameters | {"replicas": 4})
+    copies = later(one, serving=one.serving.model_copy(update={"replicas": 4}))
     assert [group for group, *_ in throughput(one, copies)] == ["throughput", "throughput of 4 replicas"]
 
 

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.campaign.plan import ACCEPTANCE_SOURCE, Job
+from benchmarks.campaign.plan import Job
 from helpers.bench.roofline import roofline
 from helpers.bench.sweep import Load, line_of, sweep
 from helpers.bench.worker import LoadWorker
 from helpers.recipes import check_parameters, load_model
 from helpers.recipes.command.replicas import router_words, with_port
 from helpers.recipes.command.serve import bare_argv, serve_command
-from helpers.records.record import Point, RunRecord
+from helpers.records.record import Point, RunRecord, Served
 from helpers.server import Replicas, Server, free_port, launch_replicas
 from helpers.server.logfacts import backends, memory
 
@@ -176,33 +176,30 @@ def record(
     why = failure or (f"not taken: {left}" if left else "")
     if not why and any(missing(job.loads, points) for points in takes):
         why = f"not taken: {len(takes)} takes of every point"
-    acceptance = f"the draft is random; how many of its tokens count is set, not measured ({ACCEPTANCE_SOURCE})"
     known = {"memory": memory(log), "backends": backends(log)} if log.exists() else {}
     RunRecord(
         target=campaign.target.target,
         model=job.model,
         weights=job.weights,
-        parameters={
-            "tensor_parallel_size": job.size,
-            "replicas": job.replicas,
-            "profile": job.profile or "bare",
-            "install": "existing",
-            "variant": job.variant,
-        },
+        parameters={"install": "existing"},
+        serving=Served(
+            tensor_parallel_size=job.size,
+            replicas=job.replicas,
+            profile=job.profile or "bare",
+            activations="bf16",
+            variant=job.variant,
+        ),
+        acceptance=job.lever.acceptance,
         argv=serve,
         env=env,
         **campaign.facts,
         **known,
         startup_s=startup_s,
-        replicas=job.replicas,
         contracts=[],
         state="failed" if why else "passed",
         why=why,
         started=started,
         finished=datetime.now(UTC),
         throughput=points,
-        notes=[
-            "throughput only: contracts are checked by the target notebook",
-            *filter(None, [job.note, spread, acceptance if job.lever.speculates else ""]),
-        ],
+        notes=["throughput only: contracts are checked by the target notebook", *filter(None, [job.note, spread])],
     ).write(folder / "record.json")

@@ -5,7 +5,7 @@ from statistics import median
 
 from helpers.bench.tune.study import compared
 from helpers.records.anchors import load_anchors, matching
-from helpers.records.curves import LENGTHS, curves, speed_records
+from helpers.records.curves import LENGTHS, curves, options, speed_records
 from helpers.records.record import Point, RunRecord
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
@@ -68,7 +68,7 @@ def sizes(records: list[RunRecord], model: str) -> str:
 
 def taken(records: list[RunRecord], model: str) -> str:
     """On which days and on how many hosts' kinds the runs of a model were taken."""
-    own = [r for r in records if r.model == model and not r.parameters.get("variant")]
+    own = [r for r in records if r.model == model and not r.serving.variant]
     days = sorted({f"{record.finished:%Y-%m-%d}" for record in own})
     kinds = sorted({(len(record.machine.gpus), record.machine.cores) for record in own})
     hosts = " and ".join(f"{gpus} GPUs with {cores} CPU cores" for gpus, cores in kinds)
@@ -136,11 +136,11 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
 
 def asynchronous(target: str, records: list[RunRecord], model: str) -> str:
     """TPOT without async scheduling against bare `vllm serve` of studies on the same stack, which have it on."""
-    off = next((r for r in reversed(records) if r.model == model and r.parameters.get("variant") == OFF), None)
+    off = next((r for r in reversed(records) if r.model == model and r.serving.variant == OFF), None)
     if off is None:
         return ""
     kind = lambda one, size: (one.weights, one.versions["vllm"], one.machine.gpus[:1], size)  # noqa: E731
-    wanted = kind(off, off.parameters["tensor_parallel_size"])
+    wanted = kind(off, off.serving.tensor_parallel_size)
     bare = {
         (p.concurrency, p.input_tokens, p.output_tokens): p.tpot_ms.p50
         for study in compared(target, model)
@@ -163,15 +163,14 @@ def asynchronous(target: str, records: list[RunRecord], model: str) -> str:
 def memory(records: list[RunRecord]) -> str:
     """Memory per GPU by model and size, from vLLM's own log."""
     needed = {"weights_gib", "kv_cache_gib", "kv_cache_tokens"}
-    plain = [r for r in records if needed <= r.memory.keys() and not r.parameters.get("variant")]
-    newest = {(r.model, r.parameters.get("tensor_parallel_size", 1)): r for r in plain}
+    plain = [r for r in records if needed <= r.memory.keys() and not r.serving.variant]
+    newest = {(r.model, r.serving.tensor_parallel_size): r for r in plain}
     if not newest:
         return ""
     rows = []
     for (model, size), record in sorted(newest.items()):
-        words = record.argv
-        flag = "--max-num-batched-tokens"
-        chunk = f"{int(words[words.index(flag) + 1]):,}" if flag in words else "vLLM's default"
+        batched = options(record.argv).get("--max-num-batched-tokens")
+        chunk = f"{int(batched[0]):,}" if batched else "vLLM's default"
         held = record.memory
         sequences = held["kv_cache_tokens"] / sum(LENGTHS[0])
         rows.append(

@@ -57,13 +57,15 @@ def best(what: str, bar: float, found: list[Study], goal: Objective, counts: Cal
     one that is nowhere below 0.98x."""
     said, reached = [], False
     for study in found:
-        places = [index for index, users in enumerate(study.concurrency) if counts(users)]
+        places = [index for index, users in enumerate(study.users_per_gpu) if counts(users)]
         for trial in study.trials if places else []:
             if trial.state == "failed":
                 continue
             ratios = goal.ratios(study.baseline.points, trial.points)
             those = [ratios[place] for place in places]
-            words = (f"{ratio:.2f}x at {study.concurrency[place]}" for ratio, place in zip(those, places, strict=True))
+            words = (
+                f"{ratio:.2f}x at {study.users_per_gpu[place]}" for ratio, place in zip(those, places, strict=True)
+            )
             said.append(f"{changed(trial.values)}: {', '.join(words)}")
             reached = reached or (min(ratios) >= WORST and min(those) >= bar)
     return Bar(what, f"{bar:.2f}x", "; ".join(said), reached) if said else Bar(what, f"{bar:.2f}x", NEVER, None)
@@ -72,11 +74,11 @@ def best(what: str, bar: float, found: list[Study], goal: Objective, counts: Cal
 def top(target: str, model: str) -> Bar:
     """The most output tok/s at 1,024/1,024 tokens of any record or study on one GPU, and the flags that gave it."""
     what = f"{model} on one GPU, output tok/s at 1,024/1,024 tokens"
-    alone = [r for r in speed_records(target) if r.model == model and r.parameters.get("tensor_parallel_size", 1) == 1]
+    alone = [r for r in speed_records(target) if r.model == model and r.serving.tensor_parallel_size == 1]
     found = [
-        (p, r.parameters.get("variant") or f"{r.parameters['profile']} profile")
+        (p, r.serving.variant or f"{r.serving.profile} profile")
         for r in alone
-        if r.replicas == 1
+        if r.serving.replicas == 1
         for p in r.throughput
     ]
     trials = [t for study in studies(target, model) for t in (study.baseline, *study.trials) if t and t.gpus == 1]

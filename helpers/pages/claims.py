@@ -58,13 +58,8 @@ def other_starts(record: RunRecord) -> dict[str, float]:
         same = all(
             getattr(other, name) == getattr(record, name) for name in ("model", "weights", "machine", "versions")
         )
-        profile = other.parameters.get("profile", "")
-        if (
-            same
-            and other.state == "passed"
-            and other.startup_s
-            and profile not in ("", record.parameters.get("profile"))
-        ):
+        profile = other.serving.profile
+        if same and other.state == "passed" and other.startup_s and profile != record.serving.profile:
             found[profile] = other.startup_s["total"]  # the files are named by their time
     return found
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from helpers.paths import RECORDS
 from helpers.recipes import Target
 from helpers.records.claims import OTHER_FLAGS, same_flags
-from helpers.records.curves import LENGTHS, curves, evidence_file, label_of, points_of
+from helpers.records.curves import LENGTHS, curves, evidence_file, points_of
 from helpers.records.record import RunRecord
 
 WEIGHTLESS = ("lifecycle",)  # contracts that hold whatever is served
@@ -23,7 +23,7 @@ def summary(records: list[RunRecord]) -> str:
         cells = [
             record.model,
             f"{record.weights}, {record.versions['vllm']}, {record.finished:%Y-%m-%d}",
-            f"{label_of(record)} on {record.machine.gpus[0] if record.machine.gpus else record.machine.cpu}",
+            f"{record.serving.label} on {record.machine.gpus[0] if record.machine.gpus else record.machine.cpu}",
             str(len(record.throughput)),
             f"{top.output_tok_s_per_gpu:,.0f} at concurrency {top.concurrency}",
             _memory(record, "weights_gib", "{:.1f} GiB"),
@@ -58,21 +58,21 @@ def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = 
     evidence = evidence or RECORDS / target.target / "evidence"
     open_: list[str] = []
     for model, offered in target.models.items():
-        own = [record for record in records if record.model == model and not record.parameters.get("variant")]
-        taken = {record.parameters.get("tensor_parallel_size", 1) for record in own if record.replicas == 1}
+        own = [record for record in records if record.model == model and not record.serving.variant]
+        taken = {record.serving.tensor_parallel_size for record in own if record.serving.replicas == 1}
         sizes = [f"TP{size}" for size in SIZES if size in offered.tensor_parallel_size and size not in taken]
         open_ += [f"{model} at {', '.join(sizes)}"] if sizes else []
         open_ += missing_points(model, own, records)
     spoken = {contract.model for record in records for contract in record.contracts if contract.group not in WEIGHTLESS}
     silent = [model for model in target.models if model not in spoken]
     open_ += [f"any contract with {' or '.join(silent)} itself"] if silent else []
-    profiles = {record.parameters.get("profile") for record in records}
+    profiles = {record.serving.profile for record in records}
     open_ += [f"the {profile} profile" for profile in target.serve.profiles if profile not in profiles]
     if target.stack.vllm not in {record.versions["vllm"].split("+")[0] for record in records}:
         open_.append(f"vLLM {target.stack.vllm}, which the recipe installs")
-    if not any(record.replicas > 1 for record in records):
+    if not any(record.serving.replicas > 1 for record in records):
         open_.append("replicas, several servers behind one address")
-    variants = " ".join(str(record.parameters.get("variant", "")) for record in records)
+    variants = " ".join(record.serving.variant for record in records)
     if "async scheduling" not in variants:
         open_.append("async scheduling off against on")
     if not list(evidence.glob("*-dummy.json")):
@@ -84,11 +84,11 @@ def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = 
 
 def missing_points(model: str, own: list[RunRecord], records: list[RunRecord]) -> list[str]:
     """The lengths that a size of a model has no point of, and the concurrencies that another sweep of them has."""
-    single = [record for record in records if record.replicas == 1 and not record.parameters.get("variant")]
+    single = [record for record in records if record.serving.replicas == 1 and not record.serving.variant]
     sizes: dict[int, list[RunRecord]] = {}
     for record in own:
-        if record.replicas == 1:
-            sizes.setdefault(record.parameters.get("tensor_parallel_size", 1), []).append(record)
+        if record.serving.replicas == 1:
+            sizes.setdefault(record.serving.tensor_parallel_size, []).append(record)
     open_ = []
     for size, taken in sorted(sizes.items()):
         for lengths in LENGTHS:

@@ -22,7 +22,7 @@ from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
 from helpers.records.anchors import Anchor, load_anchors, matching
-from helpers.records.curves import curves, evidence_file, label_of, load_records
+from helpers.records.curves import curves, evidence_file, load_records, options
 from helpers.records.record import Point, RunRecord
 
 
@@ -139,11 +139,11 @@ def steps(target: str, model: str, what: str = "steps") -> Recorded:
 def starts(target: str, model: str) -> Recorded:
     """Starts by phase in the order of their time: of run records, of every study's configurations, then of profiled servers."""
 
-    def profile(r):
-        return "" if r.parameters.get("variant") else f", {r.parameters['profile']} profile{graphs(r)}"
+    def profile(r: RunRecord) -> str:
+        return "" if r.serving.variant else f", {r.serving.profile} profile{graphs(r)}"
 
     runs = [
-        (r.finished, f"{r.finished:%d %B}, {label_of(r)}{profile(r)}", r.startup_s)
+        (r.finished, f"{r.finished:%d %B}, {r.serving.label}{profile(r)}", r.startup_s)
         for r in load_records(target)
         if r.model == model and r.startup_s
     ]
@@ -174,12 +174,8 @@ def starts(target: str, model: str) -> Recorded:
 
 def graphs(record: RunRecord) -> str:
     """How many graph sizes a record's server captured, where its command says so."""
-    words = record.argv
-    if "--cudagraph-capture-sizes" not in words:
-        return ""
-    after = words[words.index("--cudagraph-capture-sizes") + 1 :]
-    count = next((place for place, word in enumerate(after) if not word.isdigit()), len(after))
-    return f", {count} graph sizes"
+    sizes = options(record.argv).get("--cudagraph-capture-sizes")
+    return f", {len(sizes)} graph sizes" if sizes else ""
 
 
 def tuning(target: str, model: str, objective: str, place: int = -1) -> Recorded:

@@ -7,6 +7,7 @@ from helpers.recipes import load_target, target_names
 from helpers.records.claims import ACCURACY_FIRST, Claim
 
 NEVER = "never run here"
+Place = tuple[str, str, int, str]  # target, model, tensor-parallel size, profile
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Row:
     profile: str
     recommended: bool
     checked: str  # what the flags were checked against
-    claims: list[Claim] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list[Claim])
 
     @property
     def state(self) -> str:
@@ -41,11 +42,11 @@ def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Ro
     A run with today's flags speaks before any other, the newest before older ones; sweeps of one command add up. A
     model that stood in for another (gpt-oss-nano, where weights cannot speak) has rows of its own where it ran.
     """
-    told: dict[tuple, list[Claim]] = {}
+    spoken_by: dict[tuple[Place, str, str], list[Claim]] = {}
     for claim in sorted(claims, key=lambda claim: (claim.same_flags, claim.day)):
-        told.setdefault((_place(claim), claim.group, claim.weights), []).append(claim)
-    spoken: dict[tuple, list[Claim]] = {}
-    for (place, _, _), found in told.items():
+        spoken_by.setdefault((_place(claim), claim.group, claim.weights), []).append(claim)
+    spoken: dict[Place, list[Claim]] = {}
+    for (place, _, _), found in spoken_by.items():
         spoken.setdefault(place, []).append(_one(found))
     rows = []
     for name in targets or target_names():
@@ -80,5 +81,5 @@ def brief(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.recommended or row.claims]
 
 
-def _place(claim: Claim) -> tuple[str, str, int, str]:
+def _place(claim: Claim) -> Place:
     return (claim.target, claim.model, claim.tensor_parallel_size, claim.profile)

@@ -13,7 +13,7 @@ from helpers.paths import CACHE, shown
 from helpers.recipes import Parameters, check_parameters, load_model, load_target
 from helpers.recipes.command.serve import Command
 from helpers.records.record import Contract as ContractEntry
-from helpers.records.record import Point, RunRecord
+from helpers.records.record import Point, RunRecord, Served
 from helpers.runs.ahead import import_ahead
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
@@ -299,7 +299,7 @@ class Run:
             startup_s=self.server.startup_s if self.server else {},
             memory=(memory(log) if known else {}) | {"peak_gib": round(self._memory.peak_gib, 2)},
             backends=backends(log) if known else {},
-            replicas=served.parameters.replicas,
+            serving=Served.of(served.parameters),
             contracts=self.contracts,
             state="failed" if why else "passed",
             why=why,

@@ -50,7 +50,7 @@ def judge(study: Study, trial: Trial) -> Verdict:
     ratios, gain = goal.ratios(bare, trial.points), goal.gain(bare, trial.points)
     worst = min(range(len(ratios)), key=ratios.__getitem__)
     if ratios[worst] < WORST:
-        cause = f"{ratios[worst]:.2f}x at concurrency {study.concurrency[worst]}, below {WORST}x"
+        cause = f"{ratios[worst]:.2f}x at concurrency {study.users_per_gpu[worst]}, below {WORST}x"
         return Verdict(trial, ratios, gain, "worse at a point", cause)
     if gain is None:
         who = "bare" if goal.best(bare) is None else "it"

@@ -162,7 +162,7 @@ class Plan:
             "tpot_ms": self.objective.tpot_ms,
             "space": self.space_name,
             "knobs": {name: list(knob.values) for name, knob in self.knobs.items()},
-            "concurrency": list(dict.fromkeys(p.concurrency)),
+            "users_per_gpu": list(dict.fromkeys(p.concurrency)),
             "input_tokens": p.input_tokens,
             "output_tokens": p.output_tokens,
         }

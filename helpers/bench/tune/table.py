@@ -12,12 +12,12 @@ def rows(study: Study) -> list[dict[str, Any]]:
     if study.baseline is None:
         return []
     first = {"configuration": "bare vllm serve"}
-    first |= {f"x at {users}": 1.0 for users in study.concurrency}
+    first |= {f"x at {users}": 1.0 for users in study.users_per_gpu}
     found = [first | {"gain": 1.0, "state": "baseline", "cause": _figures(study)}]
     for verdict in verdicts(study):
         row = {"configuration": label(verdict.trial.values)}
-        ratios = verdict.ratios or [None] * len(study.concurrency)
-        row |= {f"x at {users}": ratio for users, ratio in zip(study.concurrency, ratios, strict=True)}
+        ratios = verdict.ratios or [None] * len(study.users_per_gpu)
+        row |= {f"x at {users}": ratio for users, ratio in zip(study.users_per_gpu, ratios, strict=True)}
         found.append(row | {"gain": verdict.gain, "state": verdict.state, "cause": verdict.cause})
     return found
 
@@ -55,7 +55,7 @@ def plain(study: Study) -> str:
     """A study in lines that never depend on a terminal: head, bare's figures, a line per configuration, notes."""
     lines = [
         f"{study.target} · {study.model} · {study.weights} weights · {study.goal} · vLLM {study.versions['vllm']}",
-        f"bare vllm serve at concurrency {', '.join(map(str, study.concurrency))}: {_figures(study)}",
+        f"bare vllm serve at concurrency {', '.join(map(str, study.users_per_gpu))}: {_figures(study)}",
     ]
     for verdict in verdicts(study):
         ratios = ", ".join(f"{ratio:.2f}x" for ratio in verdict.ratios) or "-"
