@@ -58,9 +58,9 @@ def commands(plan: Plan, weights: str, port: int = 8000) -> list[dict]:
     rows = []
     for number, (name, value) in enumerate(plan.single_values()):
         command = plan.proposal({name: value}, weights, port).command
-        rows.append({"id": str(number), "argv": command.argv[1:], "env": command.env})
+        rows.append({"id": str(number), "argv": command.words, "env": command.env})
     bare = plan.bare(weights, port).command
-    return [*rows, {"id": "bare", "argv": bare.argv[1:], "env": bare.env}]
+    return [*rows, {"id": "bare", "argv": bare.words, "env": bare.env}]
 
 
 def check_space(plan: Plan, worker, weights: str) -> None:

@@ -44,9 +44,9 @@ def differences(rows: Iterable[Row], path: Path = DATA) -> list[str]:
 
 def main() -> None:
     from helpers.machine.facts import versions
-    from helpers.runs.tools import Session
+    from helpers.runs.run import Run
 
-    run = Session("cpu", {"port": 0})
+    run = Run("cpu", {"port": 0})
     try:
         server = run.begin()
         rows = Surface(server.base_url, server.model).table()
