@@ -14,11 +14,10 @@ from tune_parts import REFUSED, SMALL, Servers, point, speeds, tuner
 from helpers import paths
 from helpers.bench.tune import Objective, Plan, Study, Trial, chosen, profile, table, verdicts
 from helpers.bench.tune.plan import label, product
-from helpers.bench.tune.yaml_text import with_value
 from helpers.errors import CookbookError, UsageError
-from helpers.recipes import Target, load_target, target_names
+from helpers.recipes import load_target, target_names
 from helpers.recipes.block import serve_block
-from helpers.recipes.files import RecipeError, check_file
+from helpers.recipes.files import RecipeError
 from helpers.recipes.tuning import Space, load_space, load_spaces
 
 
@@ -54,7 +53,7 @@ def test_nothing_is_chosen_where_bare_is_as_good(tmp_path: Path) -> None:
     assert study.chosen is None and set(states(study).values()) == {"not better"}
     assert "none, no configuration beats bare" in table.text(study)
     with pytest.raises(UsageError, match="no profile to write"):
-        profile.diff(Plan("cpu", "throughput", None, SMALL), study)
+        profile.block(Plan("cpu", "throughput", None, SMALL), study)
 
 
 def test_each_objective_looks_at_its_own_figure() -> None:
@@ -340,23 +339,30 @@ def recipes(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path / "recipes"
 
 
-def test_the_profile_is_written_with_its_evidence(tmp_path: Path, recipes: Path) -> None:
+def pasted(recipes: Path, plan: Plan, study: Study) -> Path:
+    """What a person does with the printed block: it is laid into the recipe, and the study is kept."""
+
+    def laid(old: dict, new: dict) -> dict:
+        inner = {
+            n: laid(old.get(n) or {}, value) for n, value in new.items() if isinstance(value, dict) and n != "value"
+        }
+        return old | new | inner
+
+    file = recipes / "targets" / f"{plan.target.target}.yaml"
+    file.write_text(yaml.safe_dump(laid(yaml.safe_load(file.read_text()), yaml.safe_load(profile.block(plan, study)))))
+    return study.write(profile.record_path(study))
+
+
+def test_a_pasted_profile_renders_what_was_measured_and_has_its_evidence(tmp_path: Path, recipes: Path) -> None:
     plan = Plan("cpu", "throughput", None, SMALL)
     study = tuner(tmp_path, Servers(tmp_path), plan=plan).run()
-    before = (recipes / "targets" / "cpu.yaml").read_text()
-    assert profile.diff(plan, study).count("\n+") > 8
-    assert (recipes / "targets" / "cpu.yaml").read_text() == before, "a diff writes nothing"
-    file, record = profile.write(plan, study)
-    after = file.read_text()
-    kept = [line for line in after.splitlines() if line in before.splitlines()]
-    assert [line for line in before.splitlines() if line not in kept] == [], "no line of the recipe is lost or moved"
+    record = pasted(recipes, plan, study)
     target = load_target("cpu")
     setting = target.serve.per_model["gpt-oss-nano"].profiles["throughput"].args["max-num-active-seqs"]
     assert setting.value == 64 and "1.10x output tok/s per GPU of bare vllm serve at concurrency 2" in setting.why
     assert "1.01x at its worst point" in setting.why
     assert tmp_path / setting.source == record and Study.read(record) == study
     assert chosen(Study.read(record)).gain == pytest.approx(1.1)
-    assert profile.diff(Plan("cpu", "throughput", None, SMALL), study) == "", "written once is written"
     assert profile.unsupported(target) == []
     record.write_text(record.read_text().replace('"output_tok_s_per_gpu": 220.0', '"output_tok_s_per_gpu": 210.0'))
     assert len(profile.unsupported(target)) == 2, "the study shows another ratio, or no such choice"
@@ -380,63 +386,10 @@ def test_a_default_takes_a_flag_of_the_profile_away(tmp_path: Path, recipes: Pat
     plan = Plan("cpu", "latency", None, SMALL, file)
     fast = {"max-num-seqs": 2, "enforce-eager": None}
     study = tuner(tmp_path, Servers(tmp_path, lambda v: [120, 240] if v == fast else [100, 200]), plan=plan).run()
-    profile.write(plan, study)
+    pasted(recipes, plan, study)
     plan = Plan("cpu", "latency", None, SMALL)
     block = serve_block(plan.target, plan.model, plan.parameters)
     assert "enforce-eager" not in block.args and block.args["max-num-seqs"].value == 2
-
-
-def test_a_profile_that_would_not_be_valid_is_not_written(tmp_path: Path, recipes: Path, monkeypatch) -> None:
-    plan = Plan("cpu", "throughput", None, SMALL)
-    study = tuner(tmp_path, Servers(tmp_path), plan=plan).run()
-    before = (recipes / "targets" / "cpu.yaml").read_text()
-    whole = profile.tuned_recipe
-    monkeypatch.setattr(profile, "tuned_recipe", lambda *a: whole(*a).replace("value: 64", "valeu: 64"))
-    with pytest.raises(RecipeError, match=r"recipes/targets/cpu.yaml: .*valeu: unknown key"):
-        profile.write(plan, study)
-    monkeypatch.setattr(profile, "tuned_recipe", lambda *a: whole(*a).replace("value: 64", "value: 512"))
-    with pytest.raises(CookbookError, match="another command than the measured one"):
-        profile.write(plan, study)
-    assert (recipes / "targets" / "cpu.yaml").read_text() == before
-    assert not list((recipes / "targets").glob(".*")) and not (recipes / "records").exists()
-
-
-@pytest.mark.parametrize("name", target_names())
-def test_any_recipe_takes_a_profile_and_loses_no_byte(name: str, tmp_path: Path) -> None:
-    before = (paths.TARGETS / f"{name}.yaml").read_text()
-    target = load_target(name)
-    entry = {"value": 7, "why": "planted by a test", "source": "a test"}
-    path = ["serve", "per_model", target.defaults.model, "profiles", "throughput", "args", "max-num-seqs"]
-    after = with_value(before, path, entry)
-    file = tmp_path / f"{name}.yaml"
-    file.write_text(after)
-    planted, faults = check_file(file, Target)
-    assert faults == []
-    assert planted.serve.per_model[target.defaults.model].profiles["throughput"].args["max-num-seqs"].value == 7
-    rest = planted.serve.per_model[target.defaults.model].model_copy(update={"profiles": {}})
-    assert {**target.serve.per_model, target.defaults.model: rest} == {
-        target.defaults.model: rest,
-        **target.serve.per_model,
-    } | {target.defaults.model: rest}
-    old, new = before.splitlines(), after.splitlines()
-    at = next(i for i, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1])
-    added = len(new) - len(old)
-    assert added >= 4 and new[:at] + new[at + added :] == old, "lines were added in one place, none changed"
-    assert with_value(after, [*path, "value"], 8) == after.replace("value: 7", "value: 8")
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "wanted"),
-    [
-        ("a: {}\nb: 1\n", ["a", "c"], "a:\n  c: 9\nb: 1\n"),
-        ("a: {x: 1}\nb: 1\n", ["a", "c"], "a:\n  x: 1\n  c: 9\nb: 1\n"),
-        ("a:\n  b: 1  # one\n  # two\nc: 2", ["a", "d", "e"], "a:\n  b: 1  # one\n  d:\n    e: 9\n  # two\nc: 2\n"),
-        ("a:\n  - x\n  - y: long\n      text\nb: 1\n", ["a"], "a: 9\nb: 1\n"),
-        ("a:\n  b: >\n    folded\n    text\nc: 1\n", ["a", "d"], "a:\n  b: >\n    folded\n    text\n  d: 9\nc: 1\n"),
-    ],
-)
-def test_one_key_changes_and_nothing_else(text: str, path: list[str], wanted: str) -> None:
-    assert with_value(text, path, 9) == wanted
 
 
 # --- bad input, at the command line

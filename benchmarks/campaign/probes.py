@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.campaign.decode import profile_step, profiler_arguments
 from benchmarks.campaign.plan import Answers, Notebook, Routing, Steps, Tuning
-from helpers.bench.steps import profile_step, profiler_arguments
 from helpers.bench.worker import environment
 from helpers.errors import CookbookError
 from helpers.paths import CACHE, ROOT

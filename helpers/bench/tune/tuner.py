@@ -1,13 +1,13 @@
 """The search itself: baseline first, one start for each distinct command, every result on file at once."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from helpers import files
 from helpers.bench.sweep import Load
 from helpers.bench.tune.choice import chosen, together, verdicts
 from helpers.bench.tune.measurement import Measured
@@ -17,6 +17,7 @@ from helpers.errors import CookbookError, UsageError
 from helpers.paths import RUNS, shown
 from helpers.records.record import Machine
 from helpers.server import free_port, leases, stop
+from helpers.server.serving import public
 
 Measure = Callable[[Proposal, list[Load], Path], Measured]
 
@@ -175,28 +176,18 @@ class Tuner:
         if self._held:
             yield
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
-        except OSError as error:
-            raise UsageError(
-                f"{shown(self.folder)} cannot be written", why=error.strerror, do="name another --study folder"
-            ) from None
-        with lock:
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                held.enter_context(files.alone(self.folder / "lock", wait=False))
+            except BlockingIOError:
                 raise UsageError(f"another `cookbook tune` works in {shown(self.folder)}", do="wait for it") from None
+            except OSError as error:
+                raise UsageError(
+                    f"{shown(self.folder)} cannot be written", why=error.strerror, do="name another --study folder"
+                ) from None
             self._held = True
-            try:
-                yield
-            finally:
-                self._held = False
-
-
-def public(argv: list[str]) -> list[str]:
-    """The argv with paths of this checkout shown relative to it: a study may be published."""
-    return [shown(Path(word)) if word.startswith("/") else word for word in argv]
+            held.callback(setattr, self, "_held", False)
+            yield
 
 
 def public_text(text: str) -> str:
