@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import UsageError
+from helpers.processes import free_port
 from helpers.recipes.command.replicas import router_words
 from helpers.recipes.command.serve import Command
 from helpers.server.launch import Report, Server, check_port, launch, print_phase
 from helpers.server.lease import Lease, leases
-from helpers.server.process import free_port
 
 ROUTER = (sys.executable, "-m", "vllm_router.launch_router")
 MARK = "COOKBOOK_REPLICA"  # tells replicas of the same command apart, so that none attaches to another

@@ -11,7 +11,7 @@ from helpers.recipes import Model, Parameters, Target, check_parameters, load_mo
 from helpers.recipes.command.replicas import replica_commands
 from helpers.recipes.command.serve import Command, serve_command
 from helpers.server.logfacts import backends, memory
-from helpers.server.process import free_port
+from helpers.processes import free_port
 from helpers.server.replicas import VLLM, Replicas
 
 NANO = "gpt-oss-nano"
