@@ -14,8 +14,8 @@ from pathlib import Path
 from helpers import paths
 from helpers.errors import CookbookError
 from helpers.machine.stack.variables import TABLE, table_keys
-from helpers.recipes.command.combinations import Combination, combinations
-from helpers.recipes.command.parser import Fault, check_recipes
+from maintain.combinations import Combination, combinations
+from maintain.parser import Fault, check_recipes
 
 DOWNLOADS = paths.CACHE / "wheels"
 MISSING_AT_MOST = 6  # libraries that a newer release needs and the stack has not, fetched one by one

@@ -14,10 +14,10 @@ from helpers import paths
 from helpers.bench.tune import Plan, session
 from helpers.errors import CookbookError
 from helpers.recipes import Setting, load_model, load_target, target_names
-from helpers.recipes.command.combinations import Combination, combination, combinations
 from helpers.recipes.command.forms import render
-from helpers.recipes.command.parser import check_commands, summarised
+from maintain.combinations import Combination, combination, combinations
 from maintain.install import FOLDER, InstallRecord, check_install
+from maintain.parser import check_commands, summarised
 from maintain.releases import check_release, declared_options, table_keys
 from maintain.seed import load_seed
 

@@ -290,7 +290,7 @@ def test_activations_are_a_choice_with_its_risk():
 
 
 def test_the_combinations_that_are_left_out_are_these():
-    from helpers.recipes.command.combinations import combinations
+    from maintain.combinations import combinations
 
     made = {
         (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers import paths
 from helpers.errors import CookbookError
-from helpers.recipes.command.combinations import Combination, combinations
+from maintain.combinations import Combination, combinations
 
 PARSE_TIMEOUT_S = 600  # the import alone takes 20 CPU-seconds, more on a busy machine
 
