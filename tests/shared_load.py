@@ -5,6 +5,7 @@ python tests/shared_load.py relay SOCKET                   # stands for a client
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+READY = {"event": "ready"}
 PATIENCE_S = 30  # until the holder has its socket
 
 
@@ -58,9 +60,10 @@ def hold(interpreter: str, path: str, log: str) -> None:
 
 def answer(worker, request: dict, stream) -> None:
     """Pass the events of one request on; to its end also where the asker has left, or the client would end."""
+    events = (event for event in worker.events(request) if event["event"] != "ready")
     listening = True
-    for event in worker.events(request):
-        if listening and event["event"] != "ready":  # the relay has said it
+    for event in itertools.chain([READY], events):
+        if listening:
             try:
                 stream.write(json.dumps(event) + "\n")
                 stream.flush()
@@ -73,7 +76,7 @@ def relay(path: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not os.path.exists(path) and time.monotonic() < deadline:
         time.sleep(0.05)
-    print(json.dumps({"event": "ready"}), flush=True)
+    print(json.dumps(READY), flush=True)
     for line in sys.stdin:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.connect(path)
@@ -82,7 +85,8 @@ def relay(path: str) -> None:
                 stream.flush()
                 answer = "{}"
                 for answer in stream:
-                    print(answer, end="", flush=True)
+                    if json.loads(answer) != READY:
+                        print(answer, end="", flush=True)
                 if json.loads(answer).get("event") not in ("done", "error"):
                     sys.exit("the shared load client is gone")
 
