@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from helpers import paths
-from helpers.bench.tune import Plan, session
+from helpers.bench.tune import TuningPlan, session
 from helpers.errors import CookbookError
 from helpers.recipes import Setting, load_model, load_target, target_names
 from helpers.recipes.command.forms import render
@@ -52,7 +52,7 @@ def answers(interpreter: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
         if entry.parse:
             commands.append({"id": f"seed {number}", "argv": entry.parse.argv, "env": entry.parse.env})
     for name in target_names():
-        plan = Plan(name, "throughput", gpus=8)
+        plan = TuningPlan(name, "throughput", gpus=8)
         for command in session.commands(plan, plan.model.hub_id or plan.model.model):
             commands.append(command | {"id": f"tune {name} {command['id']}"})
     broken = folder / "broken.yaml"

@@ -12,7 +12,7 @@ import yaml
 from tune_parts import REFUSED, SMALL, Servers, point, speeds, tuner
 
 from helpers import paths
-from helpers.bench.tune import Objective, Plan, Study, Trial, chosen, profile, table, verdicts
+from helpers.bench.tune import Objective, Study, Trial, TuningPlan, chosen, profile, table, verdicts
 from helpers.bench.tune.plan import label, product
 from helpers.errors import CookbookError, UsageError
 from helpers.recipes import load_target, target_names
@@ -53,7 +53,7 @@ def test_nothing_is_chosen_where_bare_is_as_good(tmp_path: Path) -> None:
     assert study.chosen is None and set(states(study).values()) == {"not better"}
     assert "none, no configuration beats bare" in table.text(study)
     with pytest.raises(UsageError, match="no profile to write"):
-        profile.block(Plan("cpu", "throughput", None, SMALL), study)
+        profile.block(TuningPlan("cpu", "throughput", None, SMALL), study)
 
 
 def test_each_objective_looks_at_its_own_figure() -> None:
@@ -74,13 +74,13 @@ def test_a_limit_that_bare_breaks_names_it(tmp_path: Path) -> None:
 
 
 def test_two_gpus_are_loaded_and_counted_per_gpu() -> None:
-    plan = Plan("h200", "throughput", None, {"model": "gpt-oss-20b", "concurrency": [8]}, gpus=2)
+    plan = TuningPlan("h200", "throughput", None, {"model": "gpt-oss-20b", "concurrency": [8]}, gpus=2)
     two = plan.proposal({"tensor_parallel_size": 2}, "", 8000)
     assert two.gpus == 2 and [load.concurrency for load in plan.loads(2)] == [16]
     assert "--tensor-parallel-size 2" in " ".join(two.command.argv)
-    latency = Plan("h200", "latency", None, {"model": "gpt-oss-20b", "concurrency": [1]}, gpus=2)
+    latency = TuningPlan("h200", "latency", None, {"model": "gpt-oss-20b", "concurrency": [1]}, gpus=2)
     assert [load.concurrency for load in latency.loads(2)] == [1], "a user's latency is one request on one server"
-    assert "tensor_parallel_size" in Plan("h200", "throughput", gpus=1).left_out
+    assert "tensor_parallel_size" in TuningPlan("h200", "throughput", gpus=1).left_out
 
 
 # --- the memory
@@ -131,7 +131,7 @@ def test_a_killed_tuner_goes_on_where_it_was(tmp_path: Path, at: int) -> None:
     assert len(study.trials) == 4 and study.chosen
     assert len(servers.starts) == 5 - at, "what was on file is not measured again"
     cut_off, again = servers.all_starts()[at], servers.starts[0]
-    assert cut_off == again or again in product(Plan("cpu", "throughput", None, SMALL).knobs)
+    assert cut_off == again or again in product(TuningPlan("cpu", "throughput", None, SMALL).knobs)
     assert len(servers.all_starts()) == 6, "one start was lost, the others count once"
 
 
@@ -159,7 +159,7 @@ def test_a_damaged_study_is_named(tmp_path: Path) -> None:
 
 def test_one_start_for_each_distinct_command(tmp_path: Path, monkeypatch) -> None:
     """Values that lead to the same command (a known limit wins over one of them) share its one start."""
-    plan = Plan("cpu", "throughput", None, SMALL)
+    plan = TuningPlan("cpu", "throughput", None, SMALL)
     monkeypatch.setattr(
         plan, "proposal", lambda values, *rest, own=plan.proposal: own(values | {"max-num-seqs": 2}, *rest)
     )
@@ -211,8 +211,8 @@ def test_a_study_says_what_it_is(tmp_path: Path) -> None:
 # --- the search
 
 
-def large() -> Plan:
-    return Plan("h200", "throughput", None, {"model": "gpt-oss-20b", "concurrency": [256]}, gpus=1)
+def large() -> TuningPlan:
+    return TuningPlan("h200", "throughput", None, {"model": "gpt-oss-20b", "concurrency": [256]}, gpus=1)
 
 
 def test_a_large_space_is_tried_in_order_and_what_helped_alone_together(tmp_path: Path) -> None:
@@ -306,19 +306,19 @@ def space_file(tmp_path: Path, edit) -> Path:
 )
 def test_a_faulty_space_is_named(tmp_path: Path, edit, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        Plan("cpu", "throughput", None, SMALL, space_file(tmp_path, edit))
+        TuningPlan("cpu", "throughput", None, SMALL, space_file(tmp_path, edit))
 
 
 def test_a_space_for_somebody_else(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no search space for gpt-oss-nano on cpu"):
-        Plan("cpu", "throughput", None, SMALL, space_file(tmp_path, lambda s: s.update(targets=["h200"])))
+        TuningPlan("cpu", "throughput", None, SMALL, space_file(tmp_path, lambda s: s.update(targets=["h200"])))
 
 
 def test_a_knob_that_the_recipe_overrides_is_left_out(tmp_path: Path) -> None:
     """A limit's flag wins over every profile: varying it would start the same server under several names."""
     file = space_file(tmp_path, lambda s: (s.update(targets=["h100"]), s["knobs"].update({"stream-interval": KNOB})))
     given = {"model": "gpt-oss-120b", "tensor_parallel_size": 1}
-    plan = Plan("h100", "throughput", None, given, file, gpus=1)
+    plan = TuningPlan("h100", "throughput", None, given, file, gpus=1)
     assert list(plan.knobs) == ["stream-interval"] and "max-num-seqs" in plan.left_out
 
 
@@ -339,7 +339,7 @@ def recipes(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path / "recipes"
 
 
-def pasted(recipes: Path, plan: Plan, study: Study) -> Path:
+def pasted(recipes: Path, plan: TuningPlan, study: Study) -> Path:
     """What a person does with the printed block: it is laid into the recipe, and the study is kept."""
 
     def laid(old: dict, new: dict) -> dict:
@@ -354,7 +354,7 @@ def pasted(recipes: Path, plan: Plan, study: Study) -> Path:
 
 
 def test_a_pasted_profile_renders_what_was_measured_and_has_its_evidence(tmp_path: Path, recipes: Path) -> None:
-    plan = Plan("cpu", "throughput", None, SMALL)
+    plan = TuningPlan("cpu", "throughput", None, SMALL)
     study = tuner(tmp_path, Servers(tmp_path), plan=plan).run()
     record = pasted(recipes, plan, study)
     target = load_target("cpu")
@@ -369,7 +369,7 @@ def test_a_pasted_profile_renders_what_was_measured_and_has_its_evidence(tmp_pat
     record.unlink()
     assert "cannot be read" in profile.unsupported(target)[0]
     measured = plan.proposal(chosen(study).trial.values, "", 8000).command
-    again = Plan("cpu", "throughput", None, SMALL).serving({}).command("", 8000)
+    again = TuningPlan("cpu", "throughput", None, SMALL).serving({}).command("", 8000)
     assert sorted(again.argv) == sorted(measured.argv) and again.env == measured.env
 
 
@@ -383,11 +383,11 @@ def test_a_default_takes_a_flag_of_the_profile_away(tmp_path: Path, recipes: Pat
         tmp_path,
         lambda s: s["knobs"].update({"enforce-eager": {**SPACE["knobs"]["max-num-seqs"], "values": [None, True]}}),
     )
-    plan = Plan("cpu", "latency", None, SMALL, file)
+    plan = TuningPlan("cpu", "latency", None, SMALL, file)
     fast = {"max-num-seqs": 2, "enforce-eager": None}
     study = tuner(tmp_path, Servers(tmp_path, lambda v: [120, 240] if v == fast else [100, 200]), plan=plan).run()
     pasted(recipes, plan, study)
-    plan = Plan("cpu", "latency", None, SMALL)
+    plan = TuningPlan("cpu", "latency", None, SMALL)
     block = serve_block(plan.target, plan.model, plan.parameters)
     assert "enforce-eager" not in block.args and block.args["max-num-seqs"].value == 2
 

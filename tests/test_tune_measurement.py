@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from tune_parts import SMALL, point
 
-from helpers.bench.tune import Plan, measurement
+from helpers.bench.tune import TuningPlan, measurement
 from helpers.bench.tune.measurement import Bench
 from helpers.bench.tune.plan import Proposal
 from helpers.errors import CookbookError, UsageError
@@ -35,7 +35,7 @@ def stand(tmp_path: Path, monkeypatch) -> SimpleNamespace:
     said: list[str] = []
     bench = Bench(Path(sys.executable), "no-checkpoint", report=said.append)
     port, folder = free_port(), tmp_path / "study" / "one"
-    plan = Plan("cpu", "throughput", None, SMALL)
+    plan = TuningPlan("cpu", "throughput", None, SMALL)
 
     def measured(sweep, *words: str):
         monkeypatch.setattr(measurement, "sweep", sweep)

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Find the fastest configuration of a target; call it again to go on after an interruption."""
-        from helpers.bench.tune import Plan, chosen, profile, table
+        from helpers.bench.tune import TuningPlan, chosen, profile, table
         from helpers.bench.tune.session import tuning
         from helpers.machine import facts
         from helpers.paths import TARGETS, shown
@@ -49,7 +49,7 @@ def register(app: typer.Typer) -> None:
             "install": install,
         }
         given = {name: value for name, value in given.items() if value}
-        plan = Plan(target, objective, tpot, given, space, gpus=len(facts.machine().gpus))
+        plan = TuningPlan(target, objective, tpot, given, space, gpus=len(facts.machine().gpus))
         for reason in plan.left_out.values():
             typer.echo(f"left out: {reason}")
         try:

@@ -94,9 +94,9 @@ class Run:
     def command(self) -> Command:
         """The command of this recipe for these parameters: what a terminal on its machine would run."""
         own = Serving(self.target, self.parameters, self.model)
-        return self._told(own, self.checkpoints.get(self.measured, "") if own == self.measured else "")
+        return self._command_of(own, self.checkpoints.get(self.measured, "") if own == self.measured else "")
 
-    def _told(self, serving: Serving, checkpoint: str) -> Command:
+    def _command_of(self, serving: Serving, checkpoint: str) -> Command:
         """A serving's command, told about the tool servers where they run."""
         command, tools = serving.command(checkpoint, self.port), self.tool_servers
         return command.with_tools(tools.argument, tools.env) if tools else command
@@ -141,7 +141,7 @@ class Run:
     def _serve(self, serving: Serving) -> VLLM | Replicas:
         checkpoint = self.checkpoints[serving]
         self.serving, self.server = serving, None
-        self.commands = serving.replicas(self._told(serving, checkpoint))
+        self.commands = serving.replicas(self._command_of(serving, checkpoint))
         self.save()
         self.server = launch_vllm(
             self.commands,

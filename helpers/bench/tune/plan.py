@@ -36,7 +36,7 @@ class Proposal:
         return fingerprint(self.command.on_port(0).words, self.command.env, checkpoint)[:8]
 
 
-class Plan:
+class TuningPlan:
     """What is tuned and how it is measured. Everything that the input can have wrong is said here, before any start.
 
     `parameters` are a run's (model, weights, tensor_parallel_size, concurrency, input_tokens, output_tokens, install).

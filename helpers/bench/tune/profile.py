@@ -6,7 +6,7 @@ import yaml
 
 from helpers import paths
 from helpers.bench.tune.choice import Verdict, chosen
-from helpers.bench.tune.plan import Plan
+from helpers.bench.tune.plan import TuningPlan
 from helpers.bench.tune.study import Study
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import shown
@@ -21,7 +21,7 @@ def record_path(study: Study) -> Path:
     return paths.RECORDS / study.target / "tuning" / name
 
 
-def block(plan: Plan, study: Study) -> str:
+def block(plan: TuningPlan, study: Study) -> str:
     """The chosen values as YAML for the model's own block of the profile, each with its reason and its study.
 
     `null` takes away what the recipe sets so far. Raises UsageError where no configuration beats bare.

@@ -11,7 +11,7 @@ from helpers import files
 from helpers.bench.sweep import Load
 from helpers.bench.tune.choice import chosen, together, verdicts
 from helpers.bench.tune.measurement import Measured
-from helpers.bench.tune.plan import Plan, Proposal, Values, digest, label
+from helpers.bench.tune.plan import Proposal, TuningPlan, Values, digest, label
 from helpers.bench.tune.study import BARE, Call, Study, Trial, one_line
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import RUNS, shown
@@ -27,7 +27,7 @@ class Tuner:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: TuningPlan,
         measure: Measure,
         *,
         machine: Machine,
