@@ -17,10 +17,10 @@ from helpers.recipes.command.serve import Command
 HUB_CACHE, VLLM_CACHE, WEIGHTS = "/cache/huggingface", "/cache/vllm", "/weights"
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")  # passed on by name, never written into a form
 # What a container needs to reach the accelerators: vLLM's installation pages per vendor; the seed guide for AMD.
-DEVICE_FLAGS = {
-    "amd": ["--device /dev/kfd", "--device /dev/dri", "--group-add video", "--security-opt seccomp=unconfined"],
-    "intel": ["--device /dev/dri", "--volume /dev/dri/by-path:/dev/dri/by-path"],
-    "cpu": ["--cap-add SYS_NICE", "--security-opt seccomp=unconfined"],
+ACCESS = {  # as compose spells it
+    "amd": {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"], "security_opt": ["seccomp=unconfined"]},
+    "intel": {"devices": ["/dev/dri"], "volumes": ["/dev/dri/by-path:/dev/dri/by-path"]},
+    "cpu": {"cap_add": ["SYS_NICE"], "security_opt": ["seccomp=unconfined"]},
 }
 HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/health')"
 HEALTH_WAIT = "40m"  # downloading, loading and graph capture before the first healthy answer
@@ -77,7 +77,8 @@ def _docker_run(target: Target, parameters: Parameters, replica: int, command: C
     lines = ["docker run --rm", "--ipc=host", f"--publish 127.0.0.1:{command.port}:{command.port}"]
     if target.match.vendor == "nvidia":
         lines.append("--gpus '\"device=" + ",".join(chosen) + "\"'")
-    lines += DEVICE_FLAGS.get(target.match.vendor, [])
+    access = ACCESS.get(target.match.vendor, {}).items()
+    lines += [f"--{key.removesuffix('s').replace('_', '-')} {value}" for key, values in access for value in values]
     lines += [f'--volume "$HOME/.cache/huggingface:{HUB_CACHE}"', f"--volume vllm-cache:{VLLM_CACHE}"]
     if _is_folder(command.weights):
         lines.append(f"--volume {shlex.quote(str(Path(command.weights).absolute()))}:{WEIGHTS}:ro")
@@ -126,14 +127,8 @@ def _compose_service(target: Target, parameters: Parameters, replica: int, comma
         service["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
     elif chosen:
         service["environment"][VISIBLE[vendor]] = ",".join(chosen)
-    if vendor == "amd":
-        service |= {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"]}
-        service["security_opt"] = ["seccomp=unconfined"]
-    elif vendor == "intel":
-        service["devices"] = ["/dev/dri"]
-        service["volumes"].append("/dev/dri/by-path:/dev/dri/by-path")
-    elif vendor == "cpu":
-        service |= {"cap_add": ["SYS_NICE"], "security_opt": ["seccomp=unconfined"]}
+    for key, values in ACCESS.get(vendor, {}).items():
+        service[key] = [*service.get(key, []), *values]
     return service
 
 
