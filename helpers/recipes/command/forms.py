@@ -9,7 +9,7 @@ import yaml
 
 from helpers.errors import UsageError
 from helpers.recipes import Model, Parameters, Target
-from helpers.recipes.command.kubernetes import manifests
+from helpers.recipes.command.kubernetes import Document, manifests
 from helpers.recipes.command.replicas import VISIBLE, devices, replica_commands, router_words
 from helpers.recipes.command.serve import Command
 
@@ -100,14 +100,14 @@ def _compose(target: Target, model: Model, parameters: Parameters, command: Comm
     return _dump({**content, "volumes": {"vllm-cache": {}}})
 
 
-def _compose_service(target: Target, parameters: Parameters, replica: int, command: Command) -> dict:
+def _compose_service(target: Target, parameters: Parameters, replica: int, command: Command) -> Document:
     inside, chosen, vendor = (container_command(command), devices(target, parameters, replica), target.match.vendor)
     volumes = [f"${{HOME}}/.cache/huggingface:{HUB_CACHE}", f"vllm-cache:{VLLM_CACHE}"]
     if _is_folder(command.weights):
         volumes.append(f"{Path(command.weights).absolute()}:{WEIGHTS}:ro")
-    environment = {name: _escaped(value) for name, value in inside.env.items()}
+    environment: dict[str, str | None] = {name: _escaped(value) for name, value in inside.env.items()}
     environment |= dict.fromkeys(SECRETS)  # null: taken from the shell that runs compose, if set there
-    service = {
+    service: Document = {
         "image": target.stack.image,
         "entrypoint": ["vllm"],
         "command": [_escaped(word) for word in inside.words],
@@ -162,12 +162,12 @@ def _escaped(value: str) -> str:
 class _Plain(yaml.SafeDumper):
     """YAML without anchors: every part is written out where it stands."""
 
-    def ignore_aliases(self, data) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
-def _dump(content: dict) -> str:
-    return yaml.dump(content, Dumper=_Plain, sort_keys=False, width=1000)
+def _dump(content: Document) -> str:
+    return str(yaml.dump(content, Dumper=_Plain, sort_keys=False, width=1000))
 
 
 Form = Callable[[Target, Model, Parameters, Command], str]
