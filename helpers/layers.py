@@ -38,7 +38,7 @@ ROOMS = (
     ("helpers.runs", "a run from install to stop, with tools or without; evaluations; status"),
     ("helpers.runs.batch", "many runs from a plan"),
     ("helpers.pages", "notebooks, README and prose from recipes and records"),
-    ("helpers.pages.maintain", "releases, installs, a new target, the seed page, schemas"),
+    ("helpers.pages.maintain", "releases, installs, a new target, schemas"),
     ("helpers.cli", "the `cookbook` command"),
     ("nano.domain", "what the test model speaks about"),
     ("nano.training", "its training (inside a stack)"),

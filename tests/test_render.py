@@ -140,7 +140,7 @@ def test_the_start_of_another_profile_is_told_beside_the_pages_own(
 
 
 def test_no_recipe_claims_what_no_record_holds() -> None:
-    for path in [*ROOT.glob("recipes/targets/*.yaml"), ROOT / "recipes" / "seed.yaml"]:
+    for path in [*ROOT.glob("recipes/targets/*.yaml"), ROOT / "docs" / "seed.md"]:
         assert "see the records" not in path.read_text(), path.name
 
 
