@@ -47,8 +47,8 @@ def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Ro
         spoken_by.setdefault((_place(claim), claim.group, claim.weights), []).append(claim)
     spoken: dict[Place, list[Claim]] = {}
     for (place, _, _), found in spoken_by.items():
-        spoken.setdefault(place, []).append(_one(found))
-    rows = []
+        spoken.setdefault(place, []).append(_newest(found))
+    rows: list[Row] = []
     for name in targets or target_names():
         target = load_target(name)
         offered = [
@@ -67,7 +67,7 @@ def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Ro
     return rows
 
 
-def _one(claims: list[Claim]) -> Claim:
+def _newest(claims: list[Claim]) -> Claim:
     """The claim that speaks, the last one, with the points of every sweep of its command."""
     last = claims[-1]
     for claim in reversed(claims[:-1]):

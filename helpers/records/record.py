@@ -136,10 +136,10 @@ class Point(Part):
             )
             if not CLOSED_LOOP[0] <= inside <= CLOSED_LOOP[1]:
                 raise ValueError(where + f"throughput times latency gives {inside:.2f} of the requests in flight")
-        means = (self.ttft_ms.mean, self.tpot_ms.mean, self.e2e_ms.mean)
-        if None not in means and self.output_tokens > 1:
-            ttft, tpot, e2e = means
-            if abs((ttft + tpot * (self.output_tokens - 1)) / e2e - 1) > MEANS_AGREE:
+        ttft, tpot, e2e = self.ttft_ms.mean, self.tpot_ms.mean, self.e2e_ms.mean
+        if ttft is not None and tpot is not None and e2e is not None and self.output_tokens > 1:
+            parts = (ttft + tpot * (self.output_tokens - 1)) / e2e
+            if abs(parts - 1) > MEANS_AGREE:
                 raise ValueError(where + f"TTFT {ttft:.1f} + TPOT {tpot:.2f} ms x tokens is not e2e {e2e:.1f} ms")
         if self.roofline_fraction is not None and self.roofline_tok_s is not None:
             if abs(self.roofline_fraction * self.roofline_tok_s / self.output_tok_s - 1) > SAME:
