@@ -10,9 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from helpers import redact
 from helpers.errors import CookbookError
 from helpers.files import write_whole
+from helpers.paths import RECORDS, shown
 from helpers.recipes.parameters import Count, Parameters
 from helpers.recipes.target import Activation
 
+MIGRATION = RECORDS / "migrate.py"  # goes when no file of an older schema is left
 CLOSED_LOOP = (0.3, 1.05)  # requests in flight over concurrency; below 1 where the last ones run out
 MEANS_AGREE = 0.05  # e2e = ttft + tpot * (n - 1) holds exactly for means of equal lengths
 SAME = 0.01  # two ways of writing one number
@@ -68,7 +70,7 @@ class Document(Part):
                 raise CookbookError(
                     f"{path} is a {cls.TITLE} of schema {first['input']}",
                     f"schema {cls.SCHEMA} is read",
-                    f"run `python -m helpers.records.migrate {path}`",
+                    f"run `.venv/bin/python {shown(MIGRATION)} {path}`",
                 ) from None
             raise CookbookError(f"{path} is not a {cls.TITLE}", first_problem(error), cls.REMEDY) from None
 
