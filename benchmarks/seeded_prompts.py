@@ -20,7 +20,7 @@ from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import shown
 from helpers.recipes import Target, check_parameters, load_model, load_target
-from helpers.recipes.command.serve import serve_command
+from helpers.recipes.command.serve import flags_of, serve_command
 from helpers.runs.folder import kept_on_failure
 from helpers.server import Server, free_port, launch
 
@@ -61,8 +61,7 @@ def argv_of(interpreter: Path, checkpoint: Path, port: int, variant: str, profil
     """The command of a variant."""
     target, model = without_limit(load_target("cpu")), load_model(MODEL)
     command = serve_command(target, model, check_parameters(target, {"profile": profile}), str(checkpoint), port)
-    head = [str(interpreter), "-m", "vllm.entrypoints.cli.main"]
-    return [*head, *command.argv[1:], *VARIANTS[variant]], dict(command.env)
+    return command.changed(flags_of(VARIANTS[variant])).run_by(interpreter), dict(command.env)
 
 
 def prompt(chance: random.Random, tokens: int) -> list[int]:

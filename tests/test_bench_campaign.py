@@ -34,6 +34,7 @@ from benchmarks.campaign.plan import (
 )
 from helpers.bench.sweep import plan
 from helpers.recipes import load_target
+from helpers.recipes.command import bare_command
 from helpers.recipes.tuning import load_space, load_spaces
 from helpers.records.curves import curves, load_records
 from helpers.records.record import Point, RunRecord
@@ -162,7 +163,8 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
     def made(target: str, name: str) -> tuple[list[str], dict[str, str]]:
         step = steps(target)[name]
         step = dataclasses.replace(step, gpus=tuple(range(step.needs)))
-        return command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
+        own = command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
+        return own.argv, own.env
 
     argv, env = made("h200", "20b-base")
     assert argv[:3] == ["vllm", "serve", "W"] and "--stream-interval" in argv and env["CUDA_VISIBLE_DEVICES"] == "0"
@@ -320,22 +322,17 @@ def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
     """Its points stay on record as those of a failed run; only the end of the borrowed time lets a short sweep pass."""
     made = Campaign(tmp_path, sys.executable, "h200")
     made.facts["versions"] = {"vllm": "0.25.1"}
-    server = SimpleNamespace(base_url="", startup_s={}, stop=lambda: "stopped")
+    server = SimpleNamespace(base_url="", startup_s={}, stop=lambda: "stopped", commands=[bare_command("W", "m", 1)])
     taken = Point.model_validate(point())
 
     def sweep(*_, progress, **__):
         progress({"event": "point", "measured": taken})
         raise RuntimeError("the server died")
 
-    for name, own in (
-        ("start", lambda *_: server),
-        ("sweep", sweep),
-        ("LoadWorker", lambda *_: nullcontext()),
-        ("memory", lambda log: {}),
-        ("backends", lambda log: {}),
-    ):
+    for name, own in (("sweep", sweep), ("LoadWorker", lambda *_: nullcontext())):
         monkeypatch.setattr(measuring, name, own)
     monkeypatch.setattr(Campaign, "checkpoint", lambda *_: tmp_path)
+    monkeypatch.setattr(Campaign, "launch", lambda *_: server)
     job = Job("20b-x", "gpt-oss-20b", plan([taken.concurrency, 9], taken.input_tokens, taken.output_tokens))
     run_campaign(made, [job])
     take(tmp_path, tmp_path / "records", None)

@@ -10,7 +10,6 @@ import yaml
 
 from helpers import paths
 from helpers.errors import CookbookError, UsageError
-from helpers.pages.maintain import schema
 from helpers.recipes import (
     RecipeError,
     check_parameters,
@@ -22,6 +21,7 @@ from helpers.recipes import (
 )
 from helpers.recipes.budget import memory_budget, require_fit
 from helpers.recipes.command import serve_command
+from maintain import schema
 
 TARGETS = [
     "cpu",
@@ -290,7 +290,7 @@ def test_activations_are_a_choice_with_its_risk():
 
 
 def test_the_combinations_that_are_left_out_are_these():
-    from helpers.recipes.command.combinations import combinations
+    from maintain.combinations import combinations
 
     made = {
         (

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from helpers.bench.tune import Plan, Tuner
+from helpers.bench.tune import Tuner, TuningPlan
 from helpers.bench.tune.measurement import Measured
 from helpers.records.record import Machine, Percentiles, Point
 
@@ -73,7 +73,7 @@ SMALL = {"concurrency": [1, 2], "input_tokens": 16, "output_tokens": 16}
 
 def tuner(tmp_path: Path, servers, objective: str = "throughput", tpot_ms=None, **options) -> Tuner:
     """A tuner of the cpu space in a folder of the test."""
-    plan = options.pop("plan", None) or Plan("cpu", objective, tpot_ms, SMALL)
+    plan = options.pop("plan", None) or TuningPlan("cpu", objective, tpot_ms, SMALL)
     said = options.pop("said", [])
     return Tuner(
         plan,

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from helpers.evals.result import Result
 from helpers.paths import RECORDS
-from helpers.records.record import Document, Machine, Model, Utc, Weights
+from helpers.records.record import Argv, Document, Environment, Launched, Machine, Model, Utc, Weights
 
 FOLDER = RECORDS / "evals"
 
@@ -28,7 +28,9 @@ class EvalRecord(Document):
     versions: dict[str, str]
     machine: Machine
     commit: str
-    argv: list[str] = []
+    argv: Argv = []  # of the server that the run launched; none where it was there already
+    env: Environment = {}
+    servers: list[Launched] = []  # with replicas: each of them, the first again, and the router last
     started: Utc
     finished: Utc
     results: list[Result]

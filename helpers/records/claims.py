@@ -9,7 +9,7 @@ from helpers import paths
 from helpers.errors import CookbookError
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
-from helpers.records.curves import options, setting
+from helpers.records.curves import options, setting, switch
 from helpers.records.record import RunRecord
 
 GROUP_THROUGHPUT = "throughput"  # the sweep of a record, beside the groups of its contracts
@@ -124,6 +124,5 @@ def same_flags(record: RunRecord) -> bool:
     except CookbookError:
         return False
     today = serve_command(target, model, parameters, "weights", 0)
-    ran = {name: value for name, value in record.env.items() if name in today.env or name.startswith("VLLM_")}
-    ran.pop("VLLM_API_KEY", None)
+    ran = {name: value for name, value in record.env.items() if name in today.env or switch(name)}
     return options(record.argv) == options(today.argv) and ran == today.env

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from helpers.paths import RECORDS
 from helpers.recipes import NANO
+from helpers.recipes.command.serve import flags_of
 from helpers.records.record import Point, RunRecord
 
+# What tells a server where the tools are: it changes no speed and stands in no recipe.
+TOOLS = ("--tool-server", "VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS")
 LENGTHS = [(1024, 1024), (8192, 1024)]  # input and output tokens of the two sweeps that a target is to have
 
 
@@ -62,26 +65,23 @@ def points_of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[
 
 
 def options(argv: list[str]) -> dict[str, tuple[str, ...]]:
-    """The options of a command with their values, without the port; where the checkpoint lay is none of them.
+    """The options of a command with their values, without the port, the tools and the checkpoint's place.
 
     >>> options(["vllm", "serve", "openai/gpt-oss-20b", "--port", "8000", "--enforce-eager"])
     {'--enforce-eager': ()}
     """
-    found: dict[str, tuple[str, ...]] = {}
-    option = ""
-    for word in argv:
-        if word.startswith("--"):
-            option = word
-            found[option] = ()
-        elif option:
-            found[option] += (word,)
-    found.pop("--port", None)
-    return found
+    start = next((place for place, word in enumerate(argv) if word.startswith("--")), len(argv))
+    return {flag: values for flag, values in flags_of(argv[start:]).items() if flag not in ("--port", *TOOLS)}
+
+
+def switch(name: str) -> bool:
+    """Whether a variable changes what vLLM does under load."""
+    return name.startswith("VLLM_") and name not in (*TOOLS, "VLLM_API_KEY")
 
 
 def setting(record: RunRecord) -> Hashable:
     """What two records have to have in common for their points to make one curve."""
-    env = frozenset((name, value) for name, value in record.env.items() if name.startswith("VLLM_"))
+    env = frozenset((name, value) for name, value in record.env.items() if switch(name))
     stack = record.versions.get("vllm"), record.versions.get("torch")
     gpu = tuple(record.machine.gpus[:1])
     return frozenset(options(record.argv).items()), env, record.weights, gpu, record.serving.replicas, stack

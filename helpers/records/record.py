@@ -208,6 +208,13 @@ class Served(Part):
         return f"{copies}TP{self.tensor_parallel_size} {self.variant}".rstrip()
 
 
+class Launched(Part):
+    """One process of several behind one address, as it was started."""
+
+    argv: Argv
+    env: Environment = {}
+
+
 class Acceptance(Part):
     """How many tokens a verification step of speculative decoding gives, the model's own one included."""
 
@@ -237,6 +244,7 @@ class RunRecord(Document):
     parameters: dict[str, Any]  # as the run was asked
     argv: Argv
     env: Environment
+    servers: list[Launched] = []  # with replicas: each of them, the first again, and the router last
     machine: Machine
     versions: dict[str, str]
     commit: str

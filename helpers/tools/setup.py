@@ -52,7 +52,7 @@ def wasm() -> str:
 
 
 def _deno(scratch: Path) -> None:
-    from helpers.machine.stack.index import uv_environment  # pip's own settings, for uv
+    from helpers.machine.index import uv_environment  # pip's own settings, for uv
 
     env = uv_environment(dict(os.environ), sys.executable)
     argv = [_uv(), "pip", "install", "--quiet", "--target", str(scratch / "deno"), f"deno=={DENO_VERSION}"]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from helpers.bench.tune.study import Study, Trial
+from helpers.recipes.tuning import Values
 
 WORST = 0.98  # of bare, at any point of the sweep; below it a configuration is not chosen
 BETTER = 1.02  # of bare; less is what a repetition gives, too
@@ -22,13 +23,6 @@ class Verdict:
     def eligible(self) -> bool:
         return self.state in ("chosen", "slower")
 
-    @property
-    def score(self) -> float:
-        """What the optimiser is told: the gain; the worst point where that rules it out; 0 for a failure."""
-        if not self.ratios or self.gain is None:
-            return 0.0
-        return self.gain if self.eligible else min(self.gain, *self.ratios)
-
 
 def verdicts(study: Study) -> list[Verdict]:
     """Every trial judged, in the order in which they were measured."""
@@ -40,6 +34,16 @@ def verdicts(study: Study) -> list[Verdict]:
 def chosen(study: Study) -> Verdict | None:
     """The winner; None when nothing beats bare."""
     return next((verdict for verdict in verdicts(study) if verdict.state == "chosen"), None)
+
+
+def together(found: list[Verdict], defaults: Values) -> Values:
+    """The best of the values that beat bare when only they differed from the defaults, of every knob at once."""
+    best = dict(defaults)
+    for verdict in sorted((v for v in found if v.eligible), key=lambda v: v.gain):
+        other = {name: value for name, value in verdict.trial.values.items() if value != defaults[name]}
+        if len(other) == 1:
+            best |= other  # in the order of their gains: the best of a knob comes last
+    return best
 
 
 def judge(study: Study, trial: Trial) -> Verdict:

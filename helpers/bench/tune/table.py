@@ -28,29 +28,6 @@ def _figures(study: Study) -> str:
     return f"{', '.join(values)} {study.goal.unit}"
 
 
-def text(study: Study, width: int = 120) -> str:
-    """The table, the causes and the outcome, for a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=width)
-    table = Table(
-        title=f"{study.target} · {study.model} · weights {study.weights} · {study.goal}", title_justify="left"
-    )
-    found = rows(study)
-    for name in ["", *(found[0] if found else [])]:
-        if name != "cause":
-            table.add_column(name, justify="right" if name.startswith(("x at", "gain")) or not name else "left")
-    for number, row in enumerate(found):
-        cells = [_cell(value) for name, value in row.items() if name != "cause"]
-        table.add_row(str(number) if number else "", *cells)
-    with console.capture() as capture:
-        console.print(table)
-    causes = [f"{number}: {one_line(row['cause'])}" for number, row in enumerate(found) if number and row["cause"]]
-    bare = [f"bare: {found[0]['cause']}"] if found else []
-    return "\n".join([capture.get().rstrip(), *bare, *causes, outcome(study)])
-
-
 def plain(study: Study) -> str:
     """A study in lines that never depend on a terminal: head, bare's figures, a line per configuration, notes."""
     lines = [
@@ -64,10 +41,9 @@ def plain(study: Study) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in study.notes)])
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def text(study: Study) -> str:
+    """The study's lines and its outcome, for a terminal."""
+    return f"{plain(study)}\n{outcome(study)}"
 
 
 def outcome(study: Study) -> str:

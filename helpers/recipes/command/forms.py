@@ -10,7 +10,7 @@ import yaml
 from helpers.errors import UsageError
 from helpers.recipes import Model, Parameters, Target
 from helpers.recipes.command.kubernetes import manifests
-from helpers.recipes.command.replicas import VISIBLE, devices, on_port, router_words, visible
+from helpers.recipes.command.replicas import VISIBLE, devices, replica_commands, router_words
 from helpers.recipes.command.serve import Command
 
 # Inside a container: caches that survive it, and the folder of a checkpoint given by path.
@@ -35,27 +35,23 @@ def render(form: str, target: Target, model: Model, parameters: Parameters, comm
 
 def container_command(command: Command) -> Command:
     """The command as it stands inside a container: reachable from outside it, a checkpoint folder mounted."""
-    argv = list(command.argv)
-    if "--host" in argv:
-        argv[argv.index("--host") + 1] = "0.0.0.0"  # the published port is what stays on loopback
-    if _is_folder(command.weights):
-        argv[2] = WEIGHTS
+    host = {"--host": ("0.0.0.0",)} if "--host" in command.flags else {}  # the published port stays on loopback
     # What vLLM and Triton compile goes into the volume: the next container starts in half of the time.
     kept = {"HF_HOME": HUB_CACHE, "VLLM_CACHE_ROOT": VLLM_CACHE, "TRITON_CACHE_DIR": f"{VLLM_CACHE}/triton"}
-    return replace(command, argv=argv, env={**command.env, **kept})
+    weights = WEIGHTS if _is_folder(command.weights) else command.weights
+    return replace(command, weights=weights).changed(host, kept)
 
 
-def _per_replica(parameters: Parameters, command: Command):
-    for replica in range(parameters.replicas):
-        yield replica, on_port(command, command.port + replica)
+def _ports(parameters: Parameters, command: Command) -> range:
+    return range(command.port, command.port + parameters.replicas)
 
 
 def _router(parameters: Parameters, command: Command) -> str:
     """The block that puts the replicas behind the port after theirs; nothing for a single server."""
     if parameters.replicas == 1:
         return ""
-    address = command.port + parameters.replicas
-    ports = [command.port + replica for replica in range(parameters.replicas)]
+    ports = _ports(parameters, command)
+    address = ports.stop
     words = shlex.join(["vllm-router", *router_words(ports, address, address + 1)])
     return f"\n# one address for all of them, port {address} (pip install vllm-router), in another terminal\n{words}\n"
 
@@ -63,18 +59,16 @@ def _router(parameters: Parameters, command: Command) -> str:
 def _shell(target: Target, _: Model, parameters: Parameters, command: Command) -> str:
     if parameters.replicas == 1:
         return command.shell() + "\n"
-    blocks = []
-    for replica, own in _per_replica(parameters, command):
-        env = own.env | visible(target, parameters, replica)
-        blocks.append(f"# replica {replica}, in a terminal of its own\n{replace(own, env=env).shell()}\n")
+    replicas = replica_commands(command, target, parameters, _ports(parameters, command))
+    blocks = [f"# replica {n}, in a terminal of its own\n{own.shell()}\n" for n, own in enumerate(replicas)]
     return "\n".join(blocks) + _router(parameters, command)
 
 
 def _docker(target: Target, _: Model, parameters: Parameters, command: Command) -> str:
     runs = []
-    for replica, own in _per_replica(parameters, command):
+    for replica, port in enumerate(_ports(parameters, command)):
         title = f"# replica {replica}, in a terminal of its own\n" if parameters.replicas > 1 else ""
-        runs.append(title + _docker_run(target, parameters, replica, own))
+        runs.append(title + _docker_run(target, parameters, replica, command.on_port(port)))
     return "\n".join(runs) + _router(parameters, command)
 
 
@@ -98,9 +92,9 @@ def _docker_run(target: Target, parameters: Parameters, replica: int, command: C
 
 def _compose(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
     services = {}
-    for replica, own in _per_replica(parameters, command):
+    for replica, port in enumerate(_ports(parameters, command)):
         name = model.model if parameters.replicas == 1 else f"{model.model}-{replica}"
-        services[name] = _compose_service(target, parameters, replica, own)
+        services[name] = _compose_service(target, parameters, replica, command.on_port(port))
     content = {"name": f"{target.target}-{model.model}".replace("_", "-"), "services": services}
     return _dump({**content, "volumes": {"vllm-cache": {}}})
 
@@ -115,7 +109,7 @@ def _compose_service(target: Target, parameters: Parameters, replica: int, comma
     service = {
         "image": target.stack.image,
         "entrypoint": ["vllm"],
-        "command": [_escaped(word) for word in inside.argv[1:]],
+        "command": [_escaped(word) for word in inside.words],
         "ipc": "host",
         "ports": [f"127.0.0.1:{command.port}:{command.port}"],
         "environment": environment,
@@ -144,7 +138,8 @@ def _compose_service(target: Target, parameters: Parameters, replica: int, comma
 
 
 def _kubernetes(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
-    documents = manifests(target, model, parameters, container_command(command))
+    folder = str(Path(command.weights).absolute()) if _is_folder(command.weights) else ""
+    documents = manifests(target, model, parameters, container_command(command), folder)
     note = (
         "# the replicas share one claim: its storage class must offer ReadWriteMany\n"
         if parameters.replicas > 1

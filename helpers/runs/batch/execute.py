@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CookbookError, UsageError
+from helpers.files import write_whole
 from helpers.paths import shown
 from helpers.records.record import RunRecord
 from helpers.runs.batch.plan import Planned
@@ -113,7 +114,7 @@ def _same_plan(runs: list[Planned], folder: Path) -> None:
             f"{folder} holds the runs of another plan (or of this one before it was changed)",
             do="name another `folder` in the plan, or move that one away",
         )
-    _write(path, json.dumps(today, indent=1) + "\n")
+    write_whole(path, json.dumps(today, indent=1) + "\n")
 
 
 def _plan(path: Path) -> Any:
@@ -138,11 +139,5 @@ def table(results: list[Result]) -> list[str]:
 
 def write_summary(results: list[Result], folder: Path) -> None:
     """summary.json and summary.md of the batch, whole at any moment."""
-    _write(folder / "summary.json", json.dumps([asdict(one) for one in results], indent=1) + "\n")
-    _write(folder / "summary.md", "\n".join(table(results)) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_whole(folder / "summary.json", json.dumps([asdict(one) for one in results], indent=1) + "\n")
+    write_whole(folder / "summary.md", "\n".join(table(results)) + "\n")
