@@ -17,7 +17,7 @@ from helpers.paths import RECORDS, ROOT
 from helpers.recipes import load_target, target_names
 from helpers.records.claims import Claim
 from helpers.records.curves import speed_records
-from helpers.records.matrix import Row
+from helpers.records.matrix import MatrixRow
 from helpers.records.record import RunRecord
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
@@ -164,7 +164,7 @@ CLAIM = Claim(
 
 
 def test_the_matrix_tells_other_flags_and_how_many_points() -> None:
-    row = Row("h200", "NVIDIA H200", "gpt-oss-120b", 1, "throughput", True, "parsed", [CLAIM])
+    row = MatrixRow("h200", "NVIDIA H200", "gpt-oss-120b", 1, "throughput", True, "parsed", [CLAIM])
     assert "6 points" in state(row) and state(row).endswith("with other flags than today's")
     same = replace(row, claims=[replace(CLAIM, same_flags=True)])
     assert "other flags" not in state(same)

@@ -153,7 +153,7 @@ class Point(Part):
         return self
 
 
-class Contract(Part):
+class ContractResult(Part):
     """One contract check, with the model and weights it ran on."""
 
     name: str
@@ -164,13 +164,13 @@ class Contract(Part):
     weights: str
 
     @model_validator(mode="after")
-    def explained(self) -> "Contract":
+    def explained(self) -> "ContractResult":
         if self.state != "passed" and not self.why:
             raise ValueError(f"{self.name} is {self.state} without a reason")
         return self
 
 
-class Machine(Part):
+class MachineRecord(Part):
     """What the run ran on."""
 
     gpus: list[str] = []
@@ -245,14 +245,14 @@ class RunRecord(Document):
     argv: Argv
     env: Environment
     servers: list[Launched] = []  # with replicas: each of them, the first again, and the router last
-    machine: Machine
+    machine: MachineRecord
     versions: dict[str, str]
     commit: str
     startup_s: dict[str, Annotated[float, Field(ge=0)]]  # seconds by phase, and `total`
     memory: dict[str, float] = {}
     backends: dict[str, str] = {}
     acceptance: Acceptance | None = None  # where the server speculates
-    contracts: list[Contract] = []
+    contracts: list[ContractResult] = []
     state: Literal["passed", "failed", "skipped"]
     why: Text = ""
     started: Utc
