@@ -10,6 +10,7 @@ ROOMS = (
     ("helpers.errors", "the one error type: what, why, what to do"),
     ("helpers.paths", "where things are in a checkout"),
     ("helpers.files", "whole-or-nothing writes, one lock"),
+    ("helpers.bytecode", "bytecode of a serving environment, written at install"),
     ("helpers.processes", "processes by identity, their groups, ports"),
     ("helpers.keys", "API keys asked for, never written"),
     (

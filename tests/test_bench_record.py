@@ -2,6 +2,8 @@
 
 import copy
 import json
+import runpy
+from collections.abc import Callable
 
 import pytest
 from pydantic import ValidationError
@@ -9,8 +11,7 @@ from pydantic import ValidationError
 from helpers.bench import plan
 from helpers.bench.sweep import point_of
 from helpers.errors import CookbookError, UsageError
-from helpers.records import migrate
-from helpers.records.record import Point, RunRecord
+from helpers.records.record import MIGRATION, Point, RunRecord
 
 
 def percentiles(value: float) -> dict:
@@ -128,6 +129,11 @@ SERVED_BEFORE = {"tensor_parallel_size": 2, "profile": "throughput", "install": 
 SPECULATES = ["--speculative-config", json.dumps({"method": "eagle3", "synthetic_acceptance_length": 2.72})]
 
 
+def migrate(name: str) -> Callable:
+    """A function of the script."""
+    return runpy.run_path(str(MIGRATION))[name]
+
+
 def test_an_old_record_is_refused_and_its_migration_is_read(tmp_path):
     """The line names the command, and what it writes says typed what the old parameters said."""
     old = record() | {"schema": 1, "replicas": 4, "parameters": SERVED_BEFORE}
@@ -138,10 +144,10 @@ def test_an_old_record_is_refused_and_its_migration_is_read(tmp_path):
     ]
     path = tmp_path / "record.json"
     path.write_text(json.dumps(old))
-    with pytest.raises(CookbookError, match=r"of schema 1.*helpers\.records\.migrate") as refused:
+    with pytest.raises(CookbookError, match=r"of schema 1.*recipes/records/migrate\.py") as refused:
         RunRecord.read(path)
     assert "\n" not in str(refused.value)
-    migrate.main([str(path)])
+    migrate("main")([str(path)])
     found = RunRecord.read(path)
     assert found.serving.label == "4 x TP2 FP8" and found.serving.profile == "throughput"
     assert (
@@ -150,15 +156,15 @@ def test_an_old_record_is_refused_and_its_migration_is_read(tmp_path):
     )
     assert found.acceptance.tokens_per_step == 2.72 and found.acceptance.source == "a recipe, 3 drafted tokens"
     again = path.read_bytes()
-    migrate.main([str(path)])
+    migrate("main")([str(path)])
     assert path.read_bytes() == again, "a file of today's schema stays as it is"
 
 
 def test_bare_vllm_serve_is_no_profile_of_a_recipe():
     old = {"schema": 1, "argv": [], "parameters": {**SERVED_BEFORE, "variant": "bare vllm serve, async scheduling off"}}
-    assert migrate.migrated(old)["serving"]["profile"] == "bare"
+    assert migrate("migrated")(old)["serving"]["profile"] == "bare"
     study = {"schema": 1, "knobs": {}, "concurrency": [1, 256]}
-    assert migrate.migrated(study) == {"schema": 2, "knobs": {}, "users_per_gpu": [1, 256]}
+    assert migrate("migrated")(study) == {"schema": 2, "knobs": {}, "users_per_gpu": [1, 256]}
 
 
 def test_a_missing_record_says_so(tmp_path):

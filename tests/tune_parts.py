@@ -6,9 +6,9 @@ from pathlib import Path
 
 from helpers.bench.tune import Tuner, TuningPlan
 from helpers.bench.tune.measurement import Measured
-from helpers.records.record import Machine, Percentiles, Point
+from helpers.records.record import MachineRecord, Percentiles, Point
 
-MACHINE = Machine(cpu="a CPU", cores=2, memory_gib=24)
+MACHINE = MachineRecord(cpu="a CPU", cores=2, memory_gib=24)
 VERSIONS = {"vllm": "0.32.0"}
 REFUSED = "ValueError: max_num_active_seqs (64) cannot be greater than max_num_seqs (2)."
 

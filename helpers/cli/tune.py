@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
         model: Annotated[str, Option(help="the target's own otherwise")] = "",
         weights: Annotated[str, Option(help="hub, synthetic, nano or the path of a checkpoint")] = "",
         tensor_parallel_size: Annotated[int, Option(min=0, help="0: the recipe's default")] = 0,
-        concurrency: Annotated[str, Option(help="the sweep, e.g. 1,16,256; the recipe's otherwise")] = "",
+        concurrency: Annotated[
+            str, Option(help="requests in flight per GPU, e.g. 1,16,256; the recipe's otherwise")
+        ] = "",
         input_tokens: Annotated[int, Option(min=0, help="0: the recipe's")] = 0,
         output_tokens: Annotated[int, Option(min=0, help="0: the recipe's")] = 0,
         trials: Annotated[int | None, Option(min=1, help="configurations at most, earlier calls' included")] = None,

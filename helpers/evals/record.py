@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from helpers.evals.result import Result
 from helpers.paths import RECORDS
-from helpers.records.record import Argv, Document, Environment, Launched, Machine, Model, Utc, Weights
+from helpers.records.record import Argv, Document, Environment, Launched, MachineRecord, Model, Utc, Weights
 
 FOLDER = RECORDS / "evals"
 
@@ -26,7 +26,7 @@ class EvalRecord(Document):
     weights: Weights
     settings: dict
     versions: dict[str, str]
-    machine: Machine
+    machine: MachineRecord
     commit: str
     argv: Argv = []  # of the server that the run launched; none where it was there already
     env: Environment = {}

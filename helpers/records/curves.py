@@ -5,6 +5,7 @@ from pathlib import Path
 
 from helpers.paths import RECORDS
 from helpers.recipes import NANO
+from helpers.recipes.command.serve import flags_of
 from helpers.records.record import Point, RunRecord
 
 # What tells a server where the tools are: it changes no speed and stands in no recipe.
@@ -69,15 +70,8 @@ def options(argv: list[str]) -> dict[str, tuple[str, ...]]:
     >>> options(["vllm", "serve", "openai/gpt-oss-20b", "--port", "8000", "--enforce-eager"])
     {'--enforce-eager': ()}
     """
-    found: dict[str, tuple[str, ...]] = {}
-    option = ""
-    for word in argv:
-        if word.startswith("--"):
-            option = word
-            found[option] = ()
-        elif option:
-            found[option] += (word,)
-    return {option: value for option, value in found.items() if option not in ("--port", *TOOLS)}
+    start = next((place for place, word in enumerate(argv) if word.startswith("--")), len(argv))
+    return {flag: values for flag, values in flags_of(argv[start:]).items() if flag not in ("--port", *TOOLS)}
 
 
 def switch(name: str) -> bool:

@@ -10,9 +10,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from helpers import redact
 from helpers.errors import CookbookError
 from helpers.files import write_whole
+from helpers.paths import RECORDS, shown
 from helpers.recipes.parameters import Count, Parameters
 from helpers.recipes.target import Activation
 
+MIGRATION = RECORDS / "migrate.py"  # goes when no file of an older schema is left
 CLOSED_LOOP = (0.3, 1.05)  # requests in flight over concurrency; below 1 where the last ones run out
 MEANS_AGREE = 0.05  # e2e = ttft + tpot * (n - 1) holds exactly for means of equal lengths
 SAME = 0.01  # two ways of writing one number
@@ -68,7 +70,7 @@ class Document(Part):
                 raise CookbookError(
                     f"{path} is a {cls.TITLE} of schema {first['input']}",
                     f"schema {cls.SCHEMA} is read",
-                    f"run `python -m helpers.records.migrate {path}`",
+                    f"run `.venv/bin/python {shown(MIGRATION)} {path}`",
                 ) from None
             raise CookbookError(f"{path} is not a {cls.TITLE}", first_problem(error), cls.REMEDY) from None
 
@@ -136,10 +138,10 @@ class Point(Part):
             )
             if not CLOSED_LOOP[0] <= inside <= CLOSED_LOOP[1]:
                 raise ValueError(where + f"throughput times latency gives {inside:.2f} of the requests in flight")
-        means = (self.ttft_ms.mean, self.tpot_ms.mean, self.e2e_ms.mean)
-        if None not in means and self.output_tokens > 1:
-            ttft, tpot, e2e = means
-            if abs((ttft + tpot * (self.output_tokens - 1)) / e2e - 1) > MEANS_AGREE:
+        ttft, tpot, e2e = self.ttft_ms.mean, self.tpot_ms.mean, self.e2e_ms.mean
+        if ttft is not None and tpot is not None and e2e is not None and self.output_tokens > 1:
+            parts = (ttft + tpot * (self.output_tokens - 1)) / e2e
+            if abs(parts - 1) > MEANS_AGREE:
                 raise ValueError(where + f"TTFT {ttft:.1f} + TPOT {tpot:.2f} ms x tokens is not e2e {e2e:.1f} ms")
         if self.roofline_fraction is not None and self.roofline_tok_s is not None:
             if abs(self.roofline_fraction * self.roofline_tok_s / self.output_tok_s - 1) > SAME:
@@ -151,7 +153,7 @@ class Point(Part):
         return self
 
 
-class Contract(Part):
+class ContractResult(Part):
     """One contract check, with the model and weights it ran on."""
 
     name: str
@@ -162,13 +164,13 @@ class Contract(Part):
     weights: str
 
     @model_validator(mode="after")
-    def explained(self) -> "Contract":
+    def explained(self) -> "ContractResult":
         if self.state != "passed" and not self.why:
             raise ValueError(f"{self.name} is {self.state} without a reason")
         return self
 
 
-class Machine(Part):
+class MachineRecord(Part):
     """What the run ran on."""
 
     gpus: list[str] = []
@@ -243,14 +245,14 @@ class RunRecord(Document):
     argv: Argv
     env: Environment
     servers: list[Launched] = []  # with replicas: each of them, the first again, and the router last
-    machine: Machine
+    machine: MachineRecord
     versions: dict[str, str]
     commit: str
     startup_s: dict[str, Annotated[float, Field(ge=0)]]  # seconds by phase, and `total`
     memory: dict[str, float] = {}
     backends: dict[str, str] = {}
     acceptance: Acceptance | None = None  # where the server speculates
-    contracts: list[Contract] = []
+    contracts: list[ContractResult] = []
     state: Literal["passed", "failed", "skipped"]
     why: Text = ""
     started: Utc

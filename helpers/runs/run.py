@@ -12,8 +12,7 @@ from helpers.machine import facts
 from helpers.paths import CACHE, shown
 from helpers.recipes import Parameters, check_parameters, load_model, load_target
 from helpers.recipes.command.serve import Command
-from helpers.records.record import Contract as ContractEntry
-from helpers.records.record import Point, RunRecord
+from helpers.records.record import ContractResult, Point, RunRecord
 from helpers.runs import steps
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
@@ -41,7 +40,7 @@ class Run:
             (folder / "bench").mkdir(parents=True, exist_ok=True)
             link_latest(folder.resolve())
         self.folder = folder.resolve() if folder else new_folder(target)
-        self.contracts: list[ContractEntry] = []
+        self.contracts: list[ContractResult] = []
         self.points: list[Point] = []
         self.server: VLLM | Replicas | None = None
         self.commands: list[Command] = []  # what was launched last, kept where it did not start as well
@@ -220,7 +219,7 @@ class Run:
 
     def _enter(self, name: str, group: str, state: str, why: str) -> None:
         served = {"model": self.serving.model.model, "weights": self.serving.weights}
-        self.contracts.append(ContractEntry(name=name, group=group, state=state, why=why, **served))
+        self.contracts.append(ContractResult(name=name, group=group, state=state, why=why, **served))
         self.save()
 
     def sweep(self) -> list[Point]:

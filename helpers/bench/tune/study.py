@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from helpers import paths
 from helpers.bench.tune.objective import Objective
 from helpers.recipes.tuning import ObjectiveName
-from helpers.records.record import Argv, Document, Environment, Machine, Model, Part, Point, Weights
+from helpers.records.record import Argv, Document, Environment, MachineRecord, Model, Part, Point, Weights
 
 BARE = "bare"
 
@@ -41,7 +41,7 @@ class Trial(Part):
         return self
 
 
-class Call(Part):
+class TunerCall(Part):
     """One call of the tuner: a study may take several, each going on where the one before stopped."""
 
     started: datetime
@@ -69,11 +69,11 @@ class Study(Document):
     users_per_gpu: list[int]  # requests in flight per GPU, one point each; for latency, per server
     input_tokens: int
     output_tokens: int
-    machine: Machine
+    machine: MachineRecord
     versions: dict[str, str]
     commit: str
     fingerprint: str  # of all the above but the commit: only an equal study goes on
-    calls: list[Call] = []
+    calls: list[TunerCall] = []
     baseline: Trial | None = None
     trials: list[Trial] = []
     chosen: str | None = None

@@ -12,10 +12,10 @@ from helpers.bench.sweep import Load
 from helpers.bench.tune.choice import chosen, together, verdicts
 from helpers.bench.tune.measurement import Measured
 from helpers.bench.tune.plan import Proposal, TuningPlan, Values, digest, label
-from helpers.bench.tune.study import BARE, Call, Study, Trial, one_line
+from helpers.bench.tune.study import BARE, Study, Trial, TunerCall, one_line
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import RUNS, shown
-from helpers.records.record import Machine
+from helpers.records.record import MachineRecord
 from helpers.server import free_port, leases, stop
 from helpers.server.serving import public
 
@@ -30,7 +30,7 @@ class Tuner:
         plan: TuningPlan,
         measure: Measure,
         *,
-        machine: Machine,
+        machine: MachineRecord,
         versions: dict[str, str],
         commit: str,
         checkpoint: str,
@@ -61,7 +61,7 @@ class Tuner:
         with self.alone():
             self._settle()
             self._open()
-            call = Call(started=datetime.now(UTC).replace(microsecond=0))
+            call = TunerCall(started=datetime.now(UTC).replace(microsecond=0))
             self.study.calls.append(call)
             try:
                 if self.study.baseline is None:
@@ -74,7 +74,7 @@ class Tuner:
                 self._save()
         return self.study
 
-    def _search(self, call: Call, limit: int | None, deadline: float | None) -> str:
+    def _search(self, call: TunerCall, limit: int | None, deadline: float | None) -> str:
         """Try the candidates in their order, an equal command once; returns what ended it."""
         last = len(self.plan.candidates) + (not self.plan.grid)
         for values in self._candidates():
@@ -100,7 +100,7 @@ class Tuner:
         if not self.plan.grid:
             yield together(verdicts(self.study), self.plan.defaults)
 
-    def _baseline(self, call: Call) -> None:
+    def _baseline(self, call: TunerCall) -> None:
         self.report("[bare] vllm serve " + self.plan.model.model)
         trial = self._measured(BARE, self._bare, call)
         if trial.state == "failed":
@@ -120,7 +120,7 @@ class Tuner:
     def _local(self) -> Path | None:
         return Path(self.checkpoint) if os.path.isdir(self.checkpoint) else None
 
-    def _measured(self, name: str, proposal: Proposal, call: Call) -> Trial:
+    def _measured(self, name: str, proposal: Proposal, call: TunerCall) -> Trial:
         found = self.measure(proposal, self.plan.loads(proposal.gpus), self.folder / name)
         call.starts += 1
         return Trial(

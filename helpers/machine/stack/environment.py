@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.bytecode import compile_stack
 from helpers.errors import CookbookError, UsageError
 from helpers.files import alone, write_whole
 from helpers.machine.index import find_links, uv_environment
@@ -188,6 +189,7 @@ def _install(stack: ServingStack) -> None:
     if stack.name == "cpu":
         _write_shim(stack)
     cut_off.unlink()
+    compile_stack(stack.python)
     write_whole(stack.stamp, stack.fingerprint())
 
 

@@ -1,4 +1,4 @@
-"""Bring run records and studies of schema 1 to schema 2: `python -m helpers.records.migrate [FILES]`.
+"""Bring run records and studies of schema 1 to schema 2: `.venv/bin/python recipes/records/migrate.py [FILES]`.
 
 Without names it takes every file below recipes/records, evidence left out. A file of today's schema stays as it is. A
 study stays readable but is not gone on with: its fingerprint is that of its old document. This script goes when no file
