@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from helpers.files import write_whole
 from helpers.pages.readme import spelt
 from helpers.paths import ROOT
-from helpers.records.record import Machine
+from helpers.records.record import MachineRecord
 
 RECORDS = ROOT / "benchmarks" / "records"
 TABLE = ROOT / "docs" / "benchmarks.md"
@@ -47,7 +47,7 @@ class Result(BaseModel):
     benchmark: str
     question: str
     values: list[Value]
-    machine: Machine
+    machine: MachineRecord
     versions: dict[str, str]
     commit: str
     finished: datetime

@@ -17,7 +17,7 @@ ROOMS = (
         "helpers.recipes",
         "targets, models and parameters as typed data; what a server is started with; the memory budget",
     ),
-    ("helpers.recipes.command", "recipe + parameters -> a command, its forms, vLLM's own parser on it; pure"),
+    ("helpers.recipes.command", "recipe + parameters -> a command, and its forms; pure"),
     ("helpers.records", "run records, curves, anchors, claims, the matrix"),
     ("helpers.doctor", "a log -> the first cause and the fix"),
     ("helpers.machine.index", "where packages come from; the bootstrap runs it before anything is installed"),

@@ -24,8 +24,8 @@ def register(app: typer.Typer) -> None:
         """Put every recipe's command before vLLM's own parser, or before the sources of other releases."""
         from helpers.machine.stack import interpreter
         from helpers.recipes import load_target
-        from helpers.recipes.command.combinations import combinations
-        from helpers.recipes.command.parser import check_recipes
+        from maintain.combinations import combinations
+        from maintain.parser import check_recipes
         from maintain.releases import check_release
 
         for name in target or []:

@@ -17,8 +17,8 @@ from helpers.errors import CookbookError
 from helpers.files import write_whole
 from helpers.machine.stack import ServingStack, ensure
 from helpers.recipes import load_target, target_names
-from helpers.recipes.command.combinations import combinations
-from helpers.recipes.command.parser import check_recipes
+from maintain.combinations import combinations
+from maintain.parser import check_recipes
 
 FOLDER = paths.RECIPES / "checks"
 VENDOR = {"cuda": "nvidia"}  # whose recipes are put before the build of a stack

@@ -27,9 +27,9 @@ def write_support(support: Support, path: Path = DATA) -> Path:
 
 def main() -> None:
     from helpers.machine.facts import versions
-    from helpers.runs.tools import Session
+    from helpers.runs.run import Run
 
-    run = Session("cpu", {"port": 0})
+    run = Run("cpu", {"port": 0})
     try:
         server = run.begin()
         rows = Surface(server.base_url, server.model).table()

@@ -107,7 +107,7 @@ class Session:
 def test_nano_eval_leaves_the_log_of_a_server_that_ended(starts: bool, tmp_path: Path, monkeypatch) -> None:
     made = []
     monkeypatch.setattr(folder_module, "RUNS", tmp_path)
-    monkeypatch.setattr("helpers.runs.tools.Session", lambda *given: made.append(Session(*given, starts)) or made[-1])
+    monkeypatch.setattr("helpers.runs.run.Run", lambda *given: made.append(Session(*given, starts)) or made[-1])
     done = CliRunner().invoke(application(), ["nano", "eval", "--skill", "domain", "--no-sampling"])
     error = done.exception
     assert isinstance(error, CookbookError) and error.exit_code == 1
@@ -132,7 +132,7 @@ def test_evaluations_log_where_the_doctor_looks(tmp_path: Path, monkeypatch) -> 
     from helpers.runs import evaluation
 
     seen = {}
-    monkeypatch.setattr(evaluation, "start_serving", lambda *given, **_: seen.update(log=given[4]) or 1 / 0)
+    monkeypatch.setattr(evaluation, "launch_vllm", lambda *_, **about: seen.update(about) or 1 / 0)
     monkeypatch.setattr("helpers.server.weights.checkpoint", lambda *_: "m")
     monkeypatch.setattr("helpers.machine.stack.ensure", lambda *_: Path("python"))
     with pytest.raises(ZeroDivisionError):

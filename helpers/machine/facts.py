@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from helpers.paths import ROOT
-from helpers.records.record import Machine
+from helpers.records.record import MachineRecord
 
 _VERSIONS = """
 import importlib.metadata as m, json, platform
@@ -35,7 +35,7 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if run("status", "--porcelain", "--untracked-files=no").stdout.strip() else "")
 
 
-def machine() -> Machine:
+def machine() -> MachineRecord:
     """CPU, memory and GPUs of this machine."""
     import psutil
 
@@ -43,7 +43,7 @@ def machine() -> Machine:
 
     _, cards, driver, _, _ = gpus.read()
     memory = round(cards[0].memory_gib, 1) if cards and cards[0].memory_gib else None
-    return Machine(
+    return MachineRecord(
         gpus=[card.name for card in cards],
         driver=driver,
         gpu_memory_gib=memory,
