@@ -61,11 +61,11 @@ def group_members(leader: Identity) -> list[int]:
     if now is not None and now != leader.start:
         return []  # the number belongs to somebody else now, so the old group is empty
     members = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (fields := _stat(int(entry))):
+    for pid in psutil.pids():
+        if fields := _stat(pid):
             state, group, session, start = fields[0], int(fields[2]), int(fields[3]), int(fields[19])
             if session == leader.pid and group == leader.pid and start >= leader.start and state not in "ZX":
-                members.append(int(entry))
+                members.append(pid)
     return members
 
 

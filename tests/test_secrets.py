@@ -24,7 +24,7 @@ from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.recipes import load_model
 from helpers.runs.batch import run_batch
-from helpers.runs.batch.plan import Planned
+from helpers.runs.batch.plan import PlannedRun
 from helpers.runs.run import Run
 from helpers.server import free_port, launch, stop
 from helpers.server import lease as lease_module
@@ -295,13 +295,13 @@ def test_a_browser_backend_and_the_hub_ask_for_their_key(monkeypatch, tmp_path):
     closed = Hub(model.hub_id, tmp_path, token="the-token")
     monkeypatch.setenv("HF_ENDPOINT", closed.endpoint)
     try:
-        with pytest.raises(hub.Refused, match="no token was given"):
+        with pytest.raises(hub.HubRefused, match="no token was given"):
             hub.fetch(model, tmp_path / "cache", report=lambda _: None)
         assert asked == ["EXA_API_KEY", "YDC_API_KEY", "HF_TOKEN"]
         monkeypatch.setattr(keys, "ask", lambda name, _: monkeypatch.setenv(name, "the-token") or "the-token")
         with pytest.raises(CookbookError) as caught:  # the folder is no model: it gets past the door and no further
             hub.fetch(model, tmp_path / "cache", report=lambda _: None)
-        assert not isinstance(caught.value, hub.Refused)
+        assert not isinstance(caught.value, hub.HubRefused)
     finally:
         closed.close()
 
@@ -354,7 +354,7 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
     def refused(target, given):
         raise CookbookError("the port is taken", why=leaky)
 
-    run_batch([Planned("a", "cpu", {})], tmp_path / "batch", refused, report=lambda *_: None)
+    run_batch([PlannedRun("a", "cpu", {})], tmp_path / "batch", refused, report=lambda *_: None)
 
     with EvalServer(lambda prompt, count: "4" if "2 + 2" in prompt else "400") as server:
         server.reason = f"incorrect key: {canaries.KEYS['VLLM_API_KEY']}"

@@ -11,6 +11,7 @@ from helpers.paths import RECORDS
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
 from helpers.records.claims import claims_of, load_claims
+from helpers.records.curves import setting
 from helpers.records.matrix import NEVER, matrix
 from helpers.records.record import RunRecord, Served
 
@@ -115,6 +116,14 @@ def test_a_recipe_that_changed_since_is_told():
     assert not any(claim.same_flags for claim in other) and "with other flags than today's" in other[0].line()
     env = {**record().env, "VLLM_USE_FLASHINFER_SAMPLER": "0"}
     assert not any(claim.same_flags for claim in claims_of(record(env=env), "x.json"))
+
+
+def test_tools_make_no_other_command():
+    """A run with tool servers is told where they are: the recipe's flags ran, and its points continue the curve."""
+    plain = record()
+    env = plain.env | {"VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS": "code_interpreter"}
+    tooled = record(argv=[*plain.argv, "--tool-server", "127.0.0.1:7001"], env=env)
+    assert all(claim.same_flags for claim in claims_of(tooled, "x.json")) and setting(tooled) == setting(plain)
 
 
 def throughput(*records: RunRecord) -> list[tuple[str, str, bool]]:

@@ -197,28 +197,15 @@ def request_of(base_url: str, plan: Plan, folder: Path) -> dict:
     }
 
 
+SUMMARY = (
+    *("eval", "effort", "score", "stderr", "samples", "failures", "state", "why", "causes", "interval", "reference"),
+    *("verdict", "output_tokens", "seconds", "doubts"),
+)
+
+
 def summary(results: list[Result]) -> list[dict]:
     """What `--json` holds: one object per evaluation and effort; a withheld score is null, with the reason."""
-    return [
-        {
-            "eval": r.eval,
-            "effort": r.effort,
-            "score": r.score,
-            "stderr": r.stderr,
-            "samples": r.samples,
-            "failures": r.failures,
-            "state": r.state,
-            "why": r.why,
-            "causes": r.causes,
-            "interval": r.interval,
-            "reference": r.reference,
-            "verdict": r.verdict,
-            "output_tokens": r.output_tokens,
-            "seconds": r.seconds,
-            "doubts": r.doubts,
-        }
-        for r in results
-    ]
+    return [{name: getattr(result, name) for name in SUMMARY} for result in results]
 
 
 def write_json(path: Path, results: list[Result]) -> None:

@@ -88,7 +88,7 @@ def servings(target: Target, model: Model, parameters: Parameters) -> tuple[Serv
     return recipe, recipe
 
 
-def recorded_parameters(parameters: Parameters, measured: Serving) -> dict:
+def recorded_parameters(parameters: Parameters, measured: Serving) -> dict[str, Any]:
     """A run's parameters as its record states them: a rehearsal's sweep is its own, whatever was asked for."""
     own = {name: getattr(measured.parameters, name) for name in REHEARSED_SWEEP} if parameters.rehearse else {}
     return parameters.model_dump(mode="json") | own

@@ -21,7 +21,7 @@ def checkpoint(serving: Serving, interpreter: Path, cache: Path) -> str:
     if kind == "nano":
         return str(build_nano(interpreter, cache, serving.form))
     if kind == "path":
-        return str(check_checkpoint(given_folder(parameters), model).folder)
+        return str(check_checkpoint(checkpoint_folder(parameters), model).folder)
     if kind == "synthetic" and model.hub_id:
         return str(write_synthetic(model, interpreter, cache))
     if kind == "hub" and model.hub_id:
@@ -29,7 +29,7 @@ def checkpoint(serving: Serving, interpreter: Path, cache: Path) -> str:
     raise UsageError(f"{model.model} has no weights {parameters.weights!r}", do="use nano, or the path of a checkpoint")
 
 
-def given_folder(parameters: Parameters) -> Path:
+def checkpoint_folder(parameters: Parameters) -> Path:
     """The folder that `weights` names, absolute; `UsageError` where it holds no model."""
     folder = Path(parameters.weights).expanduser().resolve()
     if not (folder / "config.json").is_file():
@@ -116,7 +116,7 @@ def named_weights(serving: Serving, cache: Path) -> str:
     """
     model, kind = serving.model, serving.weights
     if kind == "path":
-        return str(given_folder(serving.parameters))
+        return str(checkpoint_folder(serving.parameters))
     if kind == "hub" and model.hub_id:
         return model.hub_id
     form = "" if serving.form == "bf16" else f" --form {serving.form}"

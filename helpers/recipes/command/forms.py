@@ -9,7 +9,7 @@ import yaml
 
 from helpers.errors import UsageError
 from helpers.recipes import Model, Parameters, Target
-from helpers.recipes.command.kubernetes import manifests
+from helpers.recipes.command.kubernetes import Document, manifests
 from helpers.recipes.command.replicas import VISIBLE, devices, replica_commands, router_words
 from helpers.recipes.command.serve import Command
 
@@ -17,10 +17,10 @@ from helpers.recipes.command.serve import Command
 HUB_CACHE, VLLM_CACHE, WEIGHTS = "/cache/huggingface", "/cache/vllm", "/weights"
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")  # passed on by name, never written into a form
 # What a container needs to reach the accelerators: vLLM's installation pages per vendor; the seed guide for AMD.
-DEVICE_FLAGS = {
-    "amd": ["--device /dev/kfd", "--device /dev/dri", "--group-add video", "--security-opt seccomp=unconfined"],
-    "intel": ["--device /dev/dri", "--volume /dev/dri/by-path:/dev/dri/by-path"],
-    "cpu": ["--cap-add SYS_NICE", "--security-opt seccomp=unconfined"],
+ACCESS = {  # as compose spells it
+    "amd": {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"], "security_opt": ["seccomp=unconfined"]},
+    "intel": {"devices": ["/dev/dri"], "volumes": ["/dev/dri/by-path:/dev/dri/by-path"]},
+    "cpu": {"cap_add": ["SYS_NICE"], "security_opt": ["seccomp=unconfined"]},
 }
 HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/health')"
 HEALTH_WAIT = "40m"  # downloading, loading and graph capture before the first healthy answer
@@ -77,7 +77,8 @@ def _docker_run(target: Target, parameters: Parameters, replica: int, command: C
     lines = ["docker run --rm", "--ipc=host", f"--publish 127.0.0.1:{command.port}:{command.port}"]
     if target.match.vendor == "nvidia":
         lines.append("--gpus '\"device=" + ",".join(chosen) + "\"'")
-    lines += DEVICE_FLAGS.get(target.match.vendor, [])
+    access = ACCESS.get(target.match.vendor, {}).items()
+    lines += [f"--{key.removesuffix('s').replace('_', '-')} {value}" for key, values in access for value in values]
     lines += [f'--volume "$HOME/.cache/huggingface:{HUB_CACHE}"', f"--volume vllm-cache:{VLLM_CACHE}"]
     if _is_folder(command.weights):
         lines.append(f"--volume {shlex.quote(str(Path(command.weights).absolute()))}:{WEIGHTS}:ro")
@@ -99,14 +100,14 @@ def _compose(target: Target, model: Model, parameters: Parameters, command: Comm
     return _dump({**content, "volumes": {"vllm-cache": {}}})
 
 
-def _compose_service(target: Target, parameters: Parameters, replica: int, command: Command) -> dict:
+def _compose_service(target: Target, parameters: Parameters, replica: int, command: Command) -> Document:
     inside, chosen, vendor = (container_command(command), devices(target, parameters, replica), target.match.vendor)
     volumes = [f"${{HOME}}/.cache/huggingface:{HUB_CACHE}", f"vllm-cache:{VLLM_CACHE}"]
     if _is_folder(command.weights):
         volumes.append(f"{Path(command.weights).absolute()}:{WEIGHTS}:ro")
-    environment = {name: _escaped(value) for name, value in inside.env.items()}
+    environment: dict[str, str | None] = {name: _escaped(value) for name, value in inside.env.items()}
     environment |= dict.fromkeys(SECRETS)  # null: taken from the shell that runs compose, if set there
-    service = {
+    service: Document = {
         "image": target.stack.image,
         "entrypoint": ["vllm"],
         "command": [_escaped(word) for word in inside.words],
@@ -126,14 +127,8 @@ def _compose_service(target: Target, parameters: Parameters, replica: int, comma
         service["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
     elif chosen:
         service["environment"][VISIBLE[vendor]] = ",".join(chosen)
-    if vendor == "amd":
-        service |= {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"]}
-        service["security_opt"] = ["seccomp=unconfined"]
-    elif vendor == "intel":
-        service["devices"] = ["/dev/dri"]
-        service["volumes"].append("/dev/dri/by-path:/dev/dri/by-path")
-    elif vendor == "cpu":
-        service |= {"cap_add": ["SYS_NICE"], "security_opt": ["seccomp=unconfined"]}
+    for key, values in ACCESS.get(vendor, {}).items():
+        service[key] = [*service.get(key, []), *values]
     return service
 
 
@@ -167,12 +162,12 @@ def _escaped(value: str) -> str:
 class _Plain(yaml.SafeDumper):
     """YAML without anchors: every part is written out where it stands."""
 
-    def ignore_aliases(self, data) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
-def _dump(content: dict) -> str:
-    return yaml.dump(content, Dumper=_Plain, sort_keys=False, width=1000)
+def _dump(content: Document) -> str:
+    return str(yaml.dump(content, Dumper=_Plain, sort_keys=False, width=1000))
 
 
 Form = Callable[[Target, Model, Parameters, Command], str]

@@ -1,10 +1,12 @@
 """A Kubernetes Deployment with its Service and the claim that keeps the weights."""
 
 import math
+from typing import Any
 
 from helpers.recipes import Model, Parameters, Target
 from helpers.recipes.command.serve import Command
 
+Document = dict[str, Any]  # a manifest, or a part of one
 # Extended resources as the vendors' device plugins name them.
 RESOURCE = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
 SECRET = "gpt-oss"  # holds HF_TOKEN and VLLM_API_KEY, both optional
@@ -13,7 +15,9 @@ COMPILE_CACHE_GIB = 20  # vLLM's compile cache and the room that a download need
 HOST_MEMORY = 1.25  # of the weights' bytes: they are read through host memory
 
 
-def manifests(target: Target, model: Model, parameters: Parameters, command: Command, folder: str = "") -> list[dict]:
+def manifests(
+    target: Target, model: Model, parameters: Parameters, command: Command, folder: str = ""
+) -> list[Document]:
     """Claim, Deployment and Service; `command` as it stands inside a container, `folder` the node's checkpoint."""
     name = f"{model.model}-{target.target}".replace("_", "-").lower()
     labels = {"app.kubernetes.io/name": name}
@@ -50,13 +54,13 @@ def manifests(target: Target, model: Model, parameters: Parameters, command: Com
     return [claim, deployment, service]
 
 
-def _pod(target: Target, model: Model, parameters: Parameters, command: Command, folder: str, name: str) -> dict:
-    environment = [{"name": key, "value": value} for key, value in command.env.items()]
+def _pod(target: Target, model: Model, parameters: Parameters, command: Command, folder: str, name: str) -> Document:
+    environment: list[Document] = [{"name": key, "value": value} for key, value in command.env.items()]
     for key in ("HF_TOKEN", "VLLM_API_KEY"):
         reference = {"name": SECRET, "key": key, "optional": True}
         environment.append({"name": key, "valueFrom": {"secretKeyRef": reference}})
-    mounts = [{"name": "cache", "mountPath": "/cache"}, {"name": "shm", "mountPath": "/dev/shm"}]
-    volumes: list[dict] = [
+    mounts: list[Document] = [{"name": "cache", "mountPath": "/cache"}, {"name": "shm", "mountPath": "/dev/shm"}]
+    volumes: list[Document] = [
         {"name": "cache", "persistentVolumeClaim": {"claimName": f"{name}-cache"}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},  # NCCL's shared memory; 64 MB by default
     ]
@@ -64,7 +68,7 @@ def _pod(target: Target, model: Model, parameters: Parameters, command: Command,
         mounts.append({"name": "weights", "mountPath": command.weights, "readOnly": True})
         volumes.append({"name": "weights", "hostPath": {"path": folder, "type": "Directory"}})
     memory = f"{_gib(model.weights.bytes * HOST_MEMORY) + 8}Gi"
-    resources: dict = {"requests": {"memory": memory}}
+    resources: Document = {"requests": {"memory": memory}}
     if target.match.vendor in RESOURCE:
         resources["limits"] = {RESOURCE[target.match.vendor]: parameters.tensor_parallel_size}
     probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_S}
