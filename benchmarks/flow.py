@@ -3,7 +3,7 @@
 python -m benchmarks.flow [fresh] [warm] [test] [overhead]      (all four, in this order, unless some are named)
 
 The record is `benchmarks/records/flow.json`, a `benchmarks.result.Result`. Its `values` may hold, each optional and
-under these names (`helpers.pages.readme.FLOW` puts them into the README, "not measured" where one is absent):
+under these names (`maintain.pages.readme.FLOW` puts them into the README, "not measured" where one is absent):
 
     make_run_fresh_s    s  wall time of `make run` in a fresh clone of HEAD; pip's and uv's caches are as they are
     make_run_warm_s     s  the same command again in that clone

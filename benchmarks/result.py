@@ -8,9 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from helpers.files import write_whole
-from helpers.pages.readme import spelt
 from helpers.paths import ROOT
 from helpers.records.record import MachineRecord
+from maintain.pages.readme import spelt
 
 RECORDS = ROOT / "benchmarks" / "records"
 TABLE = ROOT / "docs" / "benchmarks.md"

@@ -1,4 +1,4 @@
-"""`cookbook check`, `check-install`, `new-target`: `helpers/cli/targets.py` loads them where this folder is there."""
+"""`cookbook check`, `check-install`, `new-target`, `render`, `publish`: what the command line has in a checkout only."""
 
 from typing import Annotated
 
@@ -6,12 +6,14 @@ import typer
 from rich.table import Table
 
 from helpers.cli._matrix import table_text
+from maintain.pages import commands as pages
 
 Option = typer.Option
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    pages.register(app)
 
     @app.command()
     def check(

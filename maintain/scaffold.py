@@ -60,7 +60,7 @@ def new_target(name: str, like: str) -> list[Path]:
     text = (paths.TARGETS / f"{like}.yaml").read_text(encoding="utf-8")
     write_whole(scaffold.recipe, recipe_text(text, name, like))
     write_whole(scaffold.test, TEST.format(name=name, like=like))
-    from helpers.pages.notebook import render, write
+    from maintain.pages.notebook import render, write
 
     write(render(name), scaffold.notebook)
     return scaffold.files()
@@ -87,7 +87,7 @@ def remove_target(name: str) -> list[Path]:
     gone = [path for path in scaffold.files() if path.exists()]
     for path in gone:
         path.unlink()
-    from helpers.pages.overview import refresh
+    from maintain.pages.overview import refresh
 
     gone += refresh()
     if scaffold.test.parent.is_dir() and not any(

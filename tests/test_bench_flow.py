@@ -4,7 +4,7 @@ import ast
 
 from benchmarks.flow import BARS, CPU, merged, requests_of
 from benchmarks.result import Value, result_of
-from helpers.pages.readme import FLOW
+from maintain.pages.readme import FLOW
 
 
 def calls(source: str, name: str) -> int:

@@ -9,16 +9,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.pages import measured, notebook, overview, readme, sections
 from helpers.pages.matrix import markdown_matrix, state
-from helpers.pages.notebook import from_source, keep_outputs, path_of, text_of
-from helpers.pages.pages import fill
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import load_target, target_names
 from helpers.records.claims import Claim
 from helpers.records.curves import speed_records
 from helpers.records.matrix import MatrixRow
 from helpers.records.record import RunRecord
+from maintain.pages import measured, notebook, overview, readme, sections
+from maintain.pages.notebook import from_source, keep_outputs, path_of, text_of
+from maintain.pages.pages import fill
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.pages import notebook
 from helpers.recipes import target_names
 from helpers.records.record import RunRecord
+from maintain.pages import notebook
 
 AT_ONCE = 3
 REHEARSED = "h100"  # by `make test`

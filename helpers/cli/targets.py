@@ -1,12 +1,14 @@
 """`cookbook targets` and `command`: the recipes at the command line, and what maintains them where this is a checkout."""
 
-import importlib.util
+import importlib
 from typing import Annotated
 
 import typer
 
+from helpers.paths import ROOT
+
 Option = typer.Option
-MAINTENANCE = "maintain.commands"  # `cookbook check`, `check-install`, `new-target`: only a checkout has them
+MAINTENANCE = "maintain.commands"  # `cookbook check`, `render`, `publish` and others: only a checkout has them
 
 
 def register(app: typer.Typer) -> None:
@@ -66,5 +68,5 @@ def register(app: typer.Typer) -> None:
 
         typer.echo(target_sheet(target) if target else console_matrix(every))
 
-    if importlib.util.find_spec(MAINTENANCE):
+    if (ROOT / MAINTENANCE.replace(".", "/")).with_suffix(".py").is_file():
         importlib.import_module(MAINTENANCE).register(app)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from helpers.pages.markdown import row, table
 from helpers.pages.matrix import markdown_matrix
-from helpers.pages.measured import newest_passed
 from helpers.paths import ROOT, shown
 from helpers.records.record import RunRecord
+from maintain.pages.measured import newest_passed
 
 README = ROOT / "README.md"
 BENCHMARKS = ROOT / "benchmarks" / "records"

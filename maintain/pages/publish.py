@@ -7,11 +7,11 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers.errors import CookbookError
-from helpers.pages.notebook import from_source, keep_outputs, path_of, target_source, write
-from helpers.pages.overview import refresh
-from helpers.pages.pages import fill
 from helpers.paths import RECORDS, ROOT, shown
 from helpers.records.record import RunRecord
+from maintain.pages.notebook import from_source, keep_outputs, path_of, target_source, write
+from maintain.pages.overview import refresh
+from maintain.pages.pages import fill
 
 
 def _code(cells: list[NotebookNode]) -> list[str]:

@@ -10,12 +10,12 @@ from nbformat import NotebookNode
 
 from helpers.bench.tune.study import studies
 from helpers.files import write_whole
-from helpers.pages import measured, sections
 from helpers.pages.answers import answers
-from helpers.pages.pages import fill
 from helpers.paths import LOCKS, NOTEBOOKS, shown
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.records.curves import speed_records
+from maintain.pages import measured, sections
+from maintain.pages.pages import fill
 
 TEMPLATE = Path(__file__).with_name("target.py.jinja")
 KERNEL = {

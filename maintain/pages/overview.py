@@ -7,10 +7,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers.files import write_whole
-from helpers.pages import readme
-from helpers.pages.notebook import text_of
-from helpers.pages.pages import fill
 from helpers.paths import NOTEBOOKS
+from maintain.pages import readme
+from maintain.pages.notebook import text_of
+from maintain.pages.pages import fill
 
 
 def drifted() -> Iterator[tuple[Path, str]]:

@@ -16,11 +16,11 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Write the target notebooks from the template and the recipes, keeping outputs of unchanged cells."""
         from helpers.errors import CookbookError
-        from helpers.pages.notebook import path_of, text_of, write
-        from helpers.pages.notebook import render as rendered
-        from helpers.pages.overview import drifted as overview
-        from helpers.pages.overview import refresh
         from helpers.recipes import target_names
+        from maintain.pages.notebook import path_of, text_of, write
+        from maintain.pages.notebook import render as rendered
+        from maintain.pages.overview import drifted as overview
+        from maintain.pages.overview import refresh
 
         drifted = []
         for name in targets or target_names():
@@ -46,7 +46,9 @@ def register(app: typer.Typer) -> None:
                 why="it has no record.json",
                 do="name a folder under runs/ (`cookbook run TARGET` makes one)",
             )
-        from helpers.pages.publish import publish as keep  # after the check: it imports jupytext, which asks for pandoc
+        from maintain.pages.publish import (
+            publish as keep,  # after the check: it imports jupytext, which asks for pandoc
+        )
 
         for path in keep(folder.resolve()):
             typer.echo(shown(path))
