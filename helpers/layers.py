@@ -11,6 +11,8 @@ ROOMS = (
     ("helpers.paths", "where things are in a checkout"),
     ("helpers.files", "whole-or-nothing writes, one lock"),
     ("helpers.keys", "API keys asked for, never written"),
+    ("helpers.findings", "one fact that was looked at: what was seen, what is needed, the fix; one rendering"),
+    ("helpers.logs", "vLLM's log lines: one table of patterns, a line taken apart"),
     (
         "helpers.recipes",
         "targets, models and parameters as typed data; what a server is started with; the memory budget",

@@ -14,7 +14,7 @@ from helpers.recipes.command.replicas import router_words, with_port
 from helpers.recipes.command.serve import bare_argv, serve_command
 from helpers.records.record import Point, RunRecord
 from helpers.server import Replicas, Server, free_port, launch_replicas
-from helpers.server.logfacts import backends, memory
+from helpers.logs import backends, memory
 
 
 def measure(campaign, job: Job, folder: Path) -> None:

@@ -16,7 +16,7 @@ from helpers.errors import CookbookError
 from helpers.paths import CACHE, ROOT
 from helpers.recipes.command.serve import bare_argv
 from helpers.recipes.tuning import FILE, load_space
-from helpers.server.logfacts import backends
+from helpers.logs import backends
 
 
 def notebook(campaign, step: Notebook, folder: Path) -> None:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from helpers.doctor.failure import Failure
-from helpers.doctor.lines import Line
+from helpers.logs import Line
 
 MAX_EVENTS = 400  # later ones repeat what came before; the first cause is never among them
 MAX_FRAMES = 3000  # lines of one traceback before it is given up
@@ -122,7 +122,7 @@ class Tracker:
             caught=bool(line.where),
         )
         self.failures.append(failure)
-        self.opened[line.stream] = _Open(failure, key)
+        self.opened[line.stream], self._idle = _Open(failure, key), 0
 
     def _continue(self, line: Line, text: str, open_: _Open, after_shutdown: bool) -> None:
         open_.length += 1
@@ -202,7 +202,7 @@ class Tracker:
         failure = self._single(line, kind, text, after_shutdown)
         if not self.full or kind == "death":
             self.failures.append(failure)
-        self.opened[line.stream] = _Open(failure, (line.level, line.where), frames=False)
+        self.opened[line.stream], self._idle = _Open(failure, (line.level, line.where), frames=False), 0
 
     def _single(self, line: Line, kind: str, text: str, after_shutdown: bool) -> Failure:
         return Failure(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from helpers.doctor.lines import CHILD
+from helpers.logs import CHILD
 
 # Lines that report another process's failure, or the end of something that failed before.
 WRAPPER = re.compile(

@@ -139,8 +139,8 @@ class Run:
         In a rehearsal: that vLLM's parser takes this recipe's own command, since the CPU's was launched.
         """
         from helpers.bench.worker import SharedWorker
+        from helpers.logs import backends
         from helpers.runs.steps import parsed
-        from helpers.server.logfacts import backends
 
         if self.parameters.rehearse:
             self._start_load_client()
@@ -278,7 +278,7 @@ class Run:
 
     def record(self) -> RunRecord:
         """The record of what has been done so far: passed once it is finished and no contract is broken."""
-        from helpers.server.logfacts import backends, memory
+        from helpers.logs import backends, memory
 
         broken = [f"{c.name}: {c.why}" for c in self.contracts if c.state == "failed"]
         why = "; ".join(broken) or ("" if self.finished else UNFINISHED)

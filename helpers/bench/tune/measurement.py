@@ -12,10 +12,10 @@ from helpers.bench.sweep import Load, console, line_of, sweep
 from helpers.bench.tune.plan import Proposal
 from helpers.bench.worker import LoadWorker, SharedWorker
 from helpers.errors import CookbookError, UsageError
+from helpers.logs import backends, memory
 from helpers.records.record import Point
 from helpers.server import launch
 from helpers.server.launch import READY_TIMEOUT
-from helpers.server.logfacts import backends, memory
 
 
 @dataclass
