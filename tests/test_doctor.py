@@ -64,7 +64,7 @@ def test_every_pattern_has_a_line_that_it_finds(signature, pattern):
     assert carries(pattern, parse(pattern.example.encode()))
     found = diagnose(io.BytesIO(f"{pattern.example}\n".encode()))
     kind = signature.kind_of(pattern)
-    assert (signature.id, kind) in [(one.signature.id, one.kind) for one in found.findings]
+    assert (signature.id, kind) in [(one.signature.id, one.kind) for one in found.causes]
     assert found.fatal is (kind == "fatal") or found.exception, found
     assert set(found.ids) == {signature.id}, "and none of another"
 
@@ -72,13 +72,13 @@ def test_every_pattern_has_a_line_that_it_finds(signature, pattern):
 @pytest.mark.parametrize("name", IDS)
 def test_report_says_why_and_what_to_do(name):
     found = diagnose(FIXTURES / f"{name}.log")
-    finding = found.findings[0]
-    assert finding.signature.cause in found.text() and finding.signature.fix in found.text()
-    assert finding.signature.source[0] in found.text()
-    change = finding.signature.change
+    cause = found.causes[0]
+    assert cause.signature.cause in found.text() and cause.signature.fix in found.text()
+    assert cause.signature.source[0] in found.text()
+    change = cause.signature.change
     if change and not change.run:
-        assert finding.remedy.diff, "a change of the command must show as a diff"
-        assert all(line[0] in "+- " for line in finding.remedy.diff.splitlines())
+        assert cause.remedy.diff, "a change of the command must show as a diff"
+        assert all(line[0] in "+- " for line in cause.remedy.diff.splitlines())
 
 
 # What each recorded launch of vLLM 0.32.0 really said first, and the signature that explains it ("" for none).
