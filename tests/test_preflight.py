@@ -39,7 +39,6 @@ HOST = Machine(
     tools={"uv": "/bin/uv", "docker": "usable"},
     hub="",
     clock_skew_s=0.4,
-    clock_synchronised=True,
     year=2026,
     packages={"cuda": {"vllm": "0.32.0", "triton": "3.7.1", "oss-harmony": "0.0.11"}},
     harmony={"cuda": "00fa2470"},

@@ -9,7 +9,7 @@ from helpers.doctor.failure import Failure, any_ended, first_cause, one_request
 from helpers.doctor.remedy import launched, remedy
 from helpers.doctor.scan import Match, Scan, open_log, scan
 from helpers.doctor.signatures import Signature, load
-from helpers.errors import CookbookError
+from helpers.errors import CookbookError, UsageError
 from helpers.paths import shown
 
 
@@ -140,3 +140,17 @@ def first_exception(path: str | Path, offset: int = 0) -> str | None:
     stream = open_log(path)
     stream.seek(offset)
     return diagnose(stream, known).exception
+
+
+def with_log(error: CookbookError, log: Path, died: bool) -> CookbookError:
+    """The error naming the log; where the server `died`, its first exception is why and the doctor what to do.
+
+    A wrong request (`UsageError`) and an error that names the log already stay as they are.
+    """
+    place = shown(Path(log).resolve())
+    if isinstance(error, UsageError) or place in error.line() or not Path(log).exists():
+        return error
+    if died:
+        return CookbookError(error.what, first_exception(log) or error.why, f"see `cookbook doctor {place}`")
+    do = error.do or "look at the server's log"
+    return CookbookError(error.what, error.why, f"{do} (its log: {place})")

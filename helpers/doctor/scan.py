@@ -108,7 +108,7 @@ class Scanner:
         self._open_patterns = [(p, s) for s in signatures for p in s.match]  # those not matched outside a shutdown
         anchors = [pattern.anchor for pattern, _ in self._open_patterns]
         self._read, self._noted = any_of({*ANCHORS, *NOTED, *anchors}), any_of(NOTED)
-        self._matching = any_of(anchors)
+        self._matching, self._each = any_of(anchors), any_of(EVERY_TIME)
         self._shapes: set[bytes] = set()  # shapes of lines that need not be read again
 
     def piece(self, data: bytes) -> None:
@@ -129,7 +129,7 @@ class Scanner:
         if shape in self._shapes:
             return False
         read = self._read.search(raw) is not None
-        if not (read and EVERY_TIME.search(raw)) and (read or len(raw) < SHORT):
+        if not (read and self._each.search(raw)) and (read or len(raw) < SHORT):
             if len(self._shapes) >= MAX_SHAPES:
                 self._shapes.clear()
             self._shapes.add(shape)

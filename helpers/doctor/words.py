@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-ANCHORS = (  # a line worth taking apart holds one of these
+ANCHORS = (  # a line worth taking apart holds one of these, or of NOTED
     b"Traceback (",
     b"Error",
     b"error",
@@ -26,21 +26,6 @@ ANCHORS = (  # a line worth taking apart holds one of these
     b"No solution",
     b"build stopped",
     b"terminate called",
-    b"hutting down",
-    b"hutdown",
-    b"Interrupt",
-    b"eceived signal",
-    b"Application startup complete",
-    b"Started server process",
-    b"vLLM API server version",
-    b"non-default args",
-    b"LLM engine (v",
-    b"Driver Version",
-    b"^C",
-)
-EVERY_TIME = re.compile(  # their every occurrence counts; of other lines only the first of its shape does
-    rb"Traceback \(|hutting down|hutdown|Interrupt|eceived signal|received SIG|Application startup complete|"
-    rb"Started server process|vLLM API server version|^Killed|Failed core proc|EngineDead"
 )
 NOTED = (  # a line that tells of the server's life or names one of the run's facts holds one of these
     b"hutting down",
@@ -65,6 +50,8 @@ NOTED = (  # a line that tells of the server's life or names one of the run's fa
     b"river version",
     b"Driver Version",
 )
+# Their every occurrence counts; of other lines only the first of its shape does.
+EVERY_TIME = (*NOTED, b"Traceback (", b"Killed", b"Failed core proc", b"EngineDead")
 # The letters of a log, the most frequent first.
 COMMON = b" ertonsaiphcdlugbm10:-2v4.Iyk/)(AR][,NP7VS=3Ew5L6DOMG9_f"
 DIGITS = b"0123456789"

@@ -9,6 +9,7 @@ from typing import Any
 from helpers.checks import Contract
 from helpers.checks.known_answers import Gate, run_quick
 from helpers.checks.served import Preflight
+from helpers.doctor import with_log
 from helpers.errors import CookbookError, UsageError
 from helpers.evals import Plan, Result, evaluate, preflight
 from helpers.evals.catalogue import EMBEDDED_NAMES, QUICK, SEEDS
@@ -19,7 +20,7 @@ from helpers.evals.record import FOLDER, EvalRecord
 from helpers.machine import facts
 from helpers.paths import CACHE, RUNS, shown
 from helpers.recipes import NANO, check_parameters, load_model, load_target
-from helpers.server import Server, free_port, print_phase, with_log
+from helpers.server import Server, free_port, print_phase
 from helpers.server.serving import Serving, start_serving
 
 NANO_CONCURRENCY = 8  # requests in flight that two cores serve best

@@ -1,6 +1,5 @@
 """The server's life: launch or attach, readiness, leases, stop."""
 
-from helpers.server.blame import with_log
 from helpers.server.launch import Report, Server, fingerprint, launch, print_phase, stop
 from helpers.server.lease import Lease, leases, reap
 from helpers.server.process import Identity, end_group, free_port, port_free
@@ -22,5 +21,4 @@ __all__ = [
     "print_phase",
     "reap",
     "stop",
-    "with_log",
 ]

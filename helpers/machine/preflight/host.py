@@ -1,7 +1,6 @@
 """Facts of the host: processors, memory and its limits, disks, ports, clock, processes."""
 
 import contextlib
-import ctypes
 import os
 import platform
 import re
@@ -80,9 +79,7 @@ def disks(purposes: Mapping[str, Path]) -> dict[str, Disk]:
             there = there.parent
         with contextlib.suppress(OSError):
             space = os.statvfs(there)
-            found[purpose] = Disk(
-                str(path), space.f_bavail * space.f_frsize / GIB, os.access(there, os.W_OK), there.stat().st_dev
-            )
+            found[purpose] = Disk(str(path), space.f_bavail * space.f_frsize / GIB, os.access(there, os.W_OK))
     return found
 
 
@@ -105,28 +102,6 @@ def listener(port: int) -> str:
                 with contextlib.suppress(psutil.Error):
                     return f"pid {item.pid} ({psutil.Process(item.pid).name()})"
     return "another process"
-
-
-def groups() -> list[str]:
-    """Names of the groups of this user."""
-    import grp
-
-    names = []
-    for number in os.getgroups():
-        with contextlib.suppress(KeyError):
-            names.append(grp.getgrgid(number).gr_name)
-    return names
-
-
-def clock_synchronised() -> bool | None:
-    """Whether the kernel says that its clock follows a time source (None: it cannot be asked)."""
-    if platform.system() != "Linux":
-        return None
-    try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))  # struct timex is 208
-    except (OSError, AttributeError):
-        return None
-    return None if state < 0 else state != 5  # TIME_ERROR, sys/timex.h
 
 
 def strays() -> list[Holder]:
