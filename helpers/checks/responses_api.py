@@ -68,7 +68,7 @@ class Surface:
 
 
 Seen = tuple[str, str]  # (state, words)
-Probe = Callable[[Surface], Seen]
+Ask = Callable[[Surface], Seen]
 
 
 def _state(status: int, holds: bool, yes: str, no: str, otherwise: str = "ignored") -> Seen:
@@ -78,7 +78,7 @@ def _state(status: int, holds: bool, yes: str, no: str, otherwise: str = "ignore
     return ("supported", yes) if holds else (otherwise, no)
 
 
-def _asked(holds: Callable[[dict], bool], yes: str, no: str, otherwise: str = "ignored", **body: Any) -> Probe:
+def _asked(holds: Callable[[dict], bool], yes: str, no: str, otherwise: str = "ignored", **body: Any) -> Ask:
     """A probe of one request, judged by its reply."""
 
     def ask(surface: Surface) -> Seen:
@@ -88,12 +88,12 @@ def _asked(holds: Callable[[dict], bool], yes: str, no: str, otherwise: str = "i
     return ask
 
 
-def _refused(no: str, **body: Any) -> Probe:
+def _refused(no: str, **body: Any) -> Ask:
     """A probe of a request that should be refused."""
     return _asked(lambda reply: False, "", no, **body)
 
 
-def _efforts(worst: Callable, *efforts: str) -> Probe:
+def _efforts(worst: Callable, *efforts: str) -> Ask:
     return lambda surface: _state(
         worst(surface.post(reasoning={"effort": e})[0] for e in efforts), True, "accepted", ""
     )
@@ -186,7 +186,7 @@ def _hosted(surface: Surface) -> Seen:
     return _state(status, False, "", "accepted without a word; the model never sees them")
 
 
-PROBES: dict[str, Probe] = {
+PROBES: dict[str, Ask] = {
     "usage: input, output, cached and reasoning tokens": _asked(
         lambda reply: _usage(reply).get("input_tokens", 0) > 0 and "reasoning_tokens" in _details(reply),
         "counted, also by turn",
@@ -264,4 +264,3 @@ PROBES: dict[str, Probe] = {
         input="word " * 20_000,
     ),
 }
-FEATURES = list(PROBES)

@@ -66,7 +66,7 @@ class Diagnosis:
     size: int = 0
     chain: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
-    told: bool = True  # something in it reads like a server's log
+    is_server_log: bool = True  # something in it reads like a server's log
     expected: dict[str, str] = field(default_factory=dict)  # backends that the recipe counts on: attention, moe
 
     @property
@@ -118,16 +118,16 @@ class Diagnosis:
             return (
                 f"no failure found, but the log ends before the server was ready; its last line: {self.tail[-1][:160]}"
             )
-        if not self.told:
+        if not self.is_server_log:
             return "no failure found, and nothing in it reads like a server's log"
         return "no failure found"
 
     @property
     def garbled(self) -> bool:
         """Nothing was found in something that is not text: its last lines are mostly bytes that no log has."""
-        told = "".join(self.tail)
-        odd = sum(not (c.isprintable() or c in "\t\x1b") or c == "\ufffd" for c in told)
-        return not self.causes and not self.exception and odd > 0.3 * len(told) > 0
+        end = "".join(self.tail)
+        odd = sum(not (c.isprintable() or c in "\t\x1b") or c == "\ufffd" for c in end)
+        return not self.causes and not self.exception and odd > 0.3 * len(end) > 0
 
     @property
     def unfinished(self) -> bool:

@@ -34,7 +34,6 @@ DEATHS = re.compile(  # a process that ended without a Python exception
     r"error: .*(?:No solution|no version of|[Ff]ailed to|[Cc]ould not|[Dd]istribution)|"
     r"ERROR: (?:Could not|No matching|Failed|Cannot)|.*× No solution found)"
 )
-COMPILER = re.compile(r"^(?:ptxas (?:fatal|error)|.*\berror: .*\bptxas\b)")
 
 DEATH_HEAD = re.compile(
     r"EngineCore failed to start|EngineCore encountered a fatal error|EngineCore hit an exception|"

@@ -7,7 +7,7 @@ from helpers import redact
 from helpers.doctor.diagnosis import Cause, Diagnosis
 from helpers.doctor.failure import Failure, any_ended, first_cause, one_request
 from helpers.doctor.remedy import launched, remedy
-from helpers.doctor.scan import Match, Scan, open_log, scan
+from helpers.doctor.scan import Scan, SignatureMatch, open_log, scan
 from helpers.doctor.signatures import Signature, load
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import shown
@@ -47,7 +47,7 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
     )
     command = redact.argv(argv) if argv else launched(found.facts)
     cause = _cause(explains, command, found.facts) if explains else None
-    rest: dict[str, Match] = {}
+    rest: dict[str, SignatureMatch] = {}
     for match in sorted(telling, key=lambda match: (match.kind != "fatal", match.line.number)):
         if explains is None or match.signature.id != explains.signature.id:
             rest.setdefault(match.signature.id, match)
@@ -71,7 +71,7 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
         size=found.size,
         chain=list(failure.chain) if failure else [],
         tail=found.tail,
-        told=found.told,
+        is_server_log=found.is_server_log,
     )
 
 
@@ -86,7 +86,7 @@ def _harmless(line: str, known: list[Signature]) -> bool:
     return any((p := s.explains(line)) is not None and s.kind_of(p) != "fatal" for s in known)
 
 
-def _cause(match: Match, command: list[str], facts: dict[str, str]) -> Cause:
+def _cause(match: SignatureMatch, command: list[str], facts: dict[str, str]) -> Cause:
     line = match.line
     return Cause(
         match.signature,
@@ -112,7 +112,7 @@ def _unusual(signature: Signature, facts: dict[str, str]) -> str:
     return facts["vllm"] if outside else ""
 
 
-def _explains(first: Failure | None, live: list[Match]) -> Match | None:
+def _explains(first: Failure | None, live: list[SignatureMatch]) -> SignatureMatch | None:
     """The match that explains the first cause: in its own chain, in the lines after it, or shortly before it."""
     if first is None:
         return None

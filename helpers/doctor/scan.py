@@ -29,7 +29,7 @@ SHORT = 300  # bytes; a longer line has somebody's prompt in it and never comes 
 
 
 @dataclass
-class Match:
+class SignatureMatch:
     """The first line that carries a signature (by class), outside a shutdown where there is one."""
 
     signature: Signature
@@ -49,14 +49,14 @@ class Scan:
     """What one pass found."""
 
     tracker: Tracker
-    matches: list[Match]
+    matches: list[SignatureMatch]
     facts: dict[str, str]
     stopped: int = 0  # line number of the last announced shutdown, 0 for none
     started: bool = False
     lines: int = 0
     size: int = 0
     tail: list[str] = field(default_factory=list)
-    told: bool = False  # something in it reads like a server's log
+    is_server_log: bool = False  # something in it reads like a server's log
 
 
 def open_log(source: str | Path) -> BinaryIO:
@@ -101,7 +101,7 @@ class Scanner:
     def __init__(self, signatures: list[Signature]):
         self.tracker = Tracker()
         self.facts: dict[str, str] = {}
-        self.matches: dict[tuple[str, str, bool], Match] = {}
+        self.matches: dict[tuple[str, str, bool], SignatureMatch] = {}
         self.stopped = self.stopped_child = 0
         self.started = False
         self.number = 0  # lines before the current piece
@@ -173,7 +173,7 @@ class Scanner:
             if (pattern.startup and self.started) or key in done or (after and key in self.matches):
                 continue
             if (groups := pattern.find(line.text)) is not None:
-                self.matches[key] = Match(signature, pattern, line, after, groups)
+                self.matches[key] = SignatureMatch(signature, pattern, line, after, groups)
                 if not after:
                     done.add(key)
         if done:
@@ -204,5 +204,5 @@ def scan(source: str | Path | BinaryIO, signatures: list[Signature] | None = Non
     found = scanner.result(size)
     end = [parse(raw) for raw in last.splitlines() if raw.strip()]
     found.tail = [line.text for line in end][-5:]
-    found.told = bool(found.facts) or found.started or any(line.level or line.stream for line in end)
+    found.is_server_log = bool(found.facts) or found.started or any(line.level or line.stream for line in end)
     return found
