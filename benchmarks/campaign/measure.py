@@ -9,12 +9,12 @@ from benchmarks.campaign.plan import ACCEPTANCE_SOURCE, Job
 from helpers.bench.roofline import roofline
 from helpers.bench.sweep import Load, line_of, sweep
 from helpers.bench.worker import LoadWorker
+from helpers.logs import backends, memory
 from helpers.recipes import check_parameters, load_model
 from helpers.recipes.command.replicas import router_words, with_port
 from helpers.recipes.command.serve import bare_argv, serve_command
 from helpers.records.record import Point, RunRecord
 from helpers.server import Replicas, Server, free_port, launch_replicas
-from helpers.logs import backends, memory
 
 
 def measure(campaign, job: Job, folder: Path) -> None:

@@ -13,10 +13,10 @@ from benchmarks.campaign.plan import Answers, Notebook, Routing, Step, Steps, Tu
 from helpers.bench.steps import profile_step, profiler_arguments
 from helpers.bench.worker import environment
 from helpers.errors import CookbookError
+from helpers.logs import backends
 from helpers.paths import CACHE, ROOT
 from helpers.recipes.command.serve import bare_argv
 from helpers.recipes.tuning import FILE, load_space
-from helpers.logs import backends
 
 
 def notebook(campaign, step: Notebook, folder: Path) -> None:
