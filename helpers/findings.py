@@ -96,7 +96,7 @@ class Findings:
             for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False)
         ]
         body = "".join(f"<tr>{row}</tr>" for row in cells)
-        return f"<table><caption>{html.escape(self.title)}</caption>{body}</table>"
+        return f"<table><caption>{html.escape(redact.text(self.title))}</caption>{body}</table>"
 
 
 def preformatted(text: str) -> str:
