@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from benchmarks.result import RECORDS, Result, Value, result_of
-from benchmarks.sweep_cost import healthy, serve_argv
+from benchmarks.sweep_cost import serve_argv
 from helpers.errors import CookbookError
 from helpers.paths import CACHE, NOTEBOOKS, ROOT, shown
 from helpers.runs.folder import kept_on_failure
@@ -92,8 +92,8 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
 
     from helpers.bench.sweep import plan, sweep
     from helpers.bench.worker import LoadWorker
+    from helpers.processes import Identity, healthy
     from helpers.server import end_group, free_port
-    from helpers.server.process import Identity
 
     source = requests_of(CPU)
     began, port = time.perf_counter(), free_port()

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from benchmarks.result import Result, Value, result_of
 from benchmarks.sweep_cost import serve_argv
 from helpers.bench.startup import FIRST_REQUEST, Start, by_hand
 from helpers.machine import facts
+from helpers.runs.folder import kept_on_failure
 from helpers.server import free_port
 
 MODEL = "gpt-oss-nano"
@@ -72,8 +72,7 @@ def ways(checkpoint: Path, folder: Path) -> list[Way]:
 
 def measure(interpreter: Path, checkpoint: Path) -> Result:
     """One start that reads everything from the disk, then all ways in turn, `TIMES` times."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with kept_on_failure("bench-phases") as folder:
         every = ways(checkpoint, folder)
 
         def start(way: Way, name: str) -> Start:

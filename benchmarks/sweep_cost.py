@@ -3,7 +3,6 @@
 import os
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
 from benchmarks.result import Result, Value, result_of
@@ -12,11 +11,11 @@ from helpers.bench.worker import LoadWorker, environment
 from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import ROOT, shown
+from helpers.processes import Identity, healthy
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command.serve import serve_command
 from helpers.runs.folder import kept_on_failure
 from helpers.server import end_group, free_port, launch
-from helpers.server.process import Identity
 
 INPUT, OUTPUT = 64, 32
 CONCURRENCY = [1, 2, 4, 8]
@@ -98,15 +97,6 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
             end_group(server)
             process.wait()
     return time.perf_counter() - began
-
-
-def healthy(port: int) -> bool:
-    """Whether the server answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 def measure(interpreter: Path, checkpoint: Path) -> Result:

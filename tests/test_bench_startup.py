@@ -14,8 +14,8 @@ from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, phases, through
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.plots.tuning import startup_figure
+from helpers.processes import Identity, cpu_seconds
 from helpers.server import end_group, free_port, leases, port_free
-from helpers.server.process import Identity, cpu_seconds
 
 TTFT_S = 0.5
 

@@ -13,13 +13,13 @@ import yaml
 from helpers import paths
 from helpers.bench.tune import Plan, session
 from helpers.errors import CookbookError
-from helpers.pages.maintain.install import FOLDER, InstallRecord, check_install
-from helpers.pages.maintain.releases import check_release, declared_options, table_keys
-from helpers.pages.maintain.seed import load_seed
 from helpers.recipes import Setting, load_model, load_target, target_names
 from helpers.recipes.command.combinations import Combination, combination, combinations
 from helpers.recipes.command.forms import render
 from helpers.recipes.command.parser import check_commands, summarised
+from maintain.install import FOLDER, InstallRecord, check_install
+from maintain.releases import check_release, declared_options, table_keys
+from maintain.seed import load_seed
 
 SEED_AND_TRAPS = {  # argv after the model, variables -> the option or variable that vLLM refuses
     "full_cuda_graph": (["--compilation-config", '{"full_cuda_graph": true}'], {}, "--compilation-config"),
@@ -158,7 +158,7 @@ def wheel(folder: Path, version: str, variables: list[str], options: list[str]) 
 
 
 def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("maintain.releases.DOWNLOADS", tmp_path)
     chosen = list(combinations(["h200", "mi300x"]))
     options = {word[2:] for one in chosen for word in one.command.argv if word.startswith("--")}
     variables = {name for one in chosen for name in one.command.env if name.startswith("VLLM_")}
@@ -179,7 +179,7 @@ def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path
 
 @pytest.mark.full
 def test_a_release_whose_parser_does_not_run_is_told_so(tmp_path, monkeypatch, interpreter: Path):
-    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("maintain.releases.DOWNLOADS", tmp_path)
     chosen = list(combinations(["h200"]))
     options = {word[2:] for one in chosen for word in one.command.argv if word.startswith("--")}
     variables = {name for one in chosen for name in one.command.env if name.startswith("VLLM_")}
@@ -208,7 +208,7 @@ def test_reading_sources():
 
 @pytest.mark.real
 def test_a_release_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("maintain.releases.DOWNLOADS", tmp_path)
     with pytest.raises(CookbookError, match="could not be had"):
         check_release("0.0.1", [])
 
@@ -259,7 +259,7 @@ def test_the_cuda_lock_is_whole_and_names_no_index():
 
 
 def test_a_stack_as_it_is_proves_no_installation(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.pages.maintain.install.FOLDER", tmp_path)
+    monkeypatch.setattr("maintain.install.FOLDER", tmp_path)
     with pytest.raises(CookbookError, match="run `cookbook check-install` without --keep"):
         check_install("cuda", fresh=False)
     assert list(tmp_path.iterdir()) == []

@@ -20,18 +20,17 @@ WELL = "INFO:     Started server process [1]\nINFO:     Application startup comp
 TEMPORARY = {
     "benchmarks/campaign/import_results.py": "unpacks an archive",
     "benchmarks/notebook_cost.py": "runs cells that start no server",
-    "helpers/pages/maintain/releases.py": "unpacks a wheel",
     "helpers/instack/nano/build.py": "a checkpoint, renamed when it is whole",
     "helpers/instack/synthetic.py": "a checkpoint, renamed when it is whole",
-    "helpers/machine/stack/cuda_lock.py": "compiles a lock",
-    "helpers/machine/stack/lock.py": "compiles a lock",
     "helpers/tools/setup.py": "unpacks an archive",
+    "maintain/locks.py": "compiles a lock",
+    "maintain/releases.py": "unpacks a wheel",
 }
 
 
 def test_nobody_else_works_in_a_folder_that_goes_away() -> None:
     """A server started in one leaves no log: `kept_on_failure` is for that."""
-    files = [path for top in ("helpers", "benchmarks") for path in (ROOT / top).rglob("*.py")]
+    files = [path for top in ("helpers", "benchmarks", "maintain") for path in (ROOT / top).rglob("*.py")]
     using = {str(path.relative_to(ROOT)) for path in files if "import tempfile" in path.read_text()}
     # cells, no server of vLLM
     using = {name for name in using if not name.startswith("helpers/tools/sandbox/")}

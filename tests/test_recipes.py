@@ -10,7 +10,6 @@ import yaml
 
 from helpers import paths
 from helpers.errors import CookbookError, UsageError
-from helpers.pages.maintain import schema
 from helpers.recipes import (
     RecipeError,
     check_parameters,
@@ -22,6 +21,7 @@ from helpers.recipes import (
 )
 from helpers.recipes.budget import memory_budget, require_fit
 from helpers.recipes.command import serve_command
+from maintain import schema
 
 TARGETS = [
     "cpu",

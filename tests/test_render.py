@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from helpers.pages import claims, measured, notebook, overview, readme, sections
-from helpers.pages.matrix import matrix_table, state
+from helpers.pages.matrix import markdown_matrix, state
 from helpers.pages.notebook import from_source, keep_outputs, path_of, text_of
 from helpers.pages.pages import fill
 from helpers.paths import RECORDS, ROOT
@@ -311,6 +311,6 @@ def test_a_run_prints_its_container_also_in_a_rehearsal(name: str, tmp_path: Pat
 
 def test_no_two_rows_of_the_matrix_look_alike() -> None:
     """Two profiles of one target, model and size are two rows: each says which one it is."""
-    rows = matrix_table().splitlines()[2:]
+    rows = markdown_matrix().splitlines()[2:]
     named = [row.rpartition(" | ")[0] for row in rows]
     assert len(set(named)) == len(named) > 10

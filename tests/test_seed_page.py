@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.pages.maintain.seed import PAGE, Seed, load_seed, page
 from helpers.recipes import RecipeError
+from maintain.seed import PAGE, Seed, load_seed, page
 
 FRAGMENTS = yaml.safe_load((Path(__file__).parent / "fixtures" / "seed_fragments.yaml").read_text())
 

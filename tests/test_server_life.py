@@ -14,8 +14,8 @@ import pytest
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT
+from helpers.processes import end_group, group_members
 from helpers.server import Identity, free_port, launch, leases, port_free, reap
-from helpers.server.process import end_group, group_members
 
 SCRIPT = Path(__file__).with_name("health_server.py")
 

@@ -26,11 +26,11 @@ from benchmarks.campaign.probes import answer, notebook, profile, route, tune
 from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import CACHE
+from helpers.processes import port_free
 from helpers.recipes import Target, load_model, load_target
 from helpers.recipes.command.replicas import VISIBLE
 from helpers.server import Server, launch
 from helpers.server.launch import READY_TIMEOUT
-from helpers.server.process import port_free
 from helpers.server.serving import nano_form
 from helpers.server.weights import build_nano, write_draft, write_synthetic
 

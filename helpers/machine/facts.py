@@ -1,8 +1,6 @@
 """Facts that a record states about the run: machine, versions, commit."""
 
 import json
-import os
-import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,7 +39,7 @@ def machine() -> Machine:
     """CPU, memory and GPUs of this machine."""
     import psutil
 
-    from helpers.machine.preflight import gpus
+    from helpers.machine.preflight import gpus, host
 
     _, cards, driver, _, _ = gpus.read()
     memory = round(cards[0].memory_gib, 1) if cards and cards[0].memory_gib else None
@@ -49,12 +47,7 @@ def machine() -> Machine:
         gpus=[card.name for card in cards],
         driver=driver,
         gpu_memory_gib=memory,
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)),
+        cpu=host.cpu_name(),
+        cores=host.cores(),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
     )
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

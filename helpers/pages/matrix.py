@@ -7,7 +7,7 @@ from helpers.records.claims import GROUP_THROUGHPUT, OTHER_FLAGS, load_claims
 from helpers.records.matrix import NEVER, Row, brief, matrix
 
 
-def matrix_table(prefix: str = "notebooks/") -> str:
+def markdown_matrix(prefix: str = "notebooks/") -> str:
     """A line per target and model at the recommended size, and per other combination that ran.
 
     `prefix` leads to the notebooks.

@@ -1,7 +1,6 @@
 """Notebooks from one template and a recipe, keeping the outputs of cells whose source has not changed."""
 
 import ast
-import os
 from pathlib import Path
 
 import jinja2
@@ -10,6 +9,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers.bench.tune.study import studies
+from helpers.files import write_whole
 from helpers.pages import measured, sections
 from helpers.pages.answers import answers
 from helpers.pages.claims import latest_passed, machine_needs, served, time_needed, verified
@@ -107,9 +107,7 @@ def path_of(name: str) -> Path:
 
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook whole or not at all, in the one form that the repository keeps."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text_of(notebook), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, text_of(notebook))
 
 
 def text_of(notebook: NotebookNode) -> str:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from helpers.pages.claims import newest_passed
-from helpers.pages.matrix import matrix_table
+from helpers.pages.matrix import markdown_matrix
 from helpers.paths import ROOT, shown
 from helpers.records.record import RunRecord
 
@@ -107,4 +107,4 @@ def rendered() -> str:
     if found:
         path, record = found
         text = with_block(text, "numbers", numbers(record, shown(path)))
-    return with_block(text, "matrix", matrix_table())
+    return with_block(text, "matrix", markdown_matrix())

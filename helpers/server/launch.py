@@ -14,8 +14,8 @@ from pathlib import Path
 from helpers.bytecode import writing
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT, shown
+from helpers.processes import Identity, end_group, group_members, healthy, listens, port_free, port_holder
 from helpers.server.lease import Lease, change, leases, locked, path_of, read, reap, with_owner, without_owner
-from helpers.server.process import Identity, end_group, group_members, listens, port_free, port_holder
 from helpers.server.readiness import Progress, wait_until
 
 # Two shells that see one GPU each start the same command on different GPUs.
@@ -248,19 +248,8 @@ def plain_environment() -> dict[str, str]:
 
 
 def _healthy(lease: Lease) -> bool:
-    """Whether this very server answers `/health` (a plain socket: httpx would cost the first cell half a second)."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", lease.port, timeout=2)
-    try:
-        connection.request("GET", "/health")
-        well = connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-    # somebody else may have taken the port after it was checked, and answer there
-    return well and listens(lease.port, group_members(lease.server))
+    """Whether this very server answers `/health`: somebody else may have taken the port after it was checked."""
+    return healthy(lease.port) and listens(lease.port, group_members(lease.server))
 
 
 def _same_file(source: Path, target: Path) -> None:

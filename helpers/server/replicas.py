@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import UsageError
+from helpers.processes import free_port
 from helpers.server.launch import Report, Server, check_port, launch, print_phase
 from helpers.server.lease import Lease, leases
-from helpers.server.process import free_port
 
 ROUTER = "vllm_router.launch_router"
 MARK = "COOKBOOK_REPLICA"  # tells replicas of the same command apart, so that none attaches to another

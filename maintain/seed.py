@@ -1,10 +1,10 @@
 """The seed guide of August 2025 line by line: recipes/seed.yaml, and the page docs/seed.md that is written from it."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from helpers import paths
+from helpers.files import write_whole
 from helpers.recipes.files import RecipeError, check_file
 from helpers.recipes.responses import load_support
 from helpers.recipes.settings import Strict, Text
@@ -72,7 +72,7 @@ def page(seed: Seed) -> str:
         f"{taken} and refuses {len(asked) - taken}. Removed variables are the trap among them: vLLM ignores them with one",
         "line of warning, so every launch here uses `--fail-on-environ-validation`.",
         "",
-        "*Written by `python -m helpers.pages.maintain.seed` from `recipes/seed.yaml`.*",
+        "*Written by `python -m maintain.seed` from `recipes/seed.yaml`.*",
     ]
     for section in seed.sections:
         lines += [
@@ -107,10 +107,7 @@ def _row(entry: Entry, version: str) -> str:
 
 def write() -> None:
     """Write the page anew."""
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    temporary = PAGE.with_name(f".{PAGE.name}.new")
-    temporary.write_text(page(load_seed()))
-    os.replace(temporary, PAGE)
+    write_whole(PAGE, page(load_seed()))
 
 
 if __name__ == "__main__":
