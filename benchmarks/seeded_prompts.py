@@ -14,12 +14,12 @@ from pathlib import Path
 
 import httpx
 import psutil
-from helpers.server.process import cpu_seconds
 
 from benchmarks.result import Result, Value, result_of
 from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import shown
+from helpers.processes import cpu_seconds
 from helpers.recipes import Target, check_parameters, load_model, load_target
 from helpers.recipes.command.serve import serve_command
 from helpers.runs.folder import kept_on_failure
