@@ -13,6 +13,8 @@ ROOMS = (
     ("helpers.bytecode", "bytecode of a serving environment, written at install"),
     ("helpers.processes", "processes by identity, their groups, ports"),
     ("helpers.keys", "API keys asked for, never written"),
+    ("helpers.findings", "one fact that was looked at: what was seen, what is needed, the fix; one rendering"),
+    ("helpers.logs", "vLLM's log lines: one table of patterns, a line taken apart"),
     (
         "helpers.recipes",
         "targets, models and parameters as typed data; what a server is started with; the memory budget",

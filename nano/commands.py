@@ -31,9 +31,9 @@ def _table(result) -> None:
 
 def _on_own_server(temperature: float, sampling: bool, skills: set[str], progress):
     """The evaluation against a server of its own, with both tools; where it fails, the server's log stays under runs/."""
+    from helpers.doctor import with_log
     from helpers.runs.folder import kept_on_failure
     from helpers.runs.run import Run
-    from helpers.server import with_log
     from nano.evaluation.cases import builtin_cases
     from nano.evaluation.measure import evaluate
 

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from helpers import paths
 from helpers.cli import application
+from helpers.doctor import with_log
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT
 from helpers.runs import folder as folder_module
 from helpers.runs.folder import kept_on_failure
-from helpers.server import with_log
 
 DEAD = (ROOT / "tests" / "fixtures" / "doctor" / "S26.log").read_text()
 WELL = "INFO:     Started server process [1]\nINFO:     Application startup complete.\n"

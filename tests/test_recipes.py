@@ -313,7 +313,7 @@ def test_the_combinations_that_are_left_out_are_these():
 
 
 def test_the_logs_of_the_cpu_name_the_moe_backend():
-    from helpers.server.logfacts import backends
+    from helpers.logs import backends
 
     log = paths.ROOT / "tests" / "fixtures" / "doctor" / "real" / "killserve.log"
     assert backends(log) == {"moe": load_target("cpu").expect.moe}
@@ -444,7 +444,7 @@ def test_expected_backends_are_names_that_vllm_has(interpreter: Path):
 )
 def test_the_logs_of_cuda_and_rocm_name_the_attention_backend(tmp_path: Path, line: str, named: str):
     """The wording of vllm 0.32.0 platforms/cuda.py and platforms/rocm.py."""
-    from helpers.server.logfacts import backends
+    from helpers.logs import backends
 
     (tmp_path / "server.log").write_text(f"INFO 11-22 15:38:28 [rocm.py:750] {line}\n")
     assert backends(tmp_path / "server.log")["attention"] == named

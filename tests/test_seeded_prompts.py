@@ -80,7 +80,7 @@ def test_other_logs_are_not_taken_for_it(line: str) -> None:
 
 
 def test_the_remedy_of_the_doctor_is_the_recipes() -> None:
-    found = diagnose(ROOT / "tests" / "fixtures" / "doctor" / "S26.log").findings[0]
+    found = diagnose(ROOT / "tests" / "fixtures" / "doctor" / "S26.log").causes[0]
     assert found.remedy.diff.splitlines()[-1] == "+--no-enable-chunked-prefill"
 
 

@@ -13,10 +13,10 @@ from benchmarks.campaign.decode import profile_step, profiler_arguments
 from benchmarks.campaign.plan import Answers, Notebook, Routing, Steps, Tuning
 from helpers.bench.worker import environment
 from helpers.errors import CookbookError
+from helpers.logs import backends
 from helpers.paths import CACHE, ROOT
 from helpers.recipes.command.serve import Command, bare_command, flags_of
 from helpers.recipes.tuning import FILE, load_space
-from helpers.server.logfacts import backends
 
 
 def notebook(campaign, step: Notebook, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from helpers.checks import Contract
 from helpers.checks.known_answers import Gate, run_quick
 from helpers.checks.served import Preflight
+from helpers.doctor import with_log
 from helpers.errors import CookbookError, UsageError
 from helpers.evals import Plan, Result, evaluate, preflight
 from helpers.evals.catalogue import EMBEDDED_NAMES, QUICK, SEEDS
@@ -20,7 +21,7 @@ from helpers.machine import facts
 from helpers.paths import CACHE, RUNS, shown
 from helpers.recipes import NANO, check_parameters, load_model, load_target
 from helpers.recipes.command.serve import Command
-from helpers.server import free_port, print_phase, with_log
+from helpers.server import free_port, print_phase
 from helpers.server.replicas import VLLM, Replicas, launch_vllm
 from helpers.server.serving import Serving, recorded_server
 

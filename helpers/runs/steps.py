@@ -9,12 +9,12 @@ from typing import Any
 from helpers.bench import worker as load
 from helpers.checks import Contract, Facts
 from helpers.errors import CookbookError
+from helpers.logs import backends
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.recipes import NANO, Model, Parameters, Target
 from helpers.recipes.command.forms import render
 from helpers.recipes.command.serve import Command
 from helpers.records.record import Point, RunRecord, Served
-from helpers.server.logfacts import backends
 from helpers.server.replicas import VLLM, Replicas
 from helpers.server.serving import Serving, recorded_parameters, recorded_server
 from helpers.tools.sandbox import choose

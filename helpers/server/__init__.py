@@ -1,7 +1,6 @@
 """The server's life: launch or attach, readiness, leases, stop."""
 
 from helpers.processes import Identity, end_group, free_port, port_free
-from helpers.server.blame import with_log
 from helpers.server.launch import Report, Server, fingerprint, launch, print_phase, stop
 from helpers.server.lease import Lease, leases, reap
 
@@ -19,5 +18,4 @@ __all__ = [
     "print_phase",
     "reap",
     "stop",
-    "with_log",
 ]

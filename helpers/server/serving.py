@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from helpers.logs import backends, memory
 from helpers.paths import shown
 from helpers.processes import free_port
 from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
 from helpers.recipes.command.replicas import replica_commands
 from helpers.recipes.command.serve import Command, serve_command
-from helpers.server.logfacts import backends, memory
 from helpers.server.replicas import VLLM, Replicas
 
 NANO = "gpt-oss-nano"

@@ -12,9 +12,9 @@ from helpers.bench.sweep import Load, console, line_of, sweep
 from helpers.bench.tune.plan import Proposal
 from helpers.bench.worker import LoadWorker
 from helpers.errors import CookbookError, UsageError
+from helpers.logs import backends, memory
 from helpers.records.record import Point
 from helpers.server.launch import READY_TIMEOUT
-from helpers.server.logfacts import backends, memory
 from helpers.server.replicas import launch_vllm
 
 

@@ -1,7 +1,6 @@
 """Facts of the host: processors, memory and its limits, disks, ports, clock, processes."""
 
 import contextlib
-import ctypes
 import os
 import platform
 import re
@@ -80,37 +79,13 @@ def disks(purposes: Mapping[str, Path]) -> dict[str, Disk]:
             there = there.parent
         with contextlib.suppress(OSError):
             space = os.statvfs(there)
-            found[purpose] = Disk(
-                str(path), space.f_bavail * space.f_frsize / GIB, os.access(there, os.W_OK), there.stat().st_dev
-            )
+            found[purpose] = Disk(str(path), space.f_bavail * space.f_frsize / GIB, os.access(there, os.W_OK))
     return found
 
 
 def listener(port: int) -> str:
     """Who listens on a port ("" when it can be bound on loopback)."""
     return "" if port_free(port) else port_holder(port)
-
-
-def groups() -> list[str]:
-    """Names of the groups of this user."""
-    import grp
-
-    names = []
-    for number in os.getgroups():
-        with contextlib.suppress(KeyError):
-            names.append(grp.getgrgid(number).gr_name)
-    return names
-
-
-def clock_synchronised() -> bool | None:
-    """Whether the kernel says that its clock follows a time source (None: it cannot be asked)."""
-    if platform.system() != "Linux":
-        return None
-    try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))  # struct timex is 208
-    except (OSError, AttributeError):
-        return None
-    return None if state < 0 else state != 5  # TIME_ERROR, sys/timex.h
 
 
 def strays() -> list[Holder]:

@@ -35,7 +35,6 @@ class Disk:
     path: str
     free_gib: float
     writable: bool = True
-    device: int = 0  # of the file system: two purposes may share one
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,10 @@ class Machine:
     python: str = ""
     tools: dict[str, str] = field(default_factory=dict)  # uv, docker: version or state, "" when absent
     devices: dict[str, bool] = field(default_factory=dict)  # /dev/kfd, /dev/dri: may this user open it?
-    groups: list[str] = field(default_factory=list)
     token: bool = False  # a hub token is set
     cached: list[str] = field(default_factory=list)  # hub repositories whose weights are whole in the cache
     hub: str | None = None  # None: not asked; "": reachable; else why not
     clock_skew_s: float | None = None  # against the hub's clock, None: not asked
-    clock_synchronised: bool | None = None
     year: int = 0
     vocabulary: str | None = None  # None: TIKTOKEN_ENCODINGS_BASE is not set; "": sound; else what is wrong
     packages: dict[str, dict[str, str]] = field(default_factory=dict)  # stack: distribution: version

@@ -1,6 +1,9 @@
-"""What a run asks of a machine, and one judged fact."""
+"""What a run asks of a machine, and what one check made of it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from helpers.findings import NOTHING
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,14 @@ class Need:
     budget_fix: str = ""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One judged fact: `ok` is None where it does not apply; advice does not stop a run."""
+class Judged(NamedTuple):
+    """What one check made of a machine; the check itself adds its name and its usual fix."""
 
-    name: str
-    ok: bool | None
+    ok: bool | None  # None where it does not apply
     seen: str
-    need: str
-    fix: str = ""
+    needed: str
+    fix: str = ""  # where it is not the check's usual one
     required: bool = True
 
-    @property
-    def mark(self) -> str:
-        """✓, ✗, ! for advice that is not followed, – for what does not apply."""
-        return "–" if self.ok is None else "✓" if self.ok else "✗" if self.required else "!"
+
+NOT_ASKED = Judged(None, NOTHING, NOTHING)
