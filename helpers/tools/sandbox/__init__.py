@@ -1,4 +1,4 @@
-"""Sandboxes for model-written Python, best first: bubblewrap, docker, Pyodide in WebAssembly.
+"""Sandboxes for model-written Python, best first: bubblewrap, Pyodide in WebAssembly.
 
 `choose()` probes this host and returns the best rung that works, with the reasons why better ones do not.
 """
@@ -14,10 +14,9 @@ __all__ = ["Chosen", "Limits", "Outcome", "choose", "rungs"]
 def rungs() -> dict:
     """Every safe rung by name, best first."""
     from helpers.tools.sandbox.bubblewrap import Bubblewrap
-    from helpers.tools.sandbox.docker import Docker
     from helpers.tools.sandbox.wasm import Wasm
 
-    return {rung.name: rung for rung in (Bubblewrap, Docker, Wasm)}
+    return {rung.name: rung for rung in (Bubblewrap, Wasm)}
 
 
 @dataclass

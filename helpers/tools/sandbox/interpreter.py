@@ -6,10 +6,8 @@ import json
 import os
 import secrets
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from helpers.errors import CookbookError
@@ -32,7 +30,6 @@ class Launch:
     base_processes: int = 1  # processes of the launcher itself in the tree
     count_limit: int = 0  # of processes in the tree; 0: the kernel bounds them
     tree_bytes: int = 0
-    on_end: Callable[[], None] | None = None  # e.g. remove a container
 
 
 class Interpreter:
@@ -44,7 +41,6 @@ class Interpreter:
         self._errors: deque[bytes] = deque(maxlen=8)
         self._tasks: list[asyncio.Task] = []
         self._verdict = ""
-        self._ending: threading.Thread | None = None
 
     async def start(self) -> "Interpreter":
         """Start it and wait until it answers; raises CookbookError with the sandbox's own words."""
@@ -145,10 +141,6 @@ class Interpreter:
         self._verdict = self._verdict or "cancelled"
         self._kill()
         self.watch.remove(self.process.pid)
-        if self.launch.on_end:
-            self._ending = threading.Thread(target=self.launch.on_end, daemon=True)
-            self.launch.on_end = None
-            self._ending.start()
 
     async def end(self) -> None:
         """Kill the sandbox and wait until it is gone. Safe to call twice."""
@@ -160,8 +152,6 @@ class Interpreter:
                 while await self.process.stdout.read(CHUNK):  # a full pipe would keep asyncio from seeing the end
                     pass
                 await self.process.wait()
-        if self._ending:
-            await asyncio.to_thread(self._ending.join, 10)
         for task in self._tasks:
             task.cancel()
         if self.process.stdin:
