@@ -1,4 +1,4 @@
-"""Checks of gpt-oss-nano that need the stack's Python; `test_nano.py` runs them. Usage: nano_in_stack.py CHECK [ARGS]"""
+"""Checks of gpt-oss-nano that need the stack's Python; `test_nano.py` runs them. Usage: in_stack.py CHECK [ARGS]"""
 
 import json
 import os
@@ -6,7 +6,7 @@ import random
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def twin() -> dict:

@@ -22,8 +22,8 @@ CARD = ROOT / "docs" / "nano.md"
 
 
 def in_stack(interpreter: Path, *words: str) -> dict:
-    """Run a check of `nano_in_stack.py` with the stack's Python."""
-    script = Path(__file__).with_name("nano_in_stack.py")
+    """Run a check of `in_stack.py` with the stack's Python."""
+    script = Path(__file__).with_name("in_stack.py")
     # One thread: two that wait for each other in a loop, beside a vLLM that is bound to a core, take ten times as long.
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([str(interpreter), str(script), *words], capture_output=True, text=True, timeout=300, env=env)
@@ -250,7 +250,7 @@ def test_eval_without_a_server_is_one_line(cli):
 
 
 def test_the_card_names_every_tool_and_schema():
-    from nano.domain.toolbox import TOOLS
+    from nano.domain.tools.toolbox import TOOLS
 
     card = CARD.read_text(encoding="utf-8")
     assert all(re.search(rf"\b{tool.names[0]}\b", card) for tool in TOOLS)
