@@ -13,7 +13,7 @@ from helpers.errors import CookbookError, UsageError
 from helpers.tools.browser import backends, fetch, html
 from helpers.tools.browser.corpus import Corpus, embedded
 from helpers.tools.browser.page import BrowserError, Hit, Page, matches, results, show
-from helpers.tools.browser.session import Session
+from helpers.tools.browser.session import BrowserSession
 from helpers.tools.functions import Toolbox, converse, parameters
 from helpers.tools.sandbox import choose, seccomp
 from helpers.tools.sandbox.interpreter import Output
@@ -233,7 +233,7 @@ def test_find_ignores_case_and_leads_to_the_line():
     page = Page("cookbook://a.md", "A", "\n".join(["zero", "one", "NEEDLE here", "three", "four", "five", "needle"]))
     found = matches(page, "needle")
     assert found.links == [("cookbook://a.md", -3), ("cookbook://a.md", -7)]
-    session = Session(None)
+    session = BrowserSession(None)
     session.add(page)
     session.add(found)
     assert "L6: needle" in asyncio.run(session.open(1))

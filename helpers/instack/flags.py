@@ -22,7 +22,7 @@ import types
 KERNELS = ("vllm._C_stable_libtorch", "vllm._moe_C_stable_libtorch")  # what vllm/platforms/cuda.py imports
 
 
-class Refused(Exception):
+class ParserRefusal(Exception):
     """The parser does not take the command."""
 
 
@@ -61,7 +61,7 @@ class Parser:
 
         class Raising(FlexibleArgumentParser):
             def error(self, message: str):
-                raise Refused(message)
+                raise ParserRefusal(message)
 
         self.version = vllm.__version__
         self.variables = envs.environment_variables
@@ -93,10 +93,10 @@ class Parser:
 
         def check(args):
             for option, names in registered.items():
-                given = getattr(args, option, None)
-                if given and given not in names:
+                value = getattr(args, option, None)
+                if value and value not in names:
                     flag = "--" + option.replace("_", "-")
-                    raise Refused(f"argument {flag}: {given!r} is not registered")
+                    raise ParserRefusal(f"argument {flag}: {value!r} is not registered")
 
         return check
 
@@ -109,9 +109,9 @@ class Parser:
             return None
 
         def check(args):
-            given = getattr(args, "attention_backend", None)
-            if isinstance(given, str) and given.upper() not in {"AUTO", *AttentionBackendEnum.__members__}:
-                raise Refused(f"argument --attention-backend: {given!r} is not an attention backend")
+            value = getattr(args, "attention_backend", None)
+            if isinstance(value, str) and value.upper() not in {"AUTO", *AttentionBackendEnum.__members__}:
+                raise ParserRefusal(f"argument --attention-backend: {value!r} is not an attention backend")
 
         return check
 

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from helpers.files import write_whole
+
 PROMPT_TOKENS = 32
 DECODE_STEPS = 48
 KEPT_TOKENS = 96  # of each prompt whose next token's distribution is kept
@@ -150,9 +152,9 @@ def measure(options: argparse.Namespace) -> tuple[Any, dict]:
     layers, experts = config["num_hidden_layers"], config["num_local_experts"]
     per_token = config["num_experts_per_tok"]
     engine, per_step = engine_of(options)
-    found = engine.collective_rpc("watch_routing", args=(per_token,))[0]
-    if found != layers:
-        raise SystemExit(f"the model has {layers} layers, {found} routers were found")
+    routers = engine.collective_rpc("watch_routing", args=(per_token,))[0]
+    if routers != layers:
+        raise SystemExit(f"the model has {layers} layers, {routers} routers were found")
     draw = random.Random(options.seed)
     results = []
     for batch in options.batch:
@@ -222,10 +224,7 @@ def main() -> None:
     # The engine in this process: prompts that are given at once then make one batch, in their order.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     engine, result = measure(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    part = options.out.with_name(f".{options.out.name}.part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(part, options.out)
+    write_whole(options.out, json.dumps(result, indent=1) + "\n")
     for row in result["batches"]:
         print(
             f"{result['weights']}: {row['batch']} tokens hit {row['mean_share']:.1%} of {result['experts']} experts, "

@@ -29,7 +29,7 @@ import torch
 from safetensors.torch import save_file
 
 from helpers.errors import CookbookError
-from helpers.instack.nano.geometry import GENERATION_CONFIG, RETURN, VOCABULARY, Geometry
+from helpers.instack.nano.geometry import GENERATION_CONFIG, RETURN, VOCABULARY, CheckpointGeometry
 from helpers.instack.nano.tokenizer import write_tokenizer
 from helpers.instack.nano.weights import dequantise, unpack
 from helpers.recipes import load_model
@@ -50,11 +50,11 @@ AUXILIARY = 3  # hidden states of the model that the head reads: from low, middl
 Shapes = dict[str, tuple[tuple[int, ...], torch.dtype, str]]  # name: shape, type, kind of numbers
 
 
-def geometry_of(model: str, layers: int | None = None) -> Geometry:
+def geometry_of(model: str, layers: int | None = None) -> CheckpointGeometry:
     """A model's sizes from its recipe; `layers` cuts it down for tests."""
     sizes = load_model(model).geometry
     return replace(
-        Geometry(),
+        CheckpointGeometry(),
         layers=layers or sizes.layers,
         hidden=sizes.hidden_size,
         intermediate=sizes.intermediate_size,
@@ -67,7 +67,7 @@ def geometry_of(model: str, layers: int | None = None) -> Geometry:
     )
 
 
-def layer_shapes(g: Geometry, layer: int, form: str) -> Shapes:
+def layer_shapes(g: CheckpointGeometry, layer: int, form: str) -> Shapes:
     """Every tensor of a layer."""
     query, kv, bf16, byte = g.query_heads * g.head_dim, g.kv_heads * g.head_dim, torch.bfloat16, torch.uint8
     head, attention = f"model.layers.{layer}.", f"model.layers.{layer}.self_attn."
@@ -100,7 +100,7 @@ def layer_shapes(g: Geometry, layer: int, form: str) -> Shapes:
     return shapes
 
 
-def end_shapes(g: Geometry) -> dict[str, Shapes]:
+def end_shapes(g: CheckpointGeometry) -> dict[str, Shapes]:
     """The tensors outside the layers, by file."""
     table = (VOCABULARY, g.hidden)
     return {
@@ -112,7 +112,7 @@ def end_shapes(g: Geometry) -> dict[str, Shapes]:
     }
 
 
-def draft_shapes(g: Geometry) -> Shapes:
+def draft_shapes(g: CheckpointGeometry) -> Shapes:
     """Every tensor of an EAGLE3 head: one Llama layer that reads the last token's embedding beside the fused states."""
     query, kv, width, bf16 = (
         g.query_heads * g.head_dim,
@@ -139,7 +139,7 @@ def draft_shapes(g: Geometry) -> Shapes:
     }
 
 
-def draft_config(g: Geometry) -> dict:
+def draft_config(g: CheckpointGeometry) -> dict:
     """`config.json` of the head: EAGLE3 of a Llama layer, the embedding is the model's own."""
     return {
         "architectures": ["LlamaForCausalLMEagle3"],
@@ -166,7 +166,7 @@ def draft_config(g: Geometry) -> dict:
     }
 
 
-def files_of(g: Geometry, form: str) -> dict[str, Shapes]:
+def files_of(g: CheckpointGeometry, form: str) -> dict[str, Shapes]:
     """Every weight file with its tensors, in the hub's naming."""
     parts = [layer_shapes(g, layer, form) for layer in range(g.layers)] + list(end_shapes(g).values())
     return {
@@ -238,7 +238,7 @@ def write(
     seed: int = 0,
     layers: int | None = None,
     device: str | None = None,
-    geometry: Geometry | None = None,
+    geometry: CheckpointGeometry | None = None,
 ) -> Path:
     """Write the checkpoint whole or not at all to the first of `places` with room; one there already is kept."""
     if form not in FORMS:
@@ -291,7 +291,7 @@ def write(
 
 
 def write_draft(
-    model: str, places: list[Path], seed: int = 0, device: str | None = None, geometry: Geometry | None = None
+    model: str, places: list[Path], seed: int = 0, device: str | None = None, geometry: CheckpointGeometry | None = None
 ) -> Path:
     """Write an EAGLE3 head for a model, whole or not at all, to the first of `places` with room; one there is kept."""
     g = geometry or geometry_of(model)

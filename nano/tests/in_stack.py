@@ -14,11 +14,11 @@ def twin() -> dict:
     import torch
     from transformers import GptOssConfig, GptOssForCausalLM
 
-    from helpers.instack.nano.geometry import Geometry
+    from helpers.instack.nano.geometry import CheckpointGeometry
     from helpers.instack.nano.weights import checkpoint, random_compact
     from nano.training.twin import Twin, allowed_pairs, dense_attention
 
-    geometry, tokens = Geometry(), 200
+    geometry, tokens = CheckpointGeometry(), 200
     compact = random_compact(geometry, 3, tokens)
     generator = torch.Generator().manual_seed(1)
     for name in compact:  # zero biases and sinks would hide a missing one
@@ -181,12 +181,12 @@ def spans() -> dict:
     import numpy
     import torch
 
-    from helpers.instack.nano.geometry import Geometry
+    from helpers.instack.nano.geometry import CheckpointGeometry
     from nano.training.spans import chosen_experts, span_attention, spans
     from nano.training.twin import Twin, allowed_pairs, dense_attention
 
     torch.manual_seed(2)
-    geometry, cuts = Geometry(layers=2), ((0, 170), (170, 400))
+    geometry, cuts = CheckpointGeometry(layers=2), ((0, 170), (170, 400))
     twin = Twin(geometry, 200, tied=True)
     for layer in twin.layers:  # sinks of zero would hide missing ones
         torch.nn.init.normal_(layer["sinks"])

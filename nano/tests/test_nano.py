@@ -223,7 +223,7 @@ def test_nano_answers_on_both_endpoints(server):
     """A few cases of each skill; the whole evaluation is `cookbook nano eval`."""
     import asyncio
 
-    from nano.evaluation.measure import Client
+    from nano.evaluation.measure import NanoClient
 
     kept: dict[str, list] = {}
     for case in case_module.cases():
@@ -231,7 +231,7 @@ def test_nano_answers_on_both_endpoints(server):
     chosen = [case for skill, rows in kept.items() if skill != "evals" for case in rows[:6]]
 
     async def ask():
-        client = Client(server.base_url, server.model, 0.0)
+        client = NanoClient(server.base_url, server.model, 0.0)
         jobs = [(case, endpoint) for case in chosen for endpoint in case.endpoints]
         replies = await asyncio.gather(*(client.ask(*job) for job in jobs))
         await client.close()

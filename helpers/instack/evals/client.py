@@ -25,7 +25,7 @@ class GiveUp(BaseException):
 
 
 @dataclass
-class Call:
+class SampleCall:
     """What one sample's request came to."""
 
     state: str = "ok"
@@ -37,7 +37,7 @@ class Call:
     output_tokens: int = 0
 
 
-class Client:
+class SampleClient:
     """Has the two methods that the reference's samplers call; `call` of each thread tells what happened."""
 
     def __init__(self, base_url: str, api_key: str, timeout_s: float, connections: int, stopped: threading.Event):
@@ -57,12 +57,12 @@ class Client:
         self.chat = SimpleNamespace(completions=chat)
 
     @property
-    def call(self) -> Call:
+    def call(self) -> SampleCall:
         return self._local.call
 
-    def begin(self) -> Call:
+    def begin(self) -> SampleCall:
         """A new sample in this thread."""
-        self._local.call = Call()
+        self._local.call = SampleCall()
         return self._local.call
 
     def _asking(self, create: Callable, read: Callable) -> Callable:

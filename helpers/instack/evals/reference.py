@@ -32,7 +32,7 @@ class Graded:
     extracted: str
 
 
-class Evaluation:
+class ReferenceEvaluation:
     """One of the library's evaluations over files of this machine.
 
     `files` maps the file names that the library downloads to local paths; a name that is not among them

@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from helpers.errors import CookbookError
-from helpers.instack.nano.geometry import GENERATION_CONFIG, Geometry
+from helpers.instack.nano.geometry import GENERATION_CONFIG, CheckpointGeometry
 from helpers.instack.nano.tokenizer import write_tokenizer
 from helpers.instack.nano.weights import checkpoint, load_compact, random_compact
 from helpers.paths import MODELS
@@ -32,7 +32,7 @@ def build(out: Path, form: str = "bf16", weights: Path | None = None, seed: int 
         raise CookbookError(f"there is no form {form!r}", do=f"choose one of {', '.join(FORMS)}")
     source = weights or (COMPACT if COMPACT.exists() else None)
     if source is None:
-        geometry = Geometry()
+        geometry = CheckpointGeometry()
         compact = random_compact(geometry, seed)
     else:
         if not source.exists():

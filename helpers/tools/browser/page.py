@@ -89,20 +89,20 @@ def results(query: str, hits: list[Hit]) -> Page:
 
 def matches(page: Page, pattern: str, most: int = 20, around: int = 4) -> Page:
     """The page that lists where `pattern` occurs (ignoring case), with the lines that follow each place."""
-    wanted, found, links = pattern.lower(), [], []
+    needle, lines, links = pattern.lower(), [], []
     number = 0
     while number < len(page.lines) and len(links) < most:
-        if wanted in _LINK.sub(r"\2", page.lines[number]).lower():
-            found.append(f"# 【{len(links)}†match at L{number}】")
-            found += [*page.lines[number : number + around], ""]
+        if needle in _LINK.sub(r"\2", page.lines[number]).lower():
+            lines.append(f"# 【{len(links)}†match at L{number}】")
+            lines += [*page.lines[number : number + around], ""]
             links.append((page.url, -1 - number))  # negative: already a display line
             number += around
         else:
             number += 1
     if not links:
-        found = [f"No match for `{plain(pattern)}` on this page."]
+        lines = [f"No match for `{plain(pattern)}` on this page."]
     title = f"Find results for `{plain(pattern)}` in `{page.title}`"
-    return Page(f"{page.url}#find", title, "\n".join(found).rstrip("\n"), links)
+    return Page(f"{page.url}#find", title, "\n".join(lines).rstrip("\n"), links)
 
 
 def plain(text: str) -> str:

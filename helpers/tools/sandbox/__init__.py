@@ -6,9 +6,9 @@
 from dataclasses import dataclass, field
 
 from helpers.errors import CookbookError, UsageError
-from helpers.tools.sandbox.limits import Limits, Outcome
+from helpers.tools.sandbox.limits import CallOutcome, Limits
 
-__all__ = ["Chosen", "Limits", "Outcome", "choose", "rungs"]
+__all__ = ["CallOutcome", "Chosen", "Limits", "choose", "rungs"]
 
 
 def rungs() -> dict:
@@ -32,23 +32,23 @@ class Chosen:
         return self.rung.describe() + others
 
 
-def choose(wanted: str = "auto") -> Chosen:
+def choose(sandbox: str = "auto") -> Chosen:
     """The best rung that works here (`auto`), or the one that is asked for.
 
     `dangerously-unsandboxed` must be asked for by that name. Raises UsageError for a name that is none,
     CookbookError where nothing works: there is no silent fall to less than a sandbox.
     """
-    if wanted == "dangerously-unsandboxed":
+    if sandbox == "dangerously-unsandboxed":
         from helpers.tools.sandbox.dangerous import Unsandboxed
 
         return Chosen(Unsandboxed())
     known = rungs()
-    if wanted not in ("auto", *known):
+    if sandbox not in ("auto", *known):
         raise UsageError(
-            f"no sandbox is called {wanted!r}", do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed"
+            f"no sandbox is called {sandbox!r}", do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed"
         )
     passed = {}
-    for name in known if wanted == "auto" else [wanted]:
+    for name in known if sandbox == "auto" else [sandbox]:
         rung = known[name]()
         passed[name] = rung.why_not()
         if not passed[name]:

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from helpers.errors import CookbookError
-from helpers.tools.sandbox.limits import Limits, Outcome, note
+from helpers.tools.sandbox.limits import CallOutcome, Limits, note
 from helpers.tools.sandbox.watch import Watch
 from helpers.tools.text import harmless, shorten
 
@@ -78,11 +78,11 @@ class Interpreter:
     def alive(self) -> bool:
         return self.process is not None and self.process.returncode is None and not self._verdict
 
-    async def run(self, code: str) -> Outcome:
+    async def run(self, code: str) -> CallOutcome:
         """Run one cell; whatever happens inside, this returns within the limits. Cancelling ends the sandbox."""
         data = code.encode("utf-8", "replace")
         if len(data) > MAX_CODE:
-            return Outcome("error", f"[The program is longer than {MAX_CODE} bytes and was not run.]")
+            return CallOutcome("error", f"[The program is longer than {MAX_CODE} bytes and was not run.]")
         started = time.monotonic()
         self.watch.busy(+1)
         try:
@@ -94,9 +94,9 @@ class Interpreter:
             self.watch.busy(-1)
         if not outcome.alive:
             await self.end()
-        return Outcome(outcome.status, outcome.text, outcome.written, time.monotonic() - started)
+        return CallOutcome(outcome.status, outcome.text, outcome.written, time.monotonic() - started)
 
-    async def _call(self, data: bytes, seconds: float) -> Outcome:
+    async def _call(self, data: bytes, seconds: float) -> CallOutcome:
         nonce = secrets.token_hex(16)
         head = json.dumps({"nonce": nonce, "size": len(data), "seconds": seconds}).encode() + b"\n"
         output = Output(nonce, self.limits)
@@ -182,8 +182,8 @@ class Output:
         self.written += len(piece)
         data = self.tail + piece
         if not self.begun:
-            _before, found, after = data.partition(self.begin)
-            if not found:
+            _before, marker, after = data.partition(self.begin)
+            if not marker:
                 self.tail = data[-len(self.begin) :]
                 self._flood()
                 return
@@ -200,9 +200,9 @@ class Output:
         if room > 0 and len(data) > spare:
             moved = min(room, len(data) - spare)
             self.head, data = self.head + data[:moved], data[moved:]
-        kept = data if self.status else data[-(self.keep + spare) :]
-        self.dropped += len(data) - len(kept)
-        self.tail = kept
+        tail = data if self.status else data[-(self.keep + spare) :]
+        self.dropped += len(data) - len(tail)
+        self.tail = tail
         if not self.status:
             self._flood()
 
@@ -210,9 +210,9 @@ class Output:
         if self.written > self.limits.flood_bytes:
             self.status = "killed-output"
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> CallOutcome:
         """The call as the model sees it: bounded, harmless text and a note where it was stopped."""
         raw = (self.head + self.tail if self.begun else b"").decode("utf-8", "replace")
         text = shorten(harmless(raw), self.limits.output_chars, self.dropped).rstrip("\n")
         text = "\n".join(part for part in (text, note(self.status, self.limits)) if part)
-        return Outcome(self.status, text or "[no output]", self.written)
+        return CallOutcome(self.status, text or "[no output]", self.written)

@@ -41,7 +41,7 @@ ENDED = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallOutcome:
     """One call: its status, the text for the model, and how many bytes the program wrote."""
 
     status: str
