@@ -81,9 +81,9 @@ def register(app: typer.Typer) -> None:
             working += not why
             typer.echo(f"{'✗' if why else '✓'} sandbox {name}: {why or rung.describe()}")
         typer.echo("✓ browser corpus: the cookbook's own pages")
-        for kind in (Exa, YouCom):
-            has = bool(os.environ.get(kind.key_name))
-            typer.echo(f"{'✓' if has else '✗'} browser {kind.name}: {kind.key_name} is {'set' if has else 'not set'}")
+        for service in (Exa, YouCom):
+            has, key = bool(os.environ.get(service.key_name)), service.key_name
+            typer.echo(f"{'✓' if has else '✗'} browser {service.name}: {key} is {'set' if has else 'not set'}")
         raise typer.Exit(0 if working else 1)
 
 

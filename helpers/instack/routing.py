@@ -12,6 +12,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ TEXT_TOKENS = 199_998  # random prompts draw from the ordinary tokens
 
 class RoutingProbe:
     """Mixed into vLLM's workers (`worker_extension_cls`): counts the experts that each router call hits."""
+
+    get_model: Callable[[], Any]  # of the worker that this is mixed into
 
     def watch_routing(self, per_token: int) -> int:
         """Hook every router; returns how many there are."""

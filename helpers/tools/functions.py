@@ -61,7 +61,7 @@ def parameters(function: Callable):
     from pydantic import ConfigDict, create_model
 
     hints = get_type_hints(function, include_extras=True)
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise UsageError(f"{function.__name__} takes *{name}", why="a model needs named parameters", do="name them")

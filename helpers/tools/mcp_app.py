@@ -44,6 +44,11 @@ class ServedTool:
     answer: Callable[[str, dict], Awaitable[str]]  # (conversation, arguments) -> text
     in_prompt: bool = True
 
+    @property
+    def meta(self) -> dict | None:
+        """How vLLM is told to keep it out of the prompt."""
+        return None if self.in_prompt else {"include_in_prompt": False}
+
 
 @dataclass(frozen=True)
 class Service:
@@ -67,7 +72,7 @@ def application(service: Service):
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Mount, Route
+    from starlette.routing import BaseRoute, Mount, Route
 
     local = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]")]
     security = TransportSecuritySettings(
@@ -103,7 +108,7 @@ def application(service: Service):
     async def health(request: Request) -> Response:
         return Response(service.name)
 
-    routes = [Route("/sse", endpoint=connect), Route("/health", endpoint=health)]
+    routes: list[BaseRoute] = [Route("/sse", endpoint=connect), Route("/health", endpoint=health)]
     routes.append(Mount("/messages/", app=transport.handle_post_message))
     return Starlette(routes=routes, lifespan=life)
 
@@ -125,12 +130,7 @@ def _server(service: Service, key: str, lasting: bool):
     )
     tools[CLEANUP] = hidden
     listed = [
-        types.Tool(
-            name=tool.name,
-            description=tool.description,
-            input_schema=tool.schema,
-            **({} if tool.in_prompt else {"_meta": {"include_in_prompt": False}}),
-        )
+        types.Tool(name=tool.name, description=tool.description, input_schema=tool.schema, _meta=tool.meta)
         for tool in tools.values()
     ]
 

@@ -45,13 +45,10 @@ class SampleClient:
         # that would count as a failure of a server that has none.
         limits = httpx.Limits(max_connections=connections + 8, max_keepalive_connections=0)
         self.timeout_s, self.stopped, self._local = timeout_s, stopped, threading.local()
-        real = openai.OpenAI(
-            base_url=base_url,
-            api_key=api_key,
-            max_retries=0,
-            timeout=httpx.Timeout(timeout_s, connect=10),
-            http_client=httpx.Client(limits=limits, timeout=httpx.Timeout(timeout_s, connect=10)),
-        )
+        timeout = httpx.Timeout(timeout_s, connect=10)
+        # Any: the evaluations' stack and the workbench hold clients of two kinds, and this runs in the stack.
+        settings: dict[str, Any] = {"timeout": timeout, "http_client": httpx.Client(limits=limits, timeout=timeout)}
+        real = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0, **settings)
         self.responses = SimpleNamespace(create=self._asking(real.responses.create, read_response))
         chat = SimpleNamespace(create=self._asking(real.chat.completions.create, read_chat))
         self.chat = SimpleNamespace(completions=chat)

@@ -4,14 +4,33 @@
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from helpers.errors import CookbookError, UsageError
+from helpers.tools.sandbox.interpreter import Launch
 from helpers.tools.sandbox.limits import CallOutcome, Limits
 
 __all__ = ["CallOutcome", "Chosen", "Limits", "choose", "rungs"]
 
 
-def rungs() -> dict:
+class Rung(Protocol):
+    """One way to contain a program."""
+
+    name: str
+    slow_start: bool  # starting takes seconds: a spare interpreter is kept ready
+
+    def describe(self) -> str:
+        """One line for people: what contains the program."""
+
+    def why_not(self) -> str:
+        """Empty where it works here; else why not."""
+
+    def launch(self, limits: Limits, data: Path | None = None, packages: Path | None = None) -> Launch:
+        """How to start one interpreter."""
+
+
+def rungs() -> dict[str, type[Rung]]:
     """Every safe rung by name, best first."""
     from helpers.tools.sandbox.bubblewrap import Bubblewrap
     from helpers.tools.sandbox.wasm import Wasm
@@ -23,7 +42,7 @@ def rungs() -> dict:
 class Chosen:
     """A rung that works here, and why each better one was passed over."""
 
-    rung: object
+    rung: Rung
     passed_over: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:

@@ -97,6 +97,7 @@ class Interpreter:
         return CallOutcome(outcome.status, outcome.text, outcome.written, time.monotonic() - started)
 
     async def _call(self, data: bytes, seconds: float) -> CallOutcome:
+        assert self.process and self.process.stdin and self.process.stdout, "started before"
         nonce = secrets.token_hex(16)
         head = json.dumps({"nonce": nonce, "size": len(data), "seconds": seconds}).encode() + b"\n"
         output = Output(nonce, self.limits)
@@ -145,7 +146,7 @@ class Interpreter:
     async def end(self) -> None:
         """Kill the sandbox and wait until it is gone. Safe to call twice."""
         self.abandon()
-        if self.process is None:
+        if self.process is None or self.process.stdout is None:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
@@ -158,6 +159,7 @@ class Interpreter:
             self.process.stdin.close()
 
     async def _drain_errors(self) -> None:
+        assert self.process and self.process.stderr, "started before"
         while piece := await self.process.stderr.read(4096):
             self._errors.append(piece)
 
@@ -190,9 +192,9 @@ class Output:
             self.begun, data = True, after
         position = data.find(self.end)
         if position >= 0:
-            status, newline, _ = data[position + len(self.end) :].partition(b"\n")
+            word, newline, _ = data[position + len(self.end) :].partition(b"\n")
             if newline:
-                status = status.decode("ascii", "replace")
+                status = word.decode("ascii", "replace")
                 self.status = status if status in ("ok", "error", "time") else "error"
                 data = data[:position]
         room = self.keep - len(self.head)
