@@ -8,142 +8,27 @@ kernel's attack surface (mounts, namespaces, ptrace, bpf, io_uring, keyrings).
 import platform
 import struct
 
-# Numbers from the kernel's syscall tables: arch/x86/entry/syscalls/syscall_64.tbl and the generic table
-# (include/uapi/asm-generic/unistd.h), which arm64 uses.
-_DENIED = {
-    "x86_64": {
-        "ptrace": 101,
-        "shmget": 29,
-        "shmat": 30,
-        "shmctl": 31,
-        "msgget": 68,
-        "semget": 64,
-        "unshare": 272,
-        "setns": 308,
-        "mount": 165,
-        "umount2": 166,
-        "pivot_root": 155,
-        "chroot": 161,
-        "swapon": 167,
-        "swapoff": 168,
-        "reboot": 169,
-        "init_module": 175,
-        "finit_module": 313,
-        "delete_module": 176,
-        "kexec_load": 246,
-        "kexec_file_load": 320,
-        "bpf": 321,
-        "perf_event_open": 298,
-        "userfaultfd": 323,
-        "memfd_create": 319,
-        "memfd_secret": 447,
-        "keyctl": 250,
-        "add_key": 248,
-        "request_key": 249,
-        "process_vm_readv": 310,
-        "process_vm_writev": 311,
-        "process_madvise": 440,
-        "pidfd_getfd": 438,
-        "open_by_handle_at": 304,
-        "name_to_handle_at": 303,
-        "io_uring_setup": 425,
-        "io_uring_enter": 426,
-        "io_uring_register": 427,
-        "open_tree": 428,
-        "move_mount": 429,
-        "fsopen": 430,
-        "fsconfig": 431,
-        "fsmount": 432,
-        "fspick": 433,
-        "mount_setattr": 442,
-        "acct": 163,
-        "quotactl": 179,
-        "syslog": 103,
-        "settimeofday": 164,
-        "clock_settime": 227,
-        "adjtimex": 159,
-        "iopl": 172,
-        "ioperm": 173,
-        "personality": 135,
-        "mq_open": 240,
-        "vmsplice": 278,
-        "fanotify_init": 300,
-        "kcmp": 312,
-        "lookup_dcookie": 212,
-        "nfsservctl": 180,
-        "modify_ldt": 154,
-        "uselib": 134,
-        "ustat": 136,
-        "sysfs": 139,
-        "mbind": 237,
-        "migrate_pages": 256,
-        "move_pages": 279,
-        "set_mempolicy": 238,
-    },
-    "aarch64": {
-        "ptrace": 117,
-        "shmget": 194,
-        "shmat": 196,
-        "shmctl": 195,
-        "msgget": 186,
-        "semget": 190,
-        "unshare": 97,
-        "setns": 268,
-        "mount": 40,
-        "umount2": 39,
-        "pivot_root": 41,
-        "chroot": 51,
-        "swapon": 224,
-        "swapoff": 225,
-        "reboot": 142,
-        "init_module": 105,
-        "finit_module": 273,
-        "delete_module": 106,
-        "kexec_load": 104,
-        "kexec_file_load": 294,
-        "bpf": 280,
-        "perf_event_open": 241,
-        "userfaultfd": 282,
-        "memfd_create": 279,
-        "memfd_secret": 447,
-        "keyctl": 219,
-        "add_key": 217,
-        "request_key": 218,
-        "process_vm_readv": 270,
-        "process_vm_writev": 271,
-        "process_madvise": 440,
-        "pidfd_getfd": 438,
-        "open_by_handle_at": 265,
-        "name_to_handle_at": 264,
-        "io_uring_setup": 425,
-        "io_uring_enter": 426,
-        "io_uring_register": 427,
-        "open_tree": 428,
-        "move_mount": 429,
-        "fsopen": 430,
-        "fsconfig": 431,
-        "fsmount": 432,
-        "fspick": 433,
-        "mount_setattr": 442,
-        "acct": 89,
-        "quotactl": 60,
-        "syslog": 116,
-        "settimeofday": 170,
-        "clock_settime": 112,
-        "adjtimex": 171,
-        "personality": 92,
-        "mq_open": 180,
-        "vmsplice": 75,
-        "fanotify_init": 262,
-        "kcmp": 272,
-        "lookup_dcookie": 18,
-        "nfsservctl": 42,
-        "mbind": 235,
-        "migrate_pages": 238,
-        "move_pages": 239,
-        "set_mempolicy": 237,
-    },
-}
+# Calls that are denied, `name=x86_64/arm64`, "-" where an architecture has none. Numbers from the kernel's syscall tables:
+# arch/x86/entry/syscalls/syscall_64.tbl and the generic table (include/uapi/asm-generic/unistd.h), which arm64 uses.
+_CALLS = """
+ptrace=101/117 process_vm_readv=310/270 process_vm_writev=311/271 process_madvise=440/440 pidfd_getfd=438/438
+kcmp=312/272 open_by_handle_at=304/265 name_to_handle_at=303/264
+shmget=29/194 shmat=30/196 shmctl=31/195 msgget=68/186 semget=64/190 mq_open=240/180 memfd_create=319/279
+memfd_secret=447/447 userfaultfd=323/282 vmsplice=278/75 mbind=237/235 migrate_pages=256/238 move_pages=279/239
+set_mempolicy=238/237
+unshare=272/97 setns=308/268 mount=165/40 umount2=166/39 pivot_root=155/41 chroot=161/51 open_tree=428/428
+move_mount=429/429 fsopen=430/430 fsconfig=431/431 fsmount=432/432 fspick=433/433 mount_setattr=442/442
+bpf=321/280 perf_event_open=298/241 io_uring_setup=425/425 io_uring_enter=426/426 io_uring_register=427/427
+keyctl=250/219 add_key=248/217 request_key=249/218 fanotify_init=300/262 personality=135/92 modify_ldt=154/-
+lookup_dcookie=212/18 uselib=134/- ustat=136/- sysfs=139/- nfsservctl=180/42
+swapon=167/224 swapoff=168/225 reboot=169/142 init_module=175/105 finit_module=313/273 delete_module=176/106
+kexec_load=246/104 kexec_file_load=320/294 acct=163/89 quotactl=179/60 syslog=103/116 settimeofday=164/170
+clock_settime=227/112 adjtimex=159/171 iopl=172/- ioperm=173/-
+"""
+_DENIED: dict[str, set[int]] = {"x86_64": set(), "aarch64": set()}
+for _call in _CALLS.split():
+    for _machine, _number in zip(_DENIED, _call.partition("=")[2].split("/"), strict=True):
+        _DENIED[_machine] |= set() if _number == "-" else {int(_number)}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _SOCKET = {"x86_64": 41, "aarch64": 198}
@@ -176,7 +61,7 @@ def program(machine: str | None = None) -> bytes | None:
     code = [_op(_LOAD, _ARCH), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _op(_RET, _KILL), _op(_LOAD, _NR)]
     if machine == "x86_64":  # the x32 table would offer every denied call under another number
         code += [_op(_JGE, _X32_BIT, 0, 1), deny]
-    for number in sorted(set(_DENIED[machine].values())):
+    for number in sorted(_DENIED[machine]):
         code += [_op(_JEQ, number, 0, 1), deny]
     # clone3's flags lie behind a pointer: ENOSYS makes libc fall back to clone, whose flags are checked.
     code += [_op(_JEQ, _CLONE3, 0, 1), missing]
