@@ -17,7 +17,6 @@ TABLES = {"nano/domain/words.py"}  # words, not code
 LONG = {
     "helpers/doctor/diagnosis.py",
     "helpers/doctor/live.py",
-    "helpers/instack/synthetic.py",
     "helpers/machine/preflight/judge.py",
     "helpers/runs/run.py",
 }

@@ -1,6 +1,6 @@
 """How evenly a checkpoint's tokens spread over the experts, measured inside vLLM.
 
-    STACK_PYTHON -m helpers.instack.routing --model DIR [--load-format dummy] --batch 1 16 64 --out FILE [-- FLAGS]
+    STACK_PYTHON -m benchmarks.campaign.routing --model DIR [--load-format dummy] --batch 1 16 64 --out FILE [-- FLAGS]
 
 A hook on every router of the served model sees the logits that vLLM computes and counts the distinct experts of
 each layer and decode step, with the flags of `vllm serve` that are to be looked at. Uniform routing hits
@@ -136,7 +136,7 @@ def engine_of(options: argparse.Namespace):
         "--max-num-batched-tokens",
         max(2048, largest * max(PROMPT_TOKENS, KEPT_TOKENS)),
         "--worker-extension-cls",
-        extension.replace("__main__", "helpers.instack.routing"),
+        extension.replace("__main__", "benchmarks.campaign.routing"),
         "--seed",
         options.seed,
     ]
