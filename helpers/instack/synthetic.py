@@ -13,16 +13,12 @@ many of its tokens count is then a setting of the server (vLLM's `rejection_samp
 """
 
 import argparse
-import contextlib
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +27,7 @@ import torch
 from safetensors.torch import save_file
 
 from helpers.errors import CookbookError
+from helpers.instack.nano.folder import whole_folder
 from helpers.instack.nano.geometry import GENERATION_CONFIG, VOCABULARY, CheckpointGeometry
 from helpers.instack.nano.tokenizer import write_tokenizer
 from helpers.instack.nano.weights import dequantise, unpack
@@ -88,7 +85,6 @@ def write_file(path: Path, shapes: Shapes, seed: int, device: str) -> None:
     generator = torch.Generator(device).manual_seed(seed)
     tensors = {name: numbers(*spec, generator).cpu().contiguous() for name, spec in shapes.items()}
     save_file(tensors, path, {"format": "pt"})
-    path.chmod(0o644)
 
 
 def free_room(place: Path) -> int:
@@ -138,7 +134,7 @@ def write(
     if out.exists() and not (out / MARKER).exists() and any(out.iterdir()):
         raise CookbookError(f"{out} is not empty", "it holds something else", "name another folder")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    with whole(out, settings) as scratch:
+    with whole_folder(out) as scratch:
         tokenizer = multiprocessing.get_context("spawn").Process(target=write_tokenizer, args=(scratch,))
         tokenizer.start()  # seconds of pure Python: beside the weights, in its own process
         try:
@@ -162,6 +158,7 @@ def write(
         }
         for name, content in documents.items():
             (scratch / name).write_text(json.dumps(content, indent=1) + "\n")
+        finish(scratch, out, settings)
     return out
 
 
@@ -176,27 +173,19 @@ def write_draft(
             return place
     shapes = draft_shapes(g)
     out = place_for(bytes_of(shapes), places)
-    with whole(out, settings) as scratch:
+    with whole_folder(out) as scratch:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         write_file(scratch / "model.safetensors", shapes, seed, device)
         (scratch / "config.json").write_text(json.dumps(draft_config(g), indent=1) + "\n")
+        finish(scratch, out, settings)
     return out
 
 
-@contextlib.contextmanager
-def whole(out: Path, settings: dict) -> Iterator[Path]:
-    """A scratch folder that becomes `out` when the block has filled it; what somebody else finished meanwhile stays."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield scratch
-        (scratch / MARKER).write_text(json.dumps(settings, indent=1) + "\n")
-        scratch.chmod(0o755)
-        if not holds(out, settings):
-            shutil.rmtree(out, ignore_errors=True)
-            os.rename(scratch, out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def finish(scratch: Path, out: Path, settings: dict) -> None:
+    """Mark what the folder holds; where somebody else was faster, drop it: what may be in use stays."""
+    (scratch / MARKER).write_text(json.dumps(settings, indent=1) + "\n")
+    if holds(out, settings):
+        shutil.rmtree(scratch)
 
 
 def holds(place: Path, settings: dict) -> bool:

@@ -87,9 +87,9 @@ class SampleClient:
             try:
                 return create(**request)
             except openai.BadRequestError as error:
-                raise GiveUp("bad_request", told(error)) from None
+                raise GiveUp("bad_request", error_line(error)) from None
             except openai.APIStatusError as error:
-                state, cause = "http_error", told(error)
+                state, cause = "http_error", error_line(error)
                 if error.status_code not in RETRIED:
                     raise GiveUp(state, cause) from None
             except openai.APITimeoutError:
@@ -105,7 +105,7 @@ class SampleClient:
         raise GiveUp(state, cause)
 
 
-def told(error: openai.APIStatusError) -> str:
+def error_line(error: openai.APIStatusError) -> str:
     """Status and message of an error reply in one line."""
     body = error.body if isinstance(error.body, dict) else {}
     text = body.get("message") or (body.get("error") or {}).get("message") if isinstance(body, dict) else ""

@@ -1,6 +1,6 @@
 """What a sandboxed program may use, and what one call came to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 MIB = 1024 * 1024
 
@@ -23,9 +23,6 @@ class Limits:
     def tree_bytes(self) -> int:
         """What all processes of one sandbox may hold together."""
         return self.memory_bytes * 5 // 4
-
-    def with_seconds(self, seconds: float) -> "Limits":
-        return replace(self, seconds=seconds)
 
 
 # Why a call ended. "ok" and "error" leave the interpreter alive; so does "time" (the soft limit).
