@@ -1,12 +1,13 @@
 """`make bench`: every benchmark, its record, and the table in docs/benchmarks.md.
 
-python -m benchmarks.run [fidelity] [sweep_cost] [startup_cost] [notebook_cost] [tools_latency] [seeded_prompts] [--table]
+python -m benchmarks.run [fidelity] [sweep_cost] [startup_cost] [start_phases] [notebook_cost] [tools_latency] [seeded_prompts]
+                         [--table]
 """
 
 import argparse
 import sys
 
-from benchmarks import fidelity, notebook_cost, seeded_prompts, startup_cost, sweep_cost, tools_latency
+from benchmarks import fidelity, notebook_cost, seeded_prompts, start_phases, startup_cost, sweep_cost, tools_latency
 from benchmarks.result import NAMES, TABLE, Result, read_all, table
 from helpers.errors import CookbookError
 from helpers.paths import CACHE
@@ -25,6 +26,7 @@ def take(name: str) -> Result:
         "fidelity": fidelity,
         "sweep_cost": sweep_cost,
         "startup_cost": startup_cost,
+        "start_phases": start_phases,
         "seeded_prompts": seeded_prompts,
     }
     return chosen[name].measure(interpreter, checkpoint)

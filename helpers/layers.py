@@ -10,6 +10,7 @@ ROOMS = (
     ("helpers.errors", "the one error type: what, why, what to do"),
     ("helpers.paths", "where things are in a checkout"),
     ("helpers.files", "whole-or-nothing writes, one lock"),
+    ("helpers.bytecode", "bytecode of a serving environment, written at install"),
     ("helpers.keys", "API keys asked for, never written"),
     (
         "helpers.recipes",

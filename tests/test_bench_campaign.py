@@ -61,6 +61,7 @@ def test_the_plan_holds_what_the_pages_need(target):
         assert all(x.prompts >= 2 * x.concurrency for x in found[f"{model}-base"].loads)
 
 
+@pytest.mark.real
 def test_steps_side_by_side_never_share_a_gpu_and_the_wanted_one_goes_first(tmp_path, monkeypatch):
     busy, seen, guard = [], [], threading.Lock()
 
@@ -84,11 +85,13 @@ def test_steps_side_by_side_never_share_a_gpu_and_the_wanted_one_goes_first(tmp_
         job(None, dataclasses.replace(one, gpus=(0,)), None)
 
 
+@pytest.mark.real
 def test_a_step_wider_than_the_host_is_skipped(tmp_path):
     run_campaign(Campaign(tmp_path, sys.executable, "h200", slots=1), [Job("wide", "gpt-oss-20b", [], needs=2)])
     assert "skipped: it needs 2 GPUs, here are 1" in events(tmp_path)
 
 
+@pytest.mark.real
 def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
     made = Campaign(tmp_path / "out", sys.executable, "h200", slots=1)
     script = "import os, sys; print(os.environ['CUDA_VISIBLE_DEVICES'], *sys.argv[1:])"
@@ -107,6 +110,7 @@ def test_a_tuning_sees_its_own_gpu_only(tmp_path, monkeypatch):
     assert space["hopper"].knobs == load_space("h200", "gpt-oss-20b")[1].knobs
 
 
+@pytest.mark.real
 def test_a_notebook_runs_on_its_gpus_and_port_and_ends_with_the_campaign(tmp_path, monkeypatch):
     python = tmp_path / "python"
     python.write_text(
@@ -131,6 +135,7 @@ def test_a_notebook_runs_on_its_gpus_and_port_and_ends_with_the_campaign(tmp_pat
     assert said.startswith("0,1 ") and "-p concurrency [1, 4]" in said and "-p tensor_parallel_size 2" in said
 
 
+@pytest.mark.real
 def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
     def job(campaign, step, folder):
         if step.name == "bad":
@@ -152,6 +157,7 @@ def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.real
 def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
     def made(target: str, name: str) -> tuple[list[str], dict[str, str]]:
         step = steps(target)[name]
@@ -309,6 +315,7 @@ def test_a_cut_off_sweep_is_taken_with_what_it_has_and_a_failed_one_is_not(tmp_p
     assert found["failed"].why == "the server died"
 
 
+@pytest.mark.real
 def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
     """Its points stay on record as those of a failed run; only the end of the borrowed time lets a short sweep pass."""
     made = Campaign(tmp_path, sys.executable, "h200")

@@ -1,16 +1,21 @@
 """The clock of a start, held against a server of known latency: its first token comes after a known time."""
 
+import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks import start_phases
 from benchmarks.startup_cost import result
 from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, phases, through_cookbook
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.plots.tuning import startup_figure
-from helpers.server import free_port, leases, port_free
+from helpers.server import end_group, free_port, leases, port_free
+from helpers.server.process import Identity, cpu_seconds
 
 TTFT_S = 0.5
 
@@ -61,3 +66,46 @@ def test_one_bar_is_no_figure() -> None:
     with pytest.raises(CookbookError, match="compares with nothing"):
         startup_figure([one])
     assert startup_figure([one, ("warm", Start("x", {"imports": 2.0, "weights": 1.0}))]).axes
+
+
+def test_the_cpu_time_of_a_start_is_that_of_its_whole_group(tmp_path: Path) -> None:
+    inner = "import time; t = time.process_time()\nwhile time.process_time() - t < 0.5: pass\ntime.sleep(60)"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    process = subprocess.Popen([sys.executable, "-c", outer], start_new_session=True)
+    group = Identity.of(process.pid)
+    try:
+        deadline = time.monotonic() + 30
+        while cpu_seconds(group) < 0.5 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert 0.5 <= cpu_seconds(group) < 2.0
+    finally:
+        end_group(group)
+        process.wait()
+    assert cpu_seconds(group) == 0.0
+
+
+def test_the_phases_are_medians_and_the_bar_is_thirty_seconds() -> None:
+    def starts(*seconds: float) -> list[Start]:
+        return [Start("x", {"imports": s, FIRST_REQUEST: 1.0, "around": 0.5}, cpu_s=s + 1) for s in seconds]
+
+    names = ["as it is", "without all of it", "without bytecode"]
+    found = start_phases.result(dict(zip(names, [starts(20, 90, 31), starts(60), starts(40)], strict=True)), "0.32.0")
+    by_name = {value.name: value for value in found.values}
+    assert by_name["launch to ready, as it is"].value == 31 and by_name["launch to ready, as it is"].reached is False
+    assert by_name["CPU time of all processes, without all of it"].value == 61
+    assert by_name["imports, without all of it"].value == 60 and by_name["without bytecode: CPU time"].value == 41
+
+
+def test_the_published_form_has_every_merge_and_the_same_files(tmp_path: Path) -> None:
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    vocab = {"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5}
+    document = {"model": {"vocab": vocab, "merges": [["a", "b"], ["b", "c"], ["ab", "c"]]}}
+    (ours / "tokenizer.json").write_text(json.dumps(document))
+    (ours / "tokenizer_config.json").write_text(json.dumps({"pad_token": "a", "added_tokens_decoder": {}}))
+    (ours / "config.json").write_text("{}")
+    other = start_phases.as_published(ours, tmp_path / "published")
+    assert sorted(path.name for path in other.iterdir()) == sorted(path.name for path in ours.iterdir())
+    merges = json.loads((other / "tokenizer.json").read_text())["model"]["merges"]
+    assert merges == [["a", "b"], ["b", "c"], ["a", "bc"], ["ab", "c"]]
+    assert json.loads((other / "tokenizer_config.json").read_text()) == {"pad_token": "a"}

@@ -18,7 +18,7 @@ DEAD = (ROOT / "tests" / "fixtures" / "doctor" / "S26.log").read_text()
 WELL = "INFO:     Started server process [1]\nINFO:     Application startup complete.\n"
 # What may use a folder that is gone afterwards, and why nobody will look for a log there.
 TEMPORARY = {
-    "benchmarks/h200/import_results.py": "unpacks an archive",
+    "benchmarks/campaign/import_results.py": "unpacks an archive",
     "benchmarks/notebook_cost.py": "runs cells that start no server",
     "helpers/pages/maintain/releases.py": "unpacks a wheel",
     "helpers/instack/nano/folder.py": "a checkpoint, renamed when it is whole",

@@ -13,7 +13,7 @@ from helpers.errors import CookbookError
 from helpers.paths import ROOT, shown
 from helpers.server import end_group, launch
 from helpers.server.launch import READY_TIMEOUT, plain_environment
-from helpers.server.process import Identity
+from helpers.server.process import Identity, cpu_seconds
 from helpers.server.readiness import Progress, wait_until
 
 FIRST_REQUEST = "first request"
@@ -23,10 +23,14 @@ REQUEST_TIMEOUT = 600.0  # a first request may compile
 
 @dataclass(frozen=True)
 class Start:
-    """One start: the seconds of each phase of vLLM's log, of the first request, and all together."""
+    """One start: the seconds of each phase of vLLM's log, of the first request, and all together.
+
+    `cpu_s` is the CPU time of all the server's processes until it answered, where it was asked for.
+    """
 
     how: str
     phases: dict[str, float]
+    cpu_s: float = 0.0
 
     @property
     def total(self) -> float:
@@ -103,12 +107,13 @@ def by_hand(argv: Sequence[str], env: Mapping[str, str], *, port: int, log: Path
 
             raise CookbookError("the start by hand failed", first_exception(log) or state, _see(log))
         ready = time.monotonic() - began
+        cpu = cpu_seconds(server)
         request = first_token(port, model, log)
         seconds = time.monotonic() - began
     finally:
         end_group(server)
         process.wait()
-    return Start("by hand", phases(progress.durations(ready), request, seconds))
+    return Start("by hand", phases(progress.durations(ready), request, seconds), cpu)
 
 
 def healthy(port: int) -> bool:

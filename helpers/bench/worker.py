@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from helpers.bytecode import writing
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
 
@@ -20,8 +21,8 @@ STALL_S = 900  # no event for so long means a hung server or client
 
 
 def environment(api_key: str | None = None) -> dict[str, str]:
-    """The child's environment: our package on its path, loopback never through a proxy."""
-    env = dict(os.environ)
+    """The child's environment: our package on its path, bytecode kept, loopback never through a proxy."""
+    env = writing(os.environ)
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
     for name in ("NO_PROXY", "no_proxy"):
         env[name] = ",".join(filter(None, [env.get(name), "127.0.0.1,localhost"]))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from helpers.bytecode import writing
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT, shown
 from helpers.server.lease import Lease, change, leases, locked, path_of, read, reap, with_owner, without_owner
@@ -237,9 +238,13 @@ def _start(
 
 
 def plain_environment() -> dict[str, str]:
-    """This process's environment without what makes programs colour their logs (Jupyter kernels ask for it)."""
+    """This process's environment without what makes programs colour their logs (Jupyter kernels ask for it).
+
+    Without what keeps Python from writing bytecode too: every start would compile vLLM's modules again.
+    """
     forced = ("FORCE_COLOR", "CLICOLOR_FORCE", "CLICOLOR")
-    return {name: value for name, value in os.environ.items() if name not in forced} | {"NO_COLOR": "1"}
+    kept = {name: value for name, value in os.environ.items() if name not in forced}
+    return writing(kept) | {"NO_COLOR": "1"}
 
 
 def _healthy(lease: Lease) -> bool:

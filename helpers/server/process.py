@@ -62,6 +62,12 @@ def group_members(leader: Identity) -> list[int]:
     return members
 
 
+def cpu_seconds(leader: Identity) -> float:
+    """The CPU time that a group's living processes have taken, with that of the children they waited for."""
+    taken = [fields[11:15] for pid in group_members(leader) if (fields := _stat(pid))]
+    return sum(int(ticks) for four in taken for ticks in four) / os.sysconf("SC_CLK_TCK")
+
+
 def end_group(leader: Identity, term_seconds: float = TERM_SECONDS) -> None:
     """End the whole group: SIGTERM, wait, SIGKILL, wait. Nothing outside the group is signalled.
 

@@ -85,6 +85,7 @@ def tokenizer(folder: str) -> dict:
     """Strings that the rebuilt tokenizer and openai_harmony encode differently."""
     from tokenizers import Tokenizer
 
+    from helpers.instack.nano.geometry import TEXT_TOKENS
     from nano.training.rendering import ENCODING
 
     ours = Tokenizer.from_file(f"{folder}/tokenizer.json")
@@ -117,6 +118,10 @@ def tokenizer(folder: str) -> dict:
         "Don't WE'll 1234567 HelloWorld",
         '{"city": "São Paulo"}',
     ]
+    # words put together from halves of tokens: what the merges decide, since a token as it stands is looked up whole
+    halves = [ENCODING.decode([draw.randrange(TEXT_TOKENS)]).strip() for _ in range(12_000)]
+    halves = [text for text in halves if text.isalpha()]
+    texts += ["".join(half[: draw.randint(1, 9)] for half in draw.sample(halves, 5)) for _ in range(3000)]
     wrong = [text for text in texts if ours.encode(text, add_special_tokens=False).ids != ENCODING.encode(text)]
     special = ours.token_to_id("<|channel|>"), ours.token_to_id("<|call|>")
     return {"wrong": wrong[:5], "texts": len(texts), "special": special}

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.bytecode import compile_stack
 from helpers.errors import CookbookError, UsageError
 from helpers.machine.stack.index import find_links, uv_environment
 from helpers.machine.stack.wheels import install as install_from_index
@@ -197,6 +198,7 @@ def _install(stack: Stack) -> None:
     if stack.name == "cpu":
         _write_shim(stack)
     cut_off.unlink()
+    compile_stack(stack.python)
     _replace(stack.stamp, stack.fingerprint())
 
 
