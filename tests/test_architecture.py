@@ -12,7 +12,7 @@ from helpers.layers import ORDER, ROOMS, room_of
 from helpers.paths import ROOT
 
 PAGE = ROOT / "docs" / "architecture.md"
-GROUND = 6  # the first rooms, which serve all others
+GROUND = ORDER["helpers.recipes"]  # the rooms before it serve all others
 
 
 def table() -> str:

@@ -51,7 +51,7 @@ def declared_platform() -> str:
 class Parser:
     """`vllm`'s command line, with its errors raised instead of printed."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.platform = declared_platform()
         import vllm
         from vllm import envs
@@ -75,7 +75,7 @@ class Parser:
         self.late_checks = [check for check in (self._parsers_check(), self._attention_check()) if check]
         self.warnings: list[str] = []
         handler = logging.Handler(logging.WARNING)
-        handler.emit = lambda record: self.warnings.append(record.getMessage())
+        handler.emit = lambda record: self.warnings.append(record.getMessage())  # type: ignore[method-assign]
         logging.getLogger("vllm").addHandler(handler)
 
     def _parsers_check(self):

@@ -4,8 +4,10 @@ import asyncio
 import re
 import sys
 import threading
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from helpers import keys
 from helpers.errors import CookbookError, UsageError
@@ -171,7 +173,7 @@ async def _handshake(place: str, seconds: float) -> tuple[str, list[str]]:
             return greeting.server_info.name, [tool.name for tool in listing.tools if tool.name not in hidden]
 
 
-def in_thread(coroutine):
+def in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end, also from within a notebook's running loop."""
     outcome: dict = {}
 
