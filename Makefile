@@ -59,7 +59,7 @@ lab: setup      ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/start_here.ipynb
 
 lock: setup     ## write the locks anew from pyproject.toml and recipes/locks/*.in
-	@$(BIN)/python -m helpers.machine.stack.lock
+	@$(BIN)/python -m maintain.locks
 
 clean-runs:     ## remove the run folders
 	@rm -rf runs

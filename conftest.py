@@ -38,17 +38,18 @@ def session(
     interpreter: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Iterator:
     """One vLLM with both tool servers and the CPU recipe's own command: notebooks that run beside it attach to it."""
-    from helpers.bench.worker import SHARED, start_shared
-    from helpers.runs.tools import Session
+    from helpers.bench.worker import CLIENT
+    from helpers.runs.run import Run
+    from tests.shared_load import client_words, start_shared
 
     folder = tmp_path_factory.mktemp("session-server")
-    run = Session("cpu", {"run_dir": str(folder), "port": 0})
+    run = Run("cpu", {"run_dir": str(folder), "port": 0})
     run.install()
     run.weights()
     with pytest.MonkeyPatch.context() as patch:
         # One load client for the session: its import costs 25 CPU-seconds, the notebooks' sweeps share it.
-        patch.setenv(SHARED, str(folder / "load.socket"))
-        load = start_shared(run.interpreter, folder / "load.socket", folder / "load.log", wait=False)
+        load = start_shared(run.interpreter, folder / "load.socket", folder / "load.log")
+        patch.setenv(CLIENT, client_words(folder / "load.socket"))
         try:
             with contextlib.ExitStack() as served:
                 served.callback(run.tools().stop)

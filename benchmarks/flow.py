@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from benchmarks.result import RECORDS, Result, Value, result_of
-from benchmarks.sweep_cost import healthy, serve_argv
+from benchmarks.sweep_cost import recipe_command
 from helpers.errors import CookbookError
 from helpers.paths import CACHE, NOTEBOOKS, ROOT, shown
 from helpers.runs.folder import kept_on_failure
@@ -92,12 +92,13 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
 
     from helpers.bench.sweep import plan, sweep
     from helpers.bench.worker import LoadWorker
+    from helpers.processes import Identity, healthy
     from helpers.server import end_group, free_port
-    from helpers.server.process import Identity
 
     source = requests_of(CPU)
     began, port = time.perf_counter(), free_port()
-    argv, env = serve_argv(interpreter, checkpoint, port)
+    command = recipe_command(checkpoint, port)
+    argv, env = command.run_by(interpreter), command.env
     with (folder / "bare.log").open("wb") as log, LoadWorker(interpreter, folder / "load.log") as worker:
         process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         server = Identity.of(process.pid)

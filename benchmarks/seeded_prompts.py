@@ -19,8 +19,9 @@ from benchmarks.result import Result, Value, result_of
 from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import shown
+from helpers.processes import cpu_seconds
 from helpers.recipes import Target, check_parameters, load_model, load_target
-from helpers.recipes.command.serve import serve_command
+from helpers.recipes.command.serve import flags_of, serve_command
 from helpers.runs.folder import kept_on_failure
 from helpers.server import Server, free_port, launch
 
@@ -42,7 +43,7 @@ REQUEST_S = 600.0  # for one request on a busy machine
 class Seen:
     """What one variant showed, over all of its starts."""
 
-    start_s: list[float] = field(default_factory=list)
+    start_s: list[float] = field(default_factory=list)  # CPU time: other work on the machine does not count
     memory_gib: list[float] = field(default_factory=list)
     long_ttft_s: list[float] = field(default_factory=list)
     wave_s: list[float] = field(default_factory=list)
@@ -61,8 +62,7 @@ def argv_of(interpreter: Path, checkpoint: Path, port: int, variant: str, profil
     """The command of a variant."""
     target, model = without_limit(load_target("cpu")), load_model(MODEL)
     command = serve_command(target, model, check_parameters(target, {"profile": profile}), str(checkpoint), port)
-    head = [str(interpreter), "-m", "vllm.entrypoints.cli.main"]
-    return [*head, *command.argv[1:], *VARIANTS[variant]], dict(command.env)
+    return command.changed(flags_of(VARIANTS[variant])).run_by(interpreter), dict(command.env)
 
 
 def prompt(chance: random.Random, tokens: int) -> list[int]:
@@ -143,7 +143,7 @@ def started(interpreter: Path, checkpoint: Path, folder: Path, variant: str, pro
 
 def look(seen: Seen, server: Server, seed: int, kinds: list[str]) -> None:
     """One start's figures; the requests that may end it come last, and none is sent to a server that is gone."""
-    seen.start_s.append(server.startup_s["total"])
+    seen.start_s.append(cpu_seconds(server.lease.server))
     asyncio.run(load(server, seen, seed))
     seen.memory_gib.append(memory_gib(server))
     for kind in kinds:
@@ -170,7 +170,7 @@ def measure(interpreter: Path, checkpoint: Path, names: list[str] | None = None)
                     server.stop()
         for name in (BARE, WHOLE, WHOLE, BARE):  # the first of each compiles, the second finds that
             server = started(interpreter, checkpoint, folder, name, "throughput")
-            compiled[name].append(server.startup_s["total"])
+            compiled[name].append(cpu_seconds(server.lease.server))
             server.stop()
     return result(found, compiled, facts.versions(interpreter)["vllm"])
 
@@ -181,7 +181,7 @@ def result(found: dict[str, Seen], compiled: dict[str, list[float]], vllm: str) 
     for name, seen in found.items():
         own = name == WHOLE
         ratios = [
-            ("start", min(seen.start_s) / min(bare.start_s), "the less of two", 1.05),
+            ("start", min(seen.start_s) / min(bare.start_s), "CPU time, the less of two", 1.05),
             ("memory", statistics.mean(seen.memory_gib) / statistics.mean(bare.memory_gib), "after the load", 1.1),
             (
                 "TTFT of a long prompt",
@@ -233,7 +233,9 @@ def result(found: dict[str, Seen], compiled: dict[str, list[float]], vllm: str) 
                 )
             )
     values += [
-        Value(name=f"{BARE}: start", value=min(bare.start_s), unit="s", detail="latency profile, not compiled"),
+        Value(
+            name=f"{BARE}: start", value=min(bare.start_s), unit="s", detail="CPU time; latency profile, not compiled"
+        ),
         Value(name=f"{BARE}: TTFT of a long prompt", value=1e3 * statistics.median(bare.long_ttft_s), unit="ms"),
     ]
     if compiled[WHOLE]:
@@ -242,7 +244,7 @@ def result(found: dict[str, Seen], compiled: dict[str, list[float]], vllm: str) 
                 name=f"{WHOLE}: compiled start / {BARE}",
                 value=compiled[WHOLE][-1] / compiled[BARE][-1],
                 unit="x",
-                detail="throughput profile, caches warm",
+                detail="CPU time; throughput profile, caches warm",
             )
         )
     return result_of("seeded_prompts", QUESTION, values, {"vllm": vllm})

@@ -4,15 +4,15 @@ import itertools
 import json
 import os
 import statistics
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.result import Result, Value, result_of
-from benchmarks.sweep_cost import serve_argv
+from benchmarks.sweep_cost import recipe_command
 from helpers.bench.startup import FIRST_REQUEST, Start, by_hand
 from helpers.machine import facts
+from helpers.runs.folder import kept_on_failure
 from helpers.server import free_port
 
 MODEL = "gpt-oss-nano"
@@ -72,14 +72,14 @@ def ways(checkpoint: Path, folder: Path) -> list[Way]:
 
 def measure(interpreter: Path, checkpoint: Path) -> Result:
     """One start that reads everything from the disk, then all ways in turn, `TIMES` times."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with kept_on_failure("bench-phases") as folder:
         every = ways(checkpoint, folder)
 
         def start(way: Way, name: str) -> Start:
             port = free_port()
-            argv, env = serve_argv(interpreter, way.checkpoint, port)
-            return by_hand(argv, env | dict(way.env), port=port, log=folder / f"{name}.log", model=MODEL)
+            command = recipe_command(way.checkpoint, port)
+            env = command.env | dict(way.env)
+            return by_hand(command.run_by(interpreter), env, port=port, log=folder / f"{name}.log", model=MODEL)
 
         start(every[0], "unmeasured")
         found: dict[str, list[Start]] = {way.name: [] for way in every}

@@ -33,14 +33,14 @@ def _table(result) -> None:
 def _on_own_server(temperature: float, sampling: bool, skills: set[str], progress):
     """The evaluation against a server of its own, with both tools; where it fails, the server's log stays under runs/."""
     from helpers.runs.folder import kept_on_failure
-    from helpers.runs.tools import Session
+    from helpers.runs.run import Run
     from helpers.server import with_log
     from nano.evaluation.cases import builtin_cases
     from nano.evaluation.measure import evaluate
 
     with kept_on_failure("nano-eval") as folder:
         builtin = builtin_cases(folder / "corpus")
-        session = Session("cpu", {"port": 0, "run_dir": str(folder / "run")})
+        session = Run("cpu", {"port": 0, "run_dir": str(folder / "run")})
         tools = session.tools(corpus=folder / "corpus")
         try:
             server = session.begin()

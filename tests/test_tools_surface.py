@@ -4,9 +4,9 @@ import pytest
 
 from helpers.checks import responses_api, responses_client
 from helpers.errors import CookbookError
-from helpers.pages.maintain.responses_support import differences, write_support
 from helpers.recipes import load_target
-from helpers.recipes.responses import STATES, Row, Support, load_support
+from helpers.recipes.responses import STATES, Row, Support, differences, load_support
+from maintain.responses_support import write_support
 
 
 def test_the_file_has_a_row_for_every_probe_and_the_pinned_vllm():

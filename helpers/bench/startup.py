@@ -11,9 +11,9 @@ from pathlib import Path
 
 from helpers.errors import CookbookError
 from helpers.paths import ROOT, shown
+from helpers.processes import Identity, cpu_seconds, healthy
 from helpers.server import end_group, launch
 from helpers.server.launch import READY_TIMEOUT, plain_environment
-from helpers.server.process import Identity, cpu_seconds
 from helpers.server.readiness import Progress, wait_until
 
 FIRST_REQUEST = "first request"
@@ -114,18 +114,6 @@ def by_hand(argv: Sequence[str], env: Mapping[str, str], *, port: int, log: Path
         end_group(server)
         process.wait()
     return Start("by hand", phases(progress.durations(ready), request, seconds), cpu)
-
-
-def healthy(port: int) -> bool:
-    """Whether a server answers `/health` on the port."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def phases(startup_s: Mapping[str, float], request: float, seconds: float) -> dict[str, float]:

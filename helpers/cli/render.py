@@ -38,7 +38,6 @@ def register(app: typer.Typer) -> None:
     def publish(folder: Annotated[Path, typer.Argument(help="a run folder")] = RUNS / "latest") -> None:
         """Keep a passed run in the repository: the executed notebook and its record."""
         from helpers.errors import UsageError
-        from helpers.pages.publish import publish as keep
         from helpers.paths import shown
 
         if not (folder / "record.json").is_file():
@@ -47,5 +46,7 @@ def register(app: typer.Typer) -> None:
                 why="it has no record.json",
                 do="name a folder under runs/ (`cookbook run TARGET` makes one)",
             )
+        from helpers.pages.publish import publish as keep  # after the check: it imports jupytext, which asks for pandoc
+
         for path in keep(folder.resolve()):
             typer.echo(shown(path))

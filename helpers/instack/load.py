@@ -1,7 +1,7 @@
 """A whole sweep of `vllm bench serve` in one process, run with the stack's own interpreter.
 
 Importing vLLM's load client costs 20-25 CPU-seconds, so one process takes every point of a sweep, and a
-resident one (`--serve`, `--socket`) takes the sweeps of many notebooks. Requests are JSON objects:
+resident one (`--serve`) takes one request a line. Requests are JSON objects:
 
     {"base_url": "http://127.0.0.1:8000", "model": "gpt-oss-20b", "tokenizer": "DIR", "out": "RUN",
      "points": [{"concurrency": 4, "input_tokens": 1024, "output_tokens": 1024, "prompts": 12}],
@@ -21,7 +21,6 @@ import json
 import os
 import re
 import secrets
-import socket
 import sys
 import time
 import traceback
@@ -237,49 +236,13 @@ def answer(client: LoadClient, line: str, emit: Emit) -> None:
         emit({"event": "error", "what": "the load client failed", "why": f"{type(error).__name__}: {error}"[:500]})
 
 
-def serve_socket(client: LoadClient, path: str) -> None:
-    """Answer one connection at a time: a request line in, event lines out. Ends when stdin closes."""
-    import threading
-
-    def end_with_owner() -> None:
-        sys.stdin.read()
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        os._exit(0)
-
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o600)
-    listener.listen(8)
-    threading.Thread(target=end_with_owner, daemon=True).start()
-    while True:
-        connection, _ = listener.accept()
-        with (
-            contextlib.suppress(ConnectionError),  # outermost: closing the stream of a client that left fails as well
-            connection,
-            connection.makefile("rw") as stream,
-        ):
-
-            def emit(event: dict, stream=stream) -> None:
-                stream.write(json.dumps(event) + "\n")
-                stream.flush()
-
-            line = stream.readline()
-            if line.strip():
-                emit({"event": "ready", "vllm": client.version, "import_s": 0.0})
-                answer(client, line, emit)
-
-
 def main() -> None:
-    """Command line: resident, on stdin or on a socket."""
+    """Command line: resident, one request a line of stdin."""
     parser = argparse.ArgumentParser(description="A sweep of vllm bench serve in one process.")
-    parser.add_argument("--serve", action="store_true", help="stay and take one request per line of stdin")
-    parser.add_argument("--socket", help="stay and take one request per connection to this Unix socket")
-    options = parser.parse_args()
-    if not (options.serve or options.socket):
-        parser.error("give --serve or --socket PATH")
+    parser.add_argument(
+        "--serve", action="store_true", required=True, help="stay and take one request per line of stdin"
+    )
+    parser.parse_args()
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # vLLM prints tables on stdout; only events may go there
 
@@ -288,8 +251,6 @@ def main() -> None:
 
     client = LoadClient()
     emit({"event": "ready", "vllm": client.version, "import_s": round(client.import_s, 3)})
-    if options.socket:
-        serve_socket(client, options.socket)
     for line in sys.stdin:
         if line.strip():
             answer(client, line, emit)

@@ -1,37 +1,122 @@
-"""What a target's records hold, and what they do not: text for its notebook, computed so that it cannot go stale."""
+"""What a target's records hold and what they leave open: text for its pages, computed so that it cannot go stale."""
 
+from collections import Counter
 from pathlib import Path
 
+from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS
 from helpers.recipes import Target
 from helpers.records.claims import OTHER_FLAGS, same_flags
-from helpers.records.curves import LENGTHS, curves, evidence_file, label_of, points_of
+from helpers.records.curves import LENGTHS, curves, evidence_file, points_of
+from helpers.records.matrix import NEVER
 from helpers.records.record import RunRecord
 
 WEIGHTLESS = ("lifecycle",)  # contracts that hold whatever is served
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
+ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
+
+
+def newest_passed(target: str) -> tuple[Path, RunRecord] | None:
+    """The file and content of the newest passed run of a target's notebook (a sweep alone has no contracts)."""
+    read = [(path, RunRecord.read(path)) for path in sorted((RECORDS / target).glob("*.json"))]
+    passed = [(path, record) for path, record in read if record.state == "passed" and record.contracts]
+    return max(passed, key=lambda pair: pair[1].finished, default=None)
+
+
+def latest_passed(target: str) -> RunRecord | None:
+    """The newest record of a target that passed."""
+    found = newest_passed(target)
+    return found[1] if found else None
+
+
+def machine_needs(target: Target) -> str:
+    """Which machine the recipe is for."""
+    memory = f"{target.device.memory_gib:g} GiB" if target.device.memory_gib else "8 GiB"
+    system = f"Linux on {ARCHITECTURES[target.stack.architecture]}"
+    if target.match.vendor == "cpu":
+        return f"{system}, {memory} of memory, Python 3.11 or newer"
+    shared = ", shared with the operating system" if target.device.unified_memory else " each"
+    driver = f", {target.stack.driver}" if target.stack.driver else ""
+    return f"{system} with {target.title} ({memory}{shared}){driver}"
+
+
+def time_needed(target: str) -> str:
+    """How long the recorded run took, or that none did."""
+    record = latest_passed(target)
+    if record is None:
+        return NEVER
+    minutes = (record.finished - record.started).total_seconds() / 60
+    text = (
+        f"{minutes:.1f} minutes on {record.machine.cores} cores once the stack is installed "
+        f"(start-up {record.startup_s['total']:.0f} s), with {served(record)}"
+    )
+    others = other_starts(record).items()
+    return text + "".join(f"; with profile {profile} the start took {seconds:.0f} s" for profile, seconds in others)
+
+
+def other_starts(record: RunRecord) -> dict[str, float]:
+    """Start-up in seconds with each other profile, from its newest passed record of the same run otherwise."""
+    same = ("model", "weights", "machine", "versions", "state")
+    read = [RunRecord.read(path) for path in sorted((RECORDS / record.target).glob("*.json"))]
+    return {  # the files are named by their time
+        other.serving.profile: other.startup_s["total"]
+        for other in read
+        if other.startup_s
+        and not other.serving.variant
+        and other.serving.profile != record.serving.profile
+        and all(getattr(other, name) == getattr(record, name) for name in same)
+    }
+
+
+def served(record: RunRecord) -> str:
+    """What a record measured: model, weights and vLLM."""
+    return f"{record.model}, {record.weights} weights, vLLM {record.versions['vllm']}"
+
+
+def verified(target: str) -> str:
+    """What the newest record stands for, or that there is none."""
+    record = latest_passed(target)
+    if record is None:
+        return NEVER
+    held = Counter(f"{c.model} ({c.weights} weights)" for c in record.contracts if c.state == "passed")
+    spoke = ", ".join(f"{count} contract{'' if count == 1 else 's'} with {who}" for who, count in held.most_common())
+    return (
+        f"{record.finished:%Y-%m-%d}, vLLM {record.versions['vllm']}: {spoke}; "
+        f"{len(record.throughput)} throughput points with {record.model} ({record.weights} weights)"
+    )
 
 
 def summary(records: list[RunRecord]) -> str:
     """A line per record: what ran, how much of it, the memory that vLLM reported, and with which flags."""
-    lines = [
-        "| model | weights, vLLM | GPUs | points | highest output tok/s per GPU | weights | KV cache | flags |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for record in records:
         top = max(record.throughput, key=lambda point: point.output_tok_s_per_gpu)
-        cells = [
-            record.model,
-            f"{record.weights}, {record.versions['vllm']}, {record.finished:%Y-%m-%d}",
-            f"{label_of(record)} on {record.machine.gpus[0] if record.machine.gpus else record.machine.cpu}",
-            str(len(record.throughput)),
-            f"{top.output_tok_s_per_gpu:,.0f} at concurrency {top.concurrency}",
-            _memory(record, "weights_gib", "{:.1f} GiB"),
-            _memory(record, "kv_cache_gib", "{:.1f} GiB") + _memory(record, "kv_cache_tokens", ", {:,.0f} tokens", ""),
-            "today's" if same_flags(record) else OTHER_FLAGS,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cache = _memory(record, "kv_cache_gib", "{:.1f} GiB") + _memory(
+            record, "kv_cache_tokens", ", {:,.0f} tokens", ""
+        )
+        rows.append(
+            row(
+                record.model,
+                f"{record.weights}, {record.versions['vllm']}, {record.finished:%Y-%m-%d}",
+                f"{record.serving.label} on {(record.machine.gpus or [record.machine.cpu])[0]}",
+                len(record.throughput),
+                f"{top.output_tok_s_per_gpu:,.0f} at concurrency {top.concurrency}",
+                _memory(record, "weights_gib", "{:.1f} GiB"),
+                cache,
+                "today's" if same_flags(record) else OTHER_FLAGS,
+            )
+        )
+    columns = [
+        "model",
+        "weights, vLLM",
+        "GPUs",
+        "points",
+        "highest output tok/s per GPU",
+        "weights",
+        "KV cache",
+        "flags",
+    ]
+    return table(columns, rows)
 
 
 def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded") -> str:
@@ -53,52 +138,34 @@ def with_evidence(target: Target, what: str) -> list[str]:
     return [model for model in target.models if evidence_file(target.target, model, what).exists()]
 
 
-def not_taken(target: Target, records: list[RunRecord], evidence: Path | None = None) -> list[str]:
-    """What the records leave open, named; `evidence` is the folder beside them with what is no run record."""
-    evidence = evidence or RECORDS / target.target / "evidence"
-    open_: list[str] = []
+def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
+    """What the recipe offers and no record holds, named."""
+    single = [r for r in records if r.serving.replicas == 1 and not r.serving.variant]
+    missing: list[str] = []
     for model, offered in target.models.items():
-        own = [record for record in records if record.model == model and not record.parameters.get("variant")]
-        taken = {record.parameters.get("tensor_parallel_size", 1) for record in own if record.replicas == 1}
+        taken: dict[int, list[RunRecord]] = {}
+        for record in single:
+            if record.model == model:
+                taken.setdefault(record.serving.tensor_parallel_size, []).append(record)
         sizes = [f"TP{size}" for size in SIZES if size in offered.tensor_parallel_size and size not in taken]
-        open_ += [f"{model} at {', '.join(sizes)}"] if sizes else []
-        open_ += missing_points(model, own, records)
+        missing += [f"{model} at {', '.join(sizes)}"] if sizes else []
+        for size, own in sorted(taken.items()):
+            for lengths in LENGTHS:
+                users = concurrencies(own, lengths)
+                absent = ", ".join(map(str, sorted(concurrencies(single, lengths) - users)))
+                where = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
+                if not users or absent:
+                    missing.append(f"{where} and concurrency {absent}" if users else where)
     spoken = {contract.model for record in records for contract in record.contracts if contract.group not in WEIGHTLESS}
     silent = [model for model in target.models if model not in spoken]
-    open_ += [f"any contract with {' or '.join(silent)} itself"] if silent else []
-    profiles = {record.parameters.get("profile") for record in records}
-    open_ += [f"the {profile} profile" for profile in target.serve.profiles if profile not in profiles]
+    missing += [f"any contract with {' or '.join(silent)} itself"] if silent else []
+    profiles = {record.serving.profile for record in records}
+    missing += [f"the {profile} profile" for profile in target.serve.profiles if profile not in profiles]
     if target.stack.vllm not in {record.versions["vllm"].split("+")[0] for record in records}:
-        open_.append(f"vLLM {target.stack.vllm}, which the recipe installs")
-    if not any(record.replicas > 1 for record in records):
-        open_.append("replicas, several servers behind one address")
-    variants = " ".join(str(record.parameters.get("variant", "")) for record in records)
-    if "async scheduling" not in variants:
-        open_.append("async scheduling off against on")
-    if not list(evidence.glob("*-dummy.json")):
-        open_.append("dummy weights against synthetic ones")
-    if not list(evidence.glob("*routing*.json")):
-        open_.append("the share of experts that a step hits (how evenly the synthetic weights route)")
-    return open_
-
-
-def missing_points(model: str, own: list[RunRecord], records: list[RunRecord]) -> list[str]:
-    """The lengths that a size of a model has no point of, and the concurrencies that another sweep of them has."""
-    single = [record for record in records if record.replicas == 1 and not record.parameters.get("variant")]
-    sizes: dict[int, list[RunRecord]] = {}
-    for record in own:
-        if record.replicas == 1:
-            sizes.setdefault(record.parameters.get("tensor_parallel_size", 1), []).append(record)
-    open_ = []
-    for size, taken in sorted(sizes.items()):
-        for lengths in LENGTHS:
-            found, others = concurrencies(taken, lengths), concurrencies(single, lengths)
-            words = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
-            if not found:
-                open_.append(words)
-            elif missing := sorted(others - found):
-                open_.append(f"{words} and concurrency {', '.join(map(str, missing))}")
-    return open_
+        missing.append(f"vLLM {target.stack.vllm}, which the recipe installs")
+    if not any(record.serving.replicas > 1 for record in records):
+        missing.append("replicas, several servers behind one address")
+    return missing
 
 
 def concurrencies(records: list[RunRecord], lengths: tuple[int, int]) -> set[int]:

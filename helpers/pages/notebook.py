@@ -1,7 +1,6 @@
 """Notebooks from one template and a recipe, keeping the outputs of cells whose source has not changed."""
 
 import ast
-import os
 from pathlib import Path
 
 import jinja2
@@ -10,9 +9,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from helpers.bench.tune.study import studies
+from helpers.files import write_whole
 from helpers.pages import measured, sections
 from helpers.pages.answers import answers
-from helpers.pages.claims import latest_passed, machine_needs, served, time_needed, verified
 from helpers.pages.pages import fill
 from helpers.paths import LOCKS, NOTEBOOKS, shown
 from helpers.recipes import check_parameters, load_model, load_target
@@ -35,16 +34,16 @@ def target_source(name: str) -> str:
     environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
     template = environment.from_string(TEMPLATE.read_text())
     lock, records = LOCKS / f"{target.stack.install}.txt", speed_records(name)
-    ran = latest_passed(name)
+    ran = measured.latest_passed(name)
     return template.render(
         target=target,
         parameters=parameters,
         model=load_model(parameters.model),
-        machine_needs=machine_needs(target),
-        time_needed=time_needed(name),
-        verified=verified(name),
+        machine_needs=measured.machine_needs(target),
+        time_needed=measured.time_needed(name),
+        verified=measured.verified(name),
         has_run=ran is not None,
-        served=served(ran) if ran else "",
+        served=measured.served(ran) if ran else "",
         sizes=sections.sizes(target),
         backends=sections.backends(target),
         limits=sections.limits(target),
@@ -107,9 +106,7 @@ def path_of(name: str) -> Path:
 
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook whole or not at all, in the one form that the repository keeps."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text_of(notebook), encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, text_of(notebook))
 
 
 def text_of(notebook: NotebookNode) -> str:

@@ -1,12 +1,12 @@
 """The two pages that list every target, README and start_here, kept equal to recipes and records."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
+from helpers.files import write_whole
 from helpers.pages import readme
 from helpers.pages.notebook import text_of
 from helpers.pages.pages import fill
@@ -24,10 +24,7 @@ def refresh() -> list[Path]:
     """Write what has drifted; returns the pages that changed."""
     changed = []
     for path, text in list(drifted()):
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-        changed.append(path)
+        changed.append(write_whole(path, text))
     return changed
 
 

@@ -4,8 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from helpers.pages.claims import newest_passed
-from helpers.pages.matrix import matrix_table
+from helpers.pages.markdown import row, table
+from helpers.pages.matrix import markdown_matrix
+from helpers.pages.measured import newest_passed
 from helpers.paths import ROOT, shown
 from helpers.records.record import RunRecord
 
@@ -45,12 +46,11 @@ def numbers(record: RunRecord, path: str, benchmarks: Path = BENCHMARKS) -> str:
         (f"imports of a notebook's {FIRST_CELL}", measured(cost.get(FIRST_CELL + "'s imports"))),
         *((said, measured(flow.get(name))) for name, said in FLOW.items()),
     ]
-    lines = [f"| {what} | {value} |" for what, value in rows]
     caption = f"Measured on {record.finished:%Y-%m-%d} with vLLM {record.versions['vllm']}, from `{path}`"
     cpu = record.machine.cpu
     others = [f"`{shown(benchmarks / f'{name}.json')}`{elsewhere(was, cpu)}" for name, was in found.items() if was]
     beside = f"; the rows below the throughput from {' and '.join(others)}" if others else ""
-    return "\n".join([f"{caption}{beside}:", "", "| | |", "|---|---|", *lines])
+    return f"{caption}{beside}:\n\n" + table(["", ""], [row(*cells) for cells in rows])
 
 
 def contracts_passed(record: RunRecord) -> str:
@@ -107,4 +107,4 @@ def rendered() -> str:
     if found:
         path, record = found
         text = with_block(text, "numbers", numbers(record, shown(path)))
-    return with_block(text, "matrix", matrix_table())
+    return with_block(text, "matrix", markdown_matrix())

@@ -2,6 +2,7 @@
 
 import shlex
 
+from helpers.pages.markdown import cell, row, table
 from helpers.recipes import Parameters, Target, load_model
 from helpers.recipes.command import serve_command
 from helpers.recipes.command.forms import render as render_form
@@ -11,11 +12,11 @@ from helpers.recipes.target import Condition
 
 def sizes(target: Target) -> str:
     """The models of the recipe with the sizes on offer, the recommended one and why."""
-    lines = ["| model | `tensor_parallel_size` | recommended | why |", "|---|---|---|---|"]
-    for model, offered in target.models.items():
-        sizes = ", ".join(str(size) for size in offered.tensor_parallel_size)
-        lines.append(f"| {model} | {sizes} | **{offered.default}** | {cell(offered.why)} |")
-    return "\n".join(lines)
+    rows = [
+        row(model, ", ".join(map(str, offered.tensor_parallel_size)), f"**{offered.default}**", cell(offered.why))
+        for model, offered in target.models.items()
+    ]
+    return table(["model", "`tensor_parallel_size`", "recommended", "why"], rows)
 
 
 def backends(target: Target) -> str:
@@ -34,13 +35,12 @@ def _either(backend: str) -> str:
 
 def limits(target: Target) -> str:
     """The known limits of the recipe: what happens, for which combination, what avoids it and who says so."""
-    lines = ["| limit | where | what avoids it | source |", "|---|---|---|---|"]
+    rows = []
     for limit in target.known_limits:
         flags = words(limit.avoid)
         avoided = f"`{flags}`, set by the recipe: {limit.advice}" if flags else limit.advice
-        cells = (limit.what, where(limit.when), avoided, limit.source)
-        lines.append("| " + " | ".join(cell(text) for text in cells) + " |")
-    return "\n".join(lines)
+        rows.append(row(*map(cell, (limit.what, where(limit.when), avoided, limit.source))))
+    return table(["limit", "where", "what avoids it", "source"], rows)
 
 
 def words(block: Block) -> str:
@@ -65,12 +65,12 @@ def activations(target: Target) -> str:
     """Blackwell's exclusive choice with the risk of either side; empty where there is none."""
     if not target.serve.activations:
         return ""
-    lines = ["| `activations` | risk | experts' backend in the log | flags |", "|---|---|---|---|"]
+    rows = []
     for name, choice in target.serve.activations.items():
         flags = words(choice)
         cells = (f"`{name}`", choice.risk, _either(choice.moe), f"`{flags}`" if flags else "none")
-        lines.append("| " + " | ".join(cell(text) for text in cells) + " |")
-    return "\n".join(lines)
+        rows.append(row(*map(cell, cells)))
+    return table(["`activations`", "risk", "experts' backend in the log", "flags"], rows)
 
 
 def command(target: Target, parameters: Parameters, form: str) -> str:
@@ -78,8 +78,3 @@ def command(target: Target, parameters: Parameters, form: str) -> str:
     model = load_model(parameters.model)
     built = serve_command(target, model, parameters, model.hub_id or model.model, parameters.port)
     return render_form(form, target, model, parameters, built).rstrip()
-
-
-def cell(text: str) -> str:
-    """A text on one line of a Markdown table."""
-    return " ".join(text.split()).replace("|", "\\|")

@@ -72,9 +72,9 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def session(corpus, tmp_path_factory):
     """A server with the tools over the places' corpus."""
-    from helpers.runs.tools import Session
+    from helpers.runs.run import Run
 
-    run = Session("cpu", {"port": 0, "run_dir": str(tmp_path_factory.mktemp("skills"))})
+    run = Run("cpu", {"port": 0, "run_dir": str(tmp_path_factory.mktemp("skills"))})
     run.tools(corpus=corpus[1], seconds=5)
     run.begin()
     yield run

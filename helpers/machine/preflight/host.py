@@ -5,11 +5,11 @@ import ctypes
 import os
 import platform
 import re
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.machine.preflight.machine import Disk, Holder
+from helpers.processes import port_free, port_holder
 
 GIB = 2**30
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
@@ -88,23 +88,7 @@ def disks(purposes: Mapping[str, Path]) -> dict[str, Disk]:
 
 def listener(port: int) -> str:
     """Who listens on a port ("" when it can be bound on loopback)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            return ""
-        except PermissionError:
-            return "the system (a port below 1024 needs root)"
-        except OSError:
-            pass
-    import psutil
-
-    with contextlib.suppress(psutil.Error, OSError):
-        for item in psutil.net_connections("tcp"):
-            if item.status == psutil.CONN_LISTEN and item.laddr.port == port and item.pid:
-                with contextlib.suppress(psutil.Error):
-                    return f"pid {item.pid} ({psutil.Process(item.pid).name()})"
-    return "another process"
+    return "" if port_free(port) else port_holder(port)
 
 
 def groups() -> list[str]:

@@ -1,10 +1,10 @@
-"""JSON Schema of the recipe files, for editors: `python -m helpers.pages.maintain.schema` writes recipes/schema/."""
+"""JSON Schema of the recipe files, for editors: `python -m maintain.schema` writes recipes/schema/."""
 
 import json
-import os
 from pathlib import Path
 
 from helpers import paths
+from helpers.files import write_whole
 from helpers.recipes.model import Model
 from helpers.recipes.settings import Block
 from helpers.recipes.stacks import IndexedStacks
@@ -34,11 +34,8 @@ def drift(folder: Path = FOLDER) -> list[str]:
 
 def write(folder: Path = FOLDER) -> None:
     """Write every schema file anew."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in schemas().items():
-        temporary = folder / f".{name}.json.new"
-        temporary.write_text(text)
-        os.replace(temporary, folder / f"{name}.json")
+        write_whole(folder / f"{name}.json", text)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from pathlib import Path
 from helpers import paths
 from helpers.errors import CookbookError
 from helpers.machine.stack.variables import TABLE, table_keys
-from helpers.recipes.command.combinations import Combination, combinations
-from helpers.recipes.command.parser import Fault, check_recipes
+from maintain.combinations import Combination, combinations
+from maintain.parser import Fault, check_recipes
 
 DOWNLOADS = paths.CACHE / "wheels"
 MISSING_AT_MOST = 6  # libraries that a newer release needs and the stack has not, fetched one by one
@@ -60,12 +60,11 @@ def check_release(
                 if name not in variables:
                     key = (one.origin("variable", name), name, f"unknown to vllm.envs of {version}")
                     found.setdefault(key, []).append(one.id)
-        for word in one.command.argv:
-            if word.startswith("--"):
-                seen_options.add(word)
-                if word not in options and word.replace("--no-", "--", 1) not in options:
-                    message = f"no source of {version} declares it"
-                    found.setdefault((one.origin("flag", word), word, message), []).append(one.id)
+        for name in one.command.options:
+            seen_options.add(name)
+            if name not in options and name.replace("--no-", "--", 1) not in options:
+                message = f"no source of {version} declares it"
+                found.setdefault((one.origin("flag", name), name, message), []).append(one.id)
     parsed, not_checked = _parsed(wheel, version, chosen, python)
     for fault in parsed:
         if not any(name == fault.name for _, name, _ in found):

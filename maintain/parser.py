@@ -8,7 +8,7 @@ from pathlib import Path
 
 from helpers import paths
 from helpers.errors import CookbookError
-from helpers.recipes.command.combinations import Combination, combinations
+from maintain.combinations import Combination, combinations
 
 PARSE_TIMEOUT_S = 600  # the import alone takes 20 CPU-seconds, more on a busy machine
 
@@ -79,7 +79,7 @@ def check_recipes(python: Path, chosen: list[Combination] | None = None, package
     """Every combination's command before the parser of the vLLM that `python` can import (or of `package`)."""
     chosen = list(combinations()) if chosen is None else chosen
     by_id = {one.id: one for one in chosen}
-    commands = [{"id": one.id, "argv": one.command.argv[1:], "env": one.command.env} for one in chosen]
+    commands = [{"id": one.id, "argv": one.command.words, "env": one.command.env} for one in chosen]
     answer = check_commands(python, commands, package)
     warnings = {warning for item in answer["answers"] for warning in item["warnings"]}
     return ParserReport(

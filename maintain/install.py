@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import re
 import shutil
@@ -15,10 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from helpers import paths
 from helpers.errors import CookbookError
-from helpers.machine.stack import Stack, ensure
+from helpers.files import write_whole
+from helpers.machine.stack import ServingStack, ensure
 from helpers.recipes import load_target, target_names
-from helpers.recipes.command.combinations import combinations
-from helpers.recipes.command.parser import check_recipes
+from maintain.combinations import combinations
+from maintain.parser import check_recipes
 
 FOLDER = paths.RECIPES / "checks"
 VENDOR = {"cuda": "nvidia"}  # whose recipes are put before the build of a stack
@@ -46,13 +46,9 @@ class InstallRecord(BaseModel):
     finished: datetime
 
     def write(self) -> Path:
-        """Write the record atomically; returns its path."""
-        path = FOLDER / f"install-{self.stack}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.new")
-        temporary.write_text(json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
-        os.replace(temporary, path)
-        return path
+        """Write the record; returns its path."""
+        content = json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+        return write_whole(FOLDER / f"install-{self.stack}.json", content)
 
 
 def check_install(name: str, fresh: bool = True, report=print) -> InstallRecord:
@@ -62,7 +58,7 @@ def check_install(name: str, fresh: bool = True, report=print) -> InstallRecord:
     """
     if name not in VENDOR:
         raise CookbookError(f"there is no installation check for {name!r}", do=f"use {', '.join(VENDOR)}")
-    stack = Stack(name)
+    stack = ServingStack(name)
     sha256 = hashlib.sha256(stack.lock.read_bytes()).hexdigest()
     before = None if fresh else _earlier(name)
     if not fresh and (before is None or before.lock_sha256 != sha256 or not stack.ready()):

@@ -1,12 +1,19 @@
-"""Processes by identity: a pid alone may have been given to somebody else, so each is kept with its start time."""
+"""Processes by identity: a pid alone may have been given to somebody else, so each is kept with its start time.
+
+psutil gives everything but that start: its public one follows the wall clock, and a lease must outlive a clock's jump.
+"""
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 TERM_SECONDS = 10.0  # vLLM ends its engine in 2-5 s after SIGTERM; then the group is killed
 KILL_SECONDS = 10.0
@@ -54,11 +61,11 @@ def group_members(leader: Identity) -> list[int]:
     if now is not None and now != leader.start:
         return []  # the number belongs to somebody else now, so the old group is empty
     members = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (fields := _stat(int(entry))):
+    for pid in psutil.pids():
+        if fields := _stat(pid):
             state, group, session, start = fields[0], int(fields[2]), int(fields[3]), int(fields[19])
             if session == leader.pid and group == leader.pid and start >= leader.start and state not in "ZX":
-                members.append(int(entry))
+                members.append(pid)
     return members
 
 
@@ -99,19 +106,27 @@ def port_free(port: int, host: str = "127.0.0.1") -> bool:
 
 def listens(port: int, pids: list[int]) -> bool:
     """Whether one of these processes listens on the port."""
-    sockets = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for fields in map(str.split, Path(table).read_text().splitlines()[1:]):
-                if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:  # 0A is LISTEN
-                    sockets.add(f"socket:[{fields[9]}]")
     for pid in pids:
-        with contextlib.suppress(OSError):
-            for number in os.listdir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{pid}/fd/{number}") in sockets:
-                        return True
+        with contextlib.suppress(psutil.Error):
+            if any(_listening(connection, port) for connection in psutil.Process(pid).net_connections("tcp")):
+                return True
     return False
+
+
+def _listening(connection, port: int) -> bool:
+    return connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+
+
+def healthy(port: int) -> bool:
+    """Whether a server answers `/health` on the port (a plain socket: httpx would cost the first cell half a second)."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -122,11 +137,16 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def port_holder(port: int) -> str:
-    """Who listens on a port, as `pid 4711 (python)`, or "another process" when that cannot be seen."""
-    import psutil
-
-    with contextlib.suppress(psutil.Error):
+    """Who holds a port, as `pid 4711 (python)`, or "another process" when that cannot be seen."""
+    with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if _listening(connection, port) and connection.pid:
                 return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
-    return "another process"
+    return "the system (a port below 1024 needs root)" if port < 1024 and os.geteuid() else "another process"
+
+
+def ending_with_parent(number: int) -> Callable[[], None]:
+    """For `preexec_fn`: the child gets this signal when the process that started it is gone, however that ended."""
+    import ctypes
+
+    return lambda: ctypes.CDLL(None).prctl(1, number)  # 1 is PR_SET_PDEATHSIG (linux/prctl.h)

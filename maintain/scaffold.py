@@ -1,12 +1,12 @@
 """Recipe, notebook and test of a new target, copied from the one it is like and marked where it must be filled in."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import paths
 from helpers.errors import UsageError
+from helpers.files import write_whole
 from helpers.recipes import load_target, target_names
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{1,30}$")
@@ -58,11 +58,10 @@ def new_target(name: str, like: str) -> list[Path]:
         raise UsageError(f"the target {name} exists", why=", ".join(taken), do="choose another name")
     load_target(like)  # an unknown one is a clear line
     text = (paths.TARGETS / f"{like}.yaml").read_text(encoding="utf-8")
-    _write(scaffold.recipe, recipe_text(text, name, like))
-    _write(scaffold.test, TEST.format(name=name, like=like))
+    write_whole(scaffold.recipe, recipe_text(text, name, like))
+    write_whole(scaffold.test, TEST.format(name=name, like=like))
     from helpers.pages.notebook import render, write
 
-    scaffold.notebook.parent.mkdir(parents=True, exist_ok=True)
     write(render(name), scaffold.notebook)
     return scaffold.files()
 
@@ -100,10 +99,3 @@ def remove_target(name: str) -> list[Path]:
             (scaffold.test.parent / "__pycache__").rmdir()
         scaffold.test.parent.rmdir()
     return gone
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
