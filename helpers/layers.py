@@ -37,7 +37,7 @@ ROOMS = (
     ("helpers.tools", "tool servers, the function-calling loop, the trace"),
     ("helpers.instack.nano", "gpt-oss-nano's geometry, tokenizer and checkpoint (inside a stack)"),
     ("helpers.instack.evals", "the reference's graders (inside the evaluations' stack)"),
-    ("helpers.instack", "load client, flags, routing, synthetic weights (inside a stack)"),
+    ("helpers.instack", "load client, flags, synthetic weights (inside a stack)"),
     ("helpers.evals", "accuracy: plan, preflight, scores, estimates"),
     ("helpers.plots", "figures over points and records"),
     ("helpers.runs", "a run from install to stop, with tools or without; evaluations; status"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from helpers.errors import CookbookError
+from helpers.files import write_whole
 from helpers.keys import keyless
 
 
@@ -88,9 +89,7 @@ def register(group: typer.Typer) -> None:
         for line in result.failures[:failures]:
             typer.echo(line)
         if json_file:
-            scratch_file = json_file.with_name(json_file.name + ".tmp")
-            scratch_file.write_text(document(result), encoding="utf-8")
-            scratch_file.replace(json_file)
+            write_whole(json_file, document(result))
         below = missed(result)
         for line in below:
             typer.echo(f"below its bar: {line}")

@@ -24,8 +24,9 @@ def modules() -> dict[str, Path]:
     found = {}
     for tree in TREES:
         for path in sorted((ROOT / tree).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
+            words = path.relative_to(ROOT).with_suffix("").parts
+            if "tests" not in words:
+                found[".".join(words).removesuffix(".__init__")] = path
     return found
 
 

@@ -20,8 +20,7 @@ WELL = "INFO:     Started server process [1]\nINFO:     Application startup comp
 TEMPORARY = {
     "benchmarks/campaign/import_results.py": "unpacks an archive",
     "benchmarks/notebook_cost.py": "runs cells that start no server",
-    "helpers/instack/nano/build.py": "a checkpoint, renamed when it is whole",
-    "helpers/instack/synthetic.py": "a checkpoint, renamed when it is whole",
+    "helpers/instack/nano/folder.py": "a checkpoint, renamed when it is whole",
     "helpers/tools/setup.py": "unpacks an archive",
     "maintain/locks.py": "compiles a lock",
     "maintain/releases.py": "unpacks a wheel",

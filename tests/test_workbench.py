@@ -26,7 +26,8 @@ WANTED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["de
 CARD = ["jupyterlab", "papermill", "nbval", "openai", "ipywidgets", "matplotlib"]
 
 TREES = ("helpers", "maintain", "nano", "benchmarks", "tests", "notebooks")
-IN_STACK = ("helpers/instack/", "nano/training/", "in_stack")  # runs on a stack's packages, which its lock declares
+# runs on a stack's packages, which its lock declares
+IN_STACK = ("helpers/instack/", "nano/training/", "in_stack", "campaign/routing.py", "campaign/distances.py")
 PARTS = {"pydantic_core": "pydantic", "mcp_types": "mcp"}  # pinned by its whole to one version
 # Declared and imported by nobody, each with who needs it.
 NOT_IMPORTED = {
@@ -37,6 +38,10 @@ NOT_IMPORTED = {
     "pytest-timeout": "pytest loads it",
     "check-jsonschema": "a test runs its command",
     "ruff": "make lint runs its command",
+    "mypy": "make lint runs its command",
+    "types-pyyaml": "mypy reads it",
+    "types-psutil": "mypy reads it",
+    "types-tqdm": "mypy reads it",
 }
 
 

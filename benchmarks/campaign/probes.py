@@ -157,7 +157,7 @@ def route(campaign, step: Routing, folder: Path) -> None:
     argv = [
         campaign.interpreter,
         "-m",
-        "helpers.instack.routing",
+        "benchmarks.campaign.routing",
         "--model",
         weights,
         "--load-format",
@@ -190,7 +190,7 @@ def compare(campaign, kept: Path, folder: Path) -> None:
     pairs |= {variant: one / "batch-64.safetensors" for variant, one in sets.items()}
     found = {}
     for variant, other in pairs.items():
-        argv = [campaign.interpreter, "-m", "helpers.instack.distances", reference / "batch-64.safetensors", other]
+        argv = [campaign.interpreter, "-m", "benchmarks.campaign.distances", reference / "batch-64.safetensors", other]
         found[variant] = json.loads(watched(campaign, argv, environment(), folder / "distances.log"))
         campaign.say(
             folder.name, f"{variant}: top-1 {found[variant]['top1_agreement']:.3f}, KL {found[variant]['kl_mean']}"

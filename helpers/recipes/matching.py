@@ -86,7 +86,7 @@ def _memory_fits(wanted: float, seen: float | None) -> bool:
     return not seen or abs(seen - wanted) <= MEMORY_SPREAD * wanted  # a driver may not say
 
 
-def _distance(target: Target, device: Device) -> tuple:
+def _distance(target: Target, device: Device) -> tuple[Any, ...]:
     """Small for a near recipe: the same kernels first, then the name, then the memory."""
     match = target.match
     major = (device.compute_capability or "").split(".")[0]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from helpers.tools.trace import Trace
-from nano.domain.builtin_tools import FACTS, PLACES, page
 from nano.domain.generator import held_out_samples
 from nano.domain.sample import Draw, held_out
+from nano.domain.tools.browser import FACTS, PLACES, page
 from nano.domain.words import CITIES
 
 CASES = 50

@@ -1,6 +1,6 @@
 """How evenly a checkpoint's tokens spread over the experts, measured inside vLLM.
 
-    STACK_PYTHON -m helpers.instack.routing --model DIR [--load-format dummy] --batch 1 16 64 --out FILE [-- FLAGS]
+    STACK_PYTHON -m benchmarks.campaign.routing --model DIR [--load-format dummy] --batch 1 16 64 --out FILE [-- FLAGS]
 
 A hook on every router of the served model sees the logits that vLLM computes and counts the distinct experts of
 each layer and decode step, with the flags of `vllm serve` that are to be looked at. Uniform routing hits
@@ -12,6 +12,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ TEXT_TOKENS = 199_998  # random prompts draw from the ordinary tokens
 
 class RoutingProbe:
     """Mixed into vLLM's workers (`worker_extension_cls`): counts the experts that each router call hits."""
+
+    get_model: Callable[[], Any]  # of the worker that this is mixed into
 
     def watch_routing(self, per_token: int) -> int:
         """Hook every router; returns how many there are."""
@@ -133,7 +136,7 @@ def engine_of(options: argparse.Namespace):
         "--max-num-batched-tokens",
         max(2048, largest * max(PROMPT_TOKENS, KEPT_TOKENS)),
         "--worker-extension-cls",
-        extension.replace("__main__", "helpers.instack.routing"),
+        extension.replace("__main__", "benchmarks.campaign.routing"),
         "--seed",
         options.seed,
     ]
@@ -152,9 +155,9 @@ def measure(options: argparse.Namespace) -> tuple[Any, dict]:
     layers, experts = config["num_hidden_layers"], config["num_local_experts"]
     per_token = config["num_experts_per_tok"]
     engine, per_step = engine_of(options)
-    found = engine.collective_rpc("watch_routing", args=(per_token,))[0]
-    if found != layers:
-        raise SystemExit(f"the model has {layers} layers, {found} routers were found")
+    routers = engine.collective_rpc("watch_routing", args=(per_token,))[0]
+    if routers != layers:
+        raise SystemExit(f"the model has {layers} layers, {routers} routers were found")
     draw = random.Random(options.seed)
     results = []
     for batch in options.batch:

@@ -1,8 +1,8 @@
 """How far two sets of next-token distributions lie apart: what a kernel, a cache type or a batch size changes.
 
-    STACK_PYTHON -m helpers.instack.distances REFERENCE.safetensors OTHER.safetensors
+    STACK_PYTHON -m benchmarks.campaign.distances REFERENCE.safetensors OTHER.safetensors
 
-Both were kept by `helpers.instack.routing --distributions` for the same prompts. Prints JSON: the share of prompts
+Both were kept by `benchmarks.campaign.routing --distributions` for the same prompts. Prints JSON: the share of prompts
 whose likeliest token is the same, and the divergence KL(reference || other) in nats.
 """
 

@@ -22,8 +22,8 @@ CARD = ROOT / "docs" / "nano.md"
 
 
 def in_stack(interpreter: Path, *words: str) -> dict:
-    """Run a check of `nano_in_stack.py` with the stack's Python."""
-    script = Path(__file__).with_name("nano_in_stack.py")
+    """Run a check of `in_stack.py` with the stack's Python."""
+    script = Path(__file__).with_name("in_stack.py")
     # One thread: two that wait for each other in a loop, beside a vLLM that is bound to a core, take ten times as long.
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([str(interpreter), str(script), *words], capture_output=True, text=True, timeout=300, env=env)
@@ -223,7 +223,7 @@ def test_nano_answers_on_both_endpoints(server):
     """A few cases of each skill; the whole evaluation is `cookbook nano eval`."""
     import asyncio
 
-    from nano.evaluation.measure import Client
+    from nano.evaluation.measure import NanoClient
 
     kept: dict[str, list] = {}
     for case in case_module.cases():
@@ -231,7 +231,7 @@ def test_nano_answers_on_both_endpoints(server):
     chosen = [case for skill, rows in kept.items() if skill != "evals" for case in rows[:6]]
 
     async def ask():
-        client = Client(server.base_url, server.model, 0.0)
+        client = NanoClient(server.base_url, server.model, 0.0)
         jobs = [(case, endpoint) for case in chosen for endpoint in case.endpoints]
         replies = await asyncio.gather(*(client.ask(*job) for job in jobs))
         await client.close()
@@ -250,7 +250,7 @@ def test_eval_without_a_server_is_one_line(cli):
 
 
 def test_the_card_names_every_tool_and_schema():
-    from nano.domain.toolbox import TOOLS
+    from nano.domain.tools.toolbox import TOOLS
 
     card = CARD.read_text(encoding="utf-8")
     assert all(re.search(rf"\b{tool.names[0]}\b", card) for tool in TOOLS)

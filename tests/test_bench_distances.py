@@ -11,13 +11,13 @@ SCRIPT = """
 import json, sys
 import torch
 from safetensors.torch import save_file
-from helpers.instack.distances import distance
+from benchmarks.campaign.distances import distance
 torch.manual_seed(0)
 base = torch.randn(100, 50)
 tables = {"a": base, "near": base + 0.01 * torch.randn(100, 50), "far": torch.randn(100, 50)}
 for name, table in tables.items():
     save_file({"log_p": table.log_softmax(-1).half(), "top1": table.argmax(-1)}, f"{sys.argv[1]}/{name}.safetensors")
-p, q = torch.tensor([[0.5, 0.5], [0.9, 0.1]]).log(), torch.tensor([[0.25, 0.75], [0.1, 0.9]]).log()
+p, q = torch.tensor([[0.499999, 0.500001], [0.9, 0.1]]).log(), torch.tensor([[0.25, 0.75], [0.1, 0.9]]).log()
 whole = lambda table: {"log_p": table, "top1": table.argmax(-1)}
 print(json.dumps([distance(whole(p), whole(q)), distance(whole(p), whole(torch.full((2, 2), float("nan"))))]))
 """
@@ -36,7 +36,12 @@ def test_distances_are_those_of_the_formula(tmp_path, interpreter):
     assert not broken["finite"] and broken["kl_mean"] is None
 
     def asked(*names: str) -> dict:
-        argv = [interpreter, "-m", "helpers.instack.distances", *(tmp_path / f"{name}.safetensors" for name in names)]
+        argv = [
+            interpreter,
+            "-m",
+            "benchmarks.campaign.distances",
+            *(tmp_path / f"{name}.safetensors" for name in names),
+        ]
         done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout)

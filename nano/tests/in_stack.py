@@ -1,4 +1,4 @@
-"""Checks of gpt-oss-nano that need the stack's Python; `test_nano.py` runs them. Usage: nano_in_stack.py CHECK [ARGS]"""
+"""Checks of gpt-oss-nano that need the stack's Python; `test_nano.py` runs them. Usage: in_stack.py CHECK [ARGS]"""
 
 import json
 import os
@@ -6,7 +6,7 @@ import random
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def twin() -> dict:
@@ -14,11 +14,11 @@ def twin() -> dict:
     import torch
     from transformers import GptOssConfig, GptOssForCausalLM
 
-    from helpers.instack.nano.geometry import Geometry
+    from helpers.instack.nano.geometry import CheckpointGeometry
     from helpers.instack.nano.weights import checkpoint, random_compact
     from nano.training.twin import Twin, allowed_pairs, dense_attention
 
-    geometry, tokens = Geometry(), 200
+    geometry, tokens = CheckpointGeometry(), 200
     compact = random_compact(geometry, 3, tokens)
     generator = torch.Generator().manual_seed(1)
     for name in compact:  # zero biases and sinks would hide a missing one
@@ -186,12 +186,12 @@ def spans() -> dict:
     import numpy
     import torch
 
-    from helpers.instack.nano.geometry import Geometry
+    from helpers.instack.nano.geometry import CheckpointGeometry
     from nano.training.spans import chosen_experts, span_attention, spans
     from nano.training.twin import Twin, allowed_pairs, dense_attention
 
     torch.manual_seed(2)
-    geometry, cuts = Geometry(layers=2), ((0, 170), (170, 400))
+    geometry, cuts = CheckpointGeometry(layers=2), ((0, 170), (170, 400))
     twin = Twin(geometry, 200, tied=True)
     for layer in twin.layers:  # sinks of zero would hide missing ones
         torch.nn.init.normal_(layer["sinks"])

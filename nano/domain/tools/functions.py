@@ -3,7 +3,8 @@
 from nano.domain import words
 from nano.domain.questions import question, think
 from nano.domain.sample import Draw, Sample, user
-from nano.domain.toolbox import FIND_CUSTOMER, GET_ORDER, TOOLS, WEATHER, Offer, Request, dumps, offer, stranger
+from nano.domain.tools.requests import Request
+from nano.domain.tools.toolbox import FIND_CUSTOMER, GET_ORDER, TOOLS, WEATHER, Offer, dumps, offer, stranger
 
 NO_TOOL = "I have no tool for that."
 
