@@ -108,7 +108,7 @@ def _unusual(signature: Signature, facts: dict[str, str]) -> str:
         version = Version(facts["vllm"]) if signature.vllm and "vllm" in facts else None
     except InvalidVersion:
         return ""
-    outside = version and version.base_version not in SpecifierSet(signature.vllm, prereleases=True)
+    outside = version and version.base_version not in SpecifierSet(signature.vllm or "", prereleases=True)
     return facts["vllm"] if outside else ""
 
 

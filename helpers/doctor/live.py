@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -49,6 +50,7 @@ def _probe(name: str, ok: bool | None, seen: str, needed: str, signature: str = 
 class Examination(Findings):
     """Every probe of one server."""
 
+    findings: Sequence[Probe]
     url: str
 
     @property
