@@ -14,8 +14,6 @@ from helpers.paths import ROOT
 LINES, FILES = 300, 12  # of a module, of a package
 TABLES = {"nano/domain/words.py"}  # words, not code
 # What is longer or larger still, and class names that stand twice: these sets may only shrink.
-LONG = {"helpers/doctor/diagnosis.py", "helpers/doctor/live.py", "helpers/machine/preflight/judge.py"}
-TWINS = {"Device", "Finding", "Match", "Progress"}
 IN_STACK = "helpers/instack"  # imports torch and vllm, which the workbench does not hold
 
 
@@ -37,7 +35,7 @@ def twins(classes: dict[str, set[str]]) -> set[str]:
 
 
 def test_no_module_is_too_long() -> None:
-    assert long({name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in sources()}) == LONG
+    assert long({name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in sources()}) == set()
 
 
 def test_no_package_holds_too_many_files() -> None:
@@ -54,7 +52,7 @@ def test_class_names_stand_once() -> None:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.ClassDef):
                     classes[node.name].add(name)
-    assert twins(classes) == TWINS
+    assert twins(classes) == set()
 
 
 def test_the_rules_can_be_broken() -> None:

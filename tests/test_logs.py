@@ -6,7 +6,7 @@ import pytest
 
 from helpers.doctor.scan import scan
 from helpers.logs import BACKENDS, MEMORY, PHASES, RUN_FACTS, SAID, backends, memory, parse
-from helpers.server.readiness import Progress
+from helpers.server.readiness import StartProgress
 
 LOGS = sorted((Path(__file__).parent / "fixtures" / "doctor").rglob("*.log"))
 LINES = {  # one line of each kind, as vLLM 0.32.0 writes it (torch and the driver: `vllm collect-env`, nvidia-smi)
@@ -28,7 +28,7 @@ LINES = {  # one line of each kind, as vLLM 0.32.0 writes it (torch and the driv
 def test_every_reader_says_the_same(log: Path):
     lines = [parse(raw).text for raw in log.read_bytes().splitlines()]
     said = {kind: [match[1] for line in lines for match in SAID[kind].finditer(line)] for kind in SAID}
-    facts, chosen, sizes, progress = scan(log).facts, backends(log), memory(log), Progress(0.0)
+    facts, chosen, sizes, progress = scan(log).facts, backends(log), memory(log), StartProgress(0.0)
     progress.read(log)
     assert facts == {kind: said[kind][0] for kind in RUN_FACTS if said[kind]}
     assert chosen == {kind: said[kind][-1] for kind in BACKENDS if said[kind]}

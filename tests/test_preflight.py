@@ -16,8 +16,7 @@ from helpers.machine import preflight
 from helpers.machine.preflight import gpus, host, software
 from helpers.machine.preflight.installed import DEAD_VARIABLES
 from helpers.machine.preflight.judge import CHECKS, judge
-from helpers.machine.preflight.machine import Disk, Gpu, Holder, Machine
-from helpers.machine.preflight.need import Need
+from helpers.machine.preflight.machine import Disk, Gpu, Holder, Machine, Need
 from helpers.recipes import check_parameters, load_target
 
 H200 = Gpu(0, "NVIDIA H200", 139.8, 139.2, "9.0", links=18)

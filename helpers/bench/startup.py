@@ -14,7 +14,7 @@ from helpers.paths import ROOT, shown
 from helpers.processes import Identity, cpu_seconds, healthy
 from helpers.server import end_group, launch
 from helpers.server.launch import READY_TIMEOUT, plain_environment
-from helpers.server.readiness import Progress, wait_until
+from helpers.server.readiness import StartProgress, wait_until
 
 FIRST_REQUEST = "first request"
 CACHES = {"VLLM_CACHE_ROOT": "vllm", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
@@ -99,7 +99,7 @@ def by_hand(argv: Sequence[str], env: Mapping[str, str], *, port: int, log: Path
         )
     server = Identity.of(process.pid)
     try:
-        progress = Progress(began)
+        progress = StartProgress(began)
         dead = lambda: process.poll() is not None  # noqa: E731
         state = wait_until(lambda: healthy(port), dead, progress, Path(log), lambda *_: None, READY_TIMEOUT)
         if state != "ready":

@@ -12,7 +12,7 @@ from pathlib import Path
 from helpers.errors import CookbookError, UsageError
 from helpers.evals.catalogue import Evaluation, digest
 from helpers.evals.plan import Plan
-from helpers.evals.progress import Progress
+from helpers.evals.progress import EvalProgress
 from helpers.evals.result import Result, lost, read_samples, result_of
 from helpers.files import alone, write_whole
 from helpers.paths import ROOT, RUNS, shown
@@ -147,7 +147,7 @@ def _score(base_url: str, plan: Plan, folder: Path, interpreter: Path, progress:
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
     for name in ("NO_PROXY", "no_proxy"):
         env[name] = ",".join(filter(None, [env.get(name), "127.0.0.1,localhost"]))
-    shownow, error, began = Progress(plan, progress), "", time.monotonic()
+    shownow, error, began = EvalProgress(plan, progress), "", time.monotonic()
     with open(folder / "scorer.log", "ab") as log:
         scorer = subprocess.Popen(
             [str(interpreter), "-m", MODULE, str(request)], stdout=subprocess.PIPE, stderr=log, env=env, text=True

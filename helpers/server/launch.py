@@ -16,7 +16,7 @@ from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT, shown
 from helpers.processes import Identity, end_group, group_members, healthy, listens, port_free, port_holder
 from helpers.server.lease import Lease, change, leases, locked, path_of, read, reap, with_owner, without_owner
-from helpers.server.readiness import Progress, wait_until
+from helpers.server.readiness import StartProgress, wait_until
 
 # Two shells that see one GPU each start the same command on different GPUs.
 DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
@@ -124,7 +124,7 @@ def launch(
         elif Path(lease.log).resolve() != log.resolve():
             log.unlink(missing_ok=True)
             _same_file(Path(lease.log), log)
-    progress = Progress(time.monotonic(), offset=0 if attached else offset)
+    progress = StartProgress(time.monotonic(), offset=0 if attached else offset)
     if attached and _healthy(lease):
         report("attached", 0.0, f"pid {lease.server.pid} on port {lease.port}, started {lease.started}")
         return Server(lease, log, True, {"total": 0.0}, owner)
@@ -152,7 +152,7 @@ def launch(
 def _start_error(state: str, phase: str, log: Path, code: int | None, seconds: float, offset: int) -> CookbookError:
     from helpers.doctor import first_exception
 
-    progress = Progress(0.0, offset=offset)
+    progress = StartProgress(0.0, offset=offset)
     progress.read(log)
     said = (
         f"its last line is: {progress.last_line}" if progress.last_line else "it is empty; is there room on its disk?"

@@ -12,7 +12,7 @@ BLOCK = 2**20  # bytes of log read at a time: a log may grow faster than it is r
 
 
 @dataclass
-class Progress:
+class StartProgress:
     """What a log says so far: the phases entered, with the second each began, and the last line."""
 
     began: float  # time.monotonic() of the launch
@@ -57,7 +57,7 @@ class Progress:
 def wait_until(
     healthy: Callable[[], bool],
     dead: Callable[[], bool],
-    progress: Progress,
+    progress: StartProgress,
     log: Path,
     report: Callable[[str, float, str], None],
     timeout: float,

@@ -3,8 +3,7 @@
 import re
 
 from helpers.findings import NOTHING
-from helpers.machine.preflight.machine import Machine
-from helpers.machine.preflight.need import NOT_ASKED, Judged, Need
+from helpers.machine.preflight.machine import NOT_ASKED, Judged, Machine, Need
 from helpers.recipes.matching import MEMORY_SPREAD
 
 DRIVER_OF_CUDA = {"13": 580, "12": 525}  # oldest NVIDIA driver branch by CUDA major (CUDA release notes)

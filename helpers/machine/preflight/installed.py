@@ -2,8 +2,7 @@
 
 import re
 
-from helpers.machine.preflight.machine import Machine
-from helpers.machine.preflight.need import NOT_ASKED, Judged, Need
+from helpers.machine.preflight.machine import NOT_ASKED, Judged, Machine, Need
 
 TRITONS = ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm", "triton-windows", "triton-cpu")
 OSS_HARMONY, OPENAI_HARMONY = "00fa2470", "4c883161"  # compiled modules of 0.0.11 and 0.0.8 (failures F3)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from helpers.findings import Finding
 from helpers.machine.preflight import accelerators, installed, room
-from helpers.machine.preflight.machine import Machine
-from helpers.machine.preflight.need import Judged, Need
+from helpers.machine.preflight.machine import Judged, Machine, Need
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from helpers.errors import CookbookError
 from helpers.findings import Findings
 from helpers.machine.preflight.accelerators import DRIVER_OF_CUDA
 from helpers.machine.preflight.judge import judge
-from helpers.machine.preflight.machine import Machine
-from helpers.machine.preflight.need import Need
+from helpers.machine.preflight.machine import Machine, Need
 from helpers.machine.preflight.probe import probe
 from helpers.machine.stack.environment import disk_gib
 from helpers.machine.weights.checkpoint import check_checkpoint

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 
 from helpers.findings import NOTHING
-from helpers.machine.preflight.machine import Machine
-from helpers.machine.preflight.need import Judged, Need
+from helpers.machine.preflight.machine import Judged, Machine, Need
 
 SHM_GIB = 1.0  # for tensor parallelism: NCCL's segments (32 MiB each) and vLLM's broadcast queue (failures F27)
 COMPILE_GIB = 2.0  # torch.compile and kernel caches of one model (estimate)
