@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,21 @@ from helpers.paths import CACHE, ROOT
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
 pytest_plugins = ["tiers"]
 SERVED = pytest.StashKey[contextlib.ExitStack]()  # what ends the shared server
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the shared server now where a selected test asks for it: the quick tests come first."""
+    asked = any("session" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not asked or session.config.option.collectonly:
+        return
+    ended = session.config.stash[SERVED] = contextlib.ExitStack()
+    folder = ended.enter_context(tempfile.TemporaryDirectory(prefix="cookbook-tests-"))
+    argv = [sys.executable, str(ROOT / "tests" / "served_ahead.py"), folder]
+    with open(Path(folder) / "ahead.log", "w") as log:
+        ahead = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=ROOT)
+    ended.callback(ahead.wait, 60)
+    ended.callback(ahead.stdin.close)
+    session.config.add_cleanup(ended.close)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +70,7 @@ def session(
             with contextlib.ExitStack() as served:
                 served.callback(run.tools().stop)
                 served.callback(run.launch().stop)
-                pytestconfig.stash[SERVED] = served
+                pytestconfig.stash[SERVED].push(served.pop_all())
                 yield run
         finally:
             load.stdin.close()
