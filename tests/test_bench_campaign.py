@@ -162,6 +162,9 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
     speculating, _ = made("h200", "20b-eagle3")
     settings = json.loads(speculating[speculating.index("--speculative-config") + 1])
     assert settings["model"] == "HEAD" and settings["synthetic_acceptance_length"] == 2.72
+    exact = PLANS["short"](load_target("h100"))[1]
+    argv, _ = command(Campaign(tmp_path, sys.executable, "h100"), dataclasses.replace(exact, gpus=(0,)), "W", 8000)
+    assert argv[-2:] == ["--stream-interval", "20"], "nothing but the recipe's flags"
     bare, _ = made("h200", "20b-bare")
     assert "--stream-interval" not in bare and "--cudagraph-capture-sizes" not in bare
     tight, _ = made("h100", "120b-base")  # the recipe bounds the graphs there, and vLLM wants the bound among the sizes

@@ -98,7 +98,7 @@ def command(campaign, job: Job, weights: str, port: int, draft: str = "") -> tup
             campaign.target, load_model(job.model), check_parameters(campaign.target, given), weights, port
         )
         argv, env = list(full.argv), dict(full.env)
-        if not campaign.on_cpu:
+        if not (campaign.on_cpu or job.exact):
             argv += captured(argv, job)
     argv += job.arguments + job.lever.laid(draft)
     return argv, env | job.lever.env | campaign.visible(job.gpus)
