@@ -211,12 +211,14 @@ def test_results_become_records_and_curves(tmp_path):
         (out / name / "record.json").write_text(json.dumps(content))
     (out / "20b-routing").mkdir()
     (out / "20b-routing" / "routing-dummy.json").write_text("{}")
+    (out / "latest").symlink_to("a")  # a notebook's run leaves it: not a step of its own
     pack(out, tmp_path / "x.tgz")
     with tarfile.open(tmp_path / "x.tgz") as tar:
         assert "campaign/a/record.json" in tar.getnames()
     take(out, records, "f" * 40)
     found = [*load_records("h200", records), *load_records("h200", records / "levers")]
     assert [r.parameters["variant"] for r in found] == ["", "async scheduling off"]
+    assert sorted(file.name[9:] for file in records.glob("*.json")) == ["a.json"]
     assert len(found) == 2 and {r.commit for r in found} == {"f" * 40}
     kept = {file.name for file in (records / "evidence").iterdir()}
     assert kept == {"gpt-oss-20b-dummy.json", "gpt-oss-20b-routing-dummy.json"}
@@ -251,8 +253,15 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     (row,) = table
     assert (row["variant"], row["concurrency"], row["output_tok_s"]) == ("FP8", 4, 110.0)
     assert [one["acceptance"] for one in row["takes"]] == [2.7] * 3
-    take(out, records, None)
+    assert row["host"].endswith(" cores"), "what is compared ran on one host"
+    (out / "events.log").write_text("one\n")
+    for _ in range(2):
+        take(out, records, None)
     assert json.loads((records / "evidence" / "levers.json").read_text())["rows"] == table, "taken twice, kept once"
+    (out / "events.log").write_text("two\n")
+    take(out, records, None)
+    (log,) = (records / "evidence").glob("*-campaign.log")
+    assert log.read_text() == "one\ntwo\n"
 
 
 def test_every_kind_of_step_of_every_plan_has_a_way():
