@@ -122,6 +122,7 @@ def test_a_notebook_runs_on_its_gpus_and_port_and_ends_with_the_campaign(tmp_pat
     run_campaign(made, plan)
     assert time.monotonic() - began < 20
     log = events(tmp_path / "out")
+    assert "-p run_dir small" in log and str(tmp_path / "out" / "small") not in log
     assert "2 -m helpers.cli run h100 -p model gpt-oss-20b -p weights synthetic -p install existing -p port 20100" in log
     assert "FAILED: cut off" in log
     said = (tmp_path / "out" / "large" / "run.log").read_text()

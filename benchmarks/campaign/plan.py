@@ -205,7 +205,7 @@ def hopper(target: Target) -> Plan:
         Job("120b-bare", large, waves([1, 64]), profile="", note="", least_s=200),
         Job("120b-fp8-eagle3", large, waves(users), FP8 + EAGLE3, repeats=2, least_s=250),
         Routing("20b-routing-fp8-eagle3", small, FP8 + EAGLE3, least_s=120),
-        Routing("20b-routing-synthetic", small, prompts=1000, least_s=120),
+        Routing("20b-routing-base", small, prompts=1000, least_s=120),
         Job("20b-bare", small, waves([*users, 256]), profile="", note="", repeats=3, least_s=200),
         Job("20b-eagle3", small, waves(users), EAGLE3, repeats=3, least_s=180),
         Job("20b-fp8-kv", small, waves([64, 256, 512]), FP8 + FP8_CACHE, repeats=2, least_s=200),
