@@ -5,7 +5,7 @@ from statistics import median
 
 from helpers.bench.anchors import load_anchors, matching
 from helpers.bench.record import Point, RunRecord
-from helpers.bench.records import LENGTHS, curves, speed_records
+from helpers.bench.records import LENGTHS, by_version, curves, speed_records
 from helpers.tune.study import compared
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
@@ -41,7 +41,13 @@ def answers(target: str) -> Answer:
 
 
 def sizes(records: list[RunRecord], model: str) -> str:
-    """Tensor-parallel sizes and replicas of a model at equal load per GPU, where two of them have such points."""
+    """Tensor-parallel sizes and replicas of a model at equal load per GPU, where two of them have such points on one vLLM."""
+    versions = by_version(records)
+    parts = [_sizes(own, model, f"vLLM {version}, " if len(versions) > 1 else "") for version, own in versions.items()]
+    return "\n\n".join(filter(None, parts))
+
+
+def _sizes(records: list[RunRecord], model: str, version: str) -> str:
     rows, labels = [], []
     for lengths in LENGTHS:
         found = curves(records, model, *lengths)
@@ -56,7 +62,7 @@ def sizes(records: list[RunRecord], model: str) -> str:
     asked = "Is a larger tensor-parallel size" if larger else "Are copies behind one address"
     asked += ", or are copies," if larger and copies else ""
     head = [
-        f"**{asked} the better trade for {model}?** At equal load per GPU ({taken(records, model)}: what differs between hosts "
+        f"**{asked} the better trade for {model}?** At equal load per GPU ({version}{taken(records, model)}: what differs between hosts "
         "is inside these ratios):",
         "",
         "| tokens | requests per GPU | | output tok/s per GPU | tok/s per user | against TP1 |",
