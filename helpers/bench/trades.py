@@ -62,8 +62,8 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
     asked = "Is a larger tensor-parallel size" if larger else "Are copies behind one address"
     asked += ", or are copies," if larger and copies else ""
     head = [
-        f"**{asked} the better trade for {model}?** At equal load per GPU ({version}{taken(records, model)}: what differs between hosts "
-        "is inside these ratios):",
+        f"**{asked} the better trade for {model}?** At equal load per GPU ({version}{taken(records, model)}: what differs "
+        "between hosts is inside these ratios):",
         "",
         "| tokens | requests per GPU | | output tok/s per GPU | tok/s per user | against TP1 |",
         "|---|---|---|---|---|---|",

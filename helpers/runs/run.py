@@ -57,6 +57,8 @@ class Run:
     def __repr__(self) -> str:
         values = self.parameters.model_dump(exclude={"run_dir"})
         lines = [f"{name:22} {value}" for name, value in values.items()]
+        risk = self.target.serve.profiles[self.parameters.profile].risk
+        lines += [f"{'risk':22} {risk}"] if risk else []
         return f"{self.target.title}: {self.model.title}, files in {shown(self.folder)}\n" + "\n".join(lines)
 
     def install(self) -> str:
@@ -142,7 +144,8 @@ class Run:
             return self.check(parsed(self.command, SharedWorker.found() or self._load))
 
         facts, found, target = Facts(), backends(self.folder / "server.log"), self.serving.target
-        for kind, wanted in target.expected_backends(self.serving.parameters.activations).items():
+        own = self.serving.parameters
+        for kind, wanted in target.expected_backends(own.activations, own.profile).items():
             if wanted:
                 seen = found.get(kind, "not named")
                 facts.same(kind, wanted if target.expect.named(wanted, seen) else seen, wanted)
