@@ -21,14 +21,17 @@ run: setup      ## install, then run notebooks/targets/cpu.ipynb from cold to st
 
 quick: setup    ## tests without vLLM: units, recipes, drift of rendered pages, static checks; a minute
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m "not real and not full" $(ARGS)
 
 test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; ten minutes
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m "not full" $(ARGS)
 
 test-all: stacks  ## every test, every target rehearsed; half an hour
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-rest: stacks  ## what test-all has beyond test
@@ -48,14 +51,15 @@ drills: stacks  ## every failure drill; writes docs/drills.md
 check-install: setup  ## install the CUDA stack for real (several GB) and ask its parser about every NVIDIA recipe
 	@$(BIN)/cookbook check-install cuda
 
-lint: setup     ## ruff on code and notebooks
+lint: setup     ## ruff on code and notebooks, mypy on types
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 
 lab: setup      ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/start_here.ipynb
 
 lock: setup     ## write the locks anew from pyproject.toml and recipes/locks/*.in
-	@$(BIN)/python -m helpers.machine.stack.lock
+	@$(BIN)/python -m maintain.locks
 
 clean-runs:     ## remove the run folders
 	@rm -rf runs

@@ -3,7 +3,7 @@
 python -m benchmarks.flow [fresh] [warm] [test] [overhead]      (all four, in this order, unless some are named)
 
 The record is `benchmarks/records/flow.json`, a `benchmarks.result.Result`. Its `values` may hold, each optional and
-under these names (`helpers.pages.readme.FLOW` puts them into the README, "not measured" where one is absent):
+under these names (`maintain.pages.readme.FLOW` puts them into the README, "not measured" where one is absent):
 
     make_run_fresh_s    s  wall time of `make run` in a fresh clone of HEAD; pip's and uv's caches are as they are
     make_run_warm_s     s  the same command again in that clone
@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from benchmarks.result import RECORDS, Result, Value, result_of
-from benchmarks.sweep_cost import healthy, serve_argv
+from benchmarks.sweep_cost import recipe_command
 from helpers.errors import CookbookError
 from helpers.paths import CACHE, NOTEBOOKS, ROOT, shown
 from helpers.runs.folder import kept_on_failure
@@ -92,12 +92,13 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
 
     from helpers.bench.sweep import plan, sweep
     from helpers.bench.worker import LoadWorker
+    from helpers.processes import Identity, healthy
     from helpers.server import end_group, free_port
-    from helpers.server.process import Identity
 
     source = requests_of(CPU)
     began, port = time.perf_counter(), free_port()
-    argv, env = serve_argv(interpreter, checkpoint, port)
+    command = recipe_command(checkpoint, port)
+    argv, env = command.run_by(interpreter), command.env
     with (folder / "bare.log").open("wb") as log, LoadWorker(interpreter, folder / "load.log") as worker:
         process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
         server = Identity.of(process.pid)

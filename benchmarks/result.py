@@ -1,16 +1,16 @@
 """The record of one benchmark and the table over all of them."""
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from helpers.pages.readme import spelt
+from helpers.files import write_whole
 from helpers.paths import ROOT
-from helpers.records.record import Machine
+from helpers.records.record import MachineRecord
+from maintain.pages.readme import spelt
 
 RECORDS = ROOT / "benchmarks" / "records"
 TABLE = ROOT / "docs" / "benchmarks.md"
@@ -47,19 +47,15 @@ class Result(BaseModel):
     benchmark: str
     question: str
     values: list[Value]
-    machine: Machine
+    machine: MachineRecord
     versions: dict[str, str]
     commit: str
     finished: datetime
 
     def write(self, folder: Path = RECORDS) -> Path:
-        """One file per benchmark, atomically."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.benchmark}.json"
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(self.model_dump(mode="json"), indent=1) + "\n")
-        os.replace(part, path)
-        return path
+        """Write the benchmark's one file; returns its path."""
+        content = json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+        return write_whole(folder / f"{self.benchmark}.json", content)
 
 
 def result_of(benchmark: str, question: str, values: list[Value], versions: dict[str, str]) -> Result:

@@ -19,11 +19,11 @@ from benchmarks.result import Result, Value, result_of
 from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import shown
+from helpers.processes import cpu_seconds
 from helpers.recipes import Target, check_parameters, load_model, load_target
-from helpers.recipes.command.serve import serve_command
+from helpers.recipes.command.serve import flags_of, serve_command
 from helpers.runs.folder import kept_on_failure
 from helpers.server import Server, free_port, launch
-from helpers.server.process import cpu_seconds
 
 MODEL, LIMIT = "gpt-oss-nano", "seeded-prompt-in-parts"
 QUESTION = "What does it cost that a seeded request cannot end the server?"
@@ -62,8 +62,7 @@ def argv_of(interpreter: Path, checkpoint: Path, port: int, variant: str, profil
     """The command of a variant."""
     target, model = without_limit(load_target("cpu")), load_model(MODEL)
     command = serve_command(target, model, check_parameters(target, {"profile": profile}), str(checkpoint), port)
-    head = [str(interpreter), "-m", "vllm.entrypoints.cli.main"]
-    return [*head, *command.argv[1:], *VARIANTS[variant]], dict(command.env)
+    return command.changed(flags_of(VARIANTS[variant])).run_by(interpreter), dict(command.env)
 
 
 def prompt(chance: random.Random, tokens: int) -> list[int]:
@@ -235,10 +234,7 @@ def result(found: dict[str, Seen], compiled: dict[str, list[float]], vllm: str) 
             )
     values += [
         Value(
-            name=f"{BARE}: start",
-            value=min(bare.start_s),
-            unit="s",
-            detail="CPU time; latency profile, not compiled",
+            name=f"{BARE}: start", value=min(bare.start_s), unit="s", detail="CPU time; latency profile, not compiled"
         ),
         Value(name=f"{BARE}: TTFT of a long prompt", value=1e3 * statistics.median(bare.long_ttft_s), unit="ms"),
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.result import Result, Value, result_of
-from benchmarks.sweep_cost import serve_argv
+from benchmarks.sweep_cost import recipe_command
 from helpers.bench.startup import FIRST_REQUEST, Start, by_hand
 from helpers.machine import facts
 from helpers.runs.folder import kept_on_failure
@@ -77,8 +77,9 @@ def measure(interpreter: Path, checkpoint: Path) -> Result:
 
         def start(way: Way, name: str) -> Start:
             port = free_port()
-            argv, env = serve_argv(interpreter, way.checkpoint, port)
-            return by_hand(argv, env | dict(way.env), port=port, log=folder / f"{name}.log", model=MODEL)
+            command = recipe_command(way.checkpoint, port)
+            env = command.env | dict(way.env)
+            return by_hand(command.run_by(interpreter), env, port=port, log=folder / f"{name}.log", model=MODEL)
 
         start(every[0], "unmeasured")
         found: dict[str, list[Start]] = {way.name: [] for way in every}

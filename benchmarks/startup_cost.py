@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.result import Result, Value, result_of
-from benchmarks.sweep_cost import serve_argv
+from benchmarks.sweep_cost import recipe_command
 from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, through_cookbook
 from helpers.machine import facts
-from helpers.recipes.command.serve import bare_argv
+from helpers.recipes.command.serve import bare_command
 from helpers.runs.folder import kept_on_failure
 from helpers.server import free_port
 
@@ -20,14 +20,14 @@ def measure(interpreter: Path, checkpoint: Path) -> Result:
     with kept_on_failure("bench-startup") as folder:
 
         def recipe(how: Callable[..., Start], name: str) -> Start:
-            port = free_port()
-            argv, env = serve_argv(interpreter, checkpoint, port)
-            return how(argv, env, port=port, log=folder / f"{name}.log", model=MODEL)
+            command = recipe_command(checkpoint, free_port())
+            argv, log = command.run_by(interpreter), folder / f"{name}.log"
+            return how(argv, command.env, port=command.port, log=log, model=MODEL)
 
         def bare() -> Start:
             port = free_port()
-            argv = [str(interpreter), "-m", "vllm.entrypoints.cli.main", *bare_argv(str(checkpoint), MODEL, port)[1:]]
-            _, env = serve_argv(interpreter, checkpoint, port)  # bare takes half of the machine's memory otherwise
+            argv = bare_command(str(checkpoint), MODEL, port).run_by(interpreter)
+            env = recipe_command(checkpoint, port).env  # bare takes half of the machine's memory otherwise
             env = {name: env[name] for name in ("VLLM_CPU_KVCACHE_SPACE", "VLLM_NO_USAGE_STATS")}
             return by_hand(argv, env, port=port, log=folder / "bare.log", model=MODEL)
 

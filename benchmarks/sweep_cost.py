@@ -3,7 +3,6 @@
 import os
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
 from benchmarks.result import Result, Value, result_of
@@ -12,30 +11,29 @@ from helpers.bench.worker import LoadWorker, environment
 from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import ROOT, shown
+from helpers.processes import Identity, healthy
 from helpers.recipes import check_parameters, load_model, load_target
-from helpers.recipes.command.serve import serve_command
+from helpers.recipes.command.serve import Command, serve_command, vllm
 from helpers.runs.folder import kept_on_failure
-from helpers.server import end_group, free_port, launch
-from helpers.server.process import Identity
+from helpers.server import end_group, free_port
+from helpers.server.replicas import launch_vllm
 
 INPUT, OUTPUT = 64, 32
 CONCURRENCY = [1, 2, 4, 8]
 
 
-def serve_argv(interpreter: Path, checkpoint: Path, port: int) -> tuple[list[str], dict[str, str]]:
+def recipe_command(checkpoint: Path, port: int) -> Command:
     """The CPU recipe's own command for gpt-oss-nano."""
     target, model = load_target("cpu"), load_model("gpt-oss-nano")
-    command = serve_command(target, model, check_parameters(target, {}), str(checkpoint), port)
-    return [str(interpreter), "-m", "vllm.entrypoints.cli.main", *command.argv[1:]], dict(command.env)
+    return serve_command(target, model, check_parameters(target, {}), str(checkpoint), port)
 
 
 def cookbook(interpreter: Path, checkpoint: Path, folder: Path) -> float:
     """Seconds from launch to stopped with the cookbook's functions."""
-    began, port = time.perf_counter(), free_port()
-    argv, env = serve_argv(interpreter, checkpoint, port)
+    began, command = time.perf_counter(), recipe_command(checkpoint, free_port())
     with LoadWorker(interpreter, folder / "bench" / "load.log") as worker:
-        server = launch(
-            argv, env, port=port, log=folder / "server.log", target="cpu", model="gpt-oss-nano", report=lambda *_: None
+        server = launch_vllm(
+            [command], interpreter, port=command.port, log=folder / "server.log", target="cpu", report=lambda *_: None
         )
         try:
             loads = plan(CONCURRENCY, INPUT, OUTPUT)
@@ -48,9 +46,16 @@ def cookbook(interpreter: Path, checkpoint: Path, folder: Path) -> float:
 def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
     """Seconds for the same server started by hand and one `vllm bench serve` call per point."""
     began, port = time.perf_counter(), free_port()
-    argv, env = serve_argv(interpreter, checkpoint, port)
+    command = recipe_command(checkpoint, port)
     with (folder / "bare.log").open("wb") as log:
-        process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command.run_by(interpreter),
+            env=os.environ | command.env,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         server = Identity.of(process.pid)
         try:
             while not healthy(port):
@@ -61,9 +66,7 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
                 time.sleep(0.5)
             for load in plan(CONCURRENCY, INPUT, OUTPUT):
                 call = [
-                    str(interpreter),
-                    "-m",
-                    "vllm.entrypoints.cli.main",
+                    *vllm(interpreter),
                     "bench",
                     "serve",
                     "--port",
@@ -98,15 +101,6 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
             end_group(server)
             process.wait()
     return time.perf_counter() - began
-
-
-def healthy(port: int) -> bool:
-    """Whether the server answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 def measure(interpreter: Path, checkpoint: Path) -> Result:

@@ -105,10 +105,15 @@ def _assigned(match: re.Match[str]) -> str:
     return f"{match[1]}{quote}{MASK}{quote}"
 
 
-def env(values: Mapping[str, str]) -> dict[str, str]:
+def environment(values: Mapping[str, str]) -> dict[str, str]:
     """The environment with secret variables masked."""
     known = known_values(values)
-    return {name: MASK if secret_name(name) and value else text(value, known) for name, value in values.items()}
+    return {name: MASK if _secret_setting(name) and value else text(value, known) for name, value in values.items()}
+
+
+def _secret_setting(name: str) -> bool:
+    """Whether a variable or flag of this name holds a secret; in data, a lone `token` is a piece of text."""
+    return secret_name(name) or name.lstrip("-").lower() == "token"
 
 
 def argv(words: Iterable[str], known: Iterable[str] | None = None) -> list[str]:
@@ -119,7 +124,7 @@ def argv(words: Iterable[str], known: Iterable[str] | None = None) -> list[str]:
     for word in words:
         if word.startswith("--"):
             name, equals, _ = word.partition("=")
-            hide = secret_name(name)
+            hide = _secret_setting(name)
             clean.append(f"{name}={MASK}" if hide and equals else text(word, known))
             hide = hide and not equals
         else:

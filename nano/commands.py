@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from helpers.errors import CookbookError
+from helpers.files import write_whole
 from helpers.keys import keyless
 
 
@@ -31,15 +32,15 @@ def _table(result) -> None:
 
 def _on_own_server(temperature: float, sampling: bool, skills: set[str], progress):
     """The evaluation against a server of its own, with both tools; where it fails, the server's log stays under runs/."""
+    from helpers.doctor import with_log
     from helpers.runs.folder import kept_on_failure
-    from helpers.runs.tools import Session
-    from helpers.server import with_log
+    from helpers.runs.run import Run
     from nano.evaluation.cases import builtin_cases
     from nano.evaluation.measure import evaluate
 
     with kept_on_failure("nano-eval") as folder:
         builtin = builtin_cases(folder / "corpus")
-        session = Session("cpu", {"port": 0, "run_dir": str(folder / "run")})
+        session = Run("cpu", {"port": 0, "run_dir": str(folder / "run")})
         tools = session.tools(corpus=folder / "corpus")
         try:
             server = session.begin()
@@ -88,9 +89,7 @@ def register(group: typer.Typer) -> None:
         for line in result.failures[:failures]:
             typer.echo(line)
         if json_file:
-            scratch_file = json_file.with_name(json_file.name + ".tmp")
-            scratch_file.write_text(document(result), encoding="utf-8")
-            scratch_file.replace(json_file)
+            write_whole(json_file, document(result))
         below = missed(result)
         for line in below:
             typer.echo(f"below its bar: {line}")

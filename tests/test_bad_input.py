@@ -166,13 +166,13 @@ def test_make_with_an_old_python(name: str) -> None:
 def test_a_half_installed_stack_is_gone_over_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The stamp is written last: a folder without it is not taken for a whole stack."""
     monkeypatch.setattr(environment, "STACKS", tmp_path)
-    stack = environment.Stack("cpu")
+    stack = environment.ServingStack("cpu")
     stack.python.parent.mkdir(parents=True)
     stack.python.symlink_to(sys.executable)
     assert not stack.ready()
     installed = []
     monkeypatch.setattr(
-        environment, "_install", lambda s: installed.append(s.name) or environment._replace(s.stamp, s.fingerprint())
+        environment, "_install", lambda s: installed.append(s.name) or environment.write_whole(s.stamp, s.fingerprint())
     )
     environment.ensure("cpu", report=lambda _: None)
     environment.ensure("cpu", report=lambda _: None)
@@ -192,4 +192,4 @@ def test_an_index_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     with pytest.raises(CookbookError, match="it goes on where it stopped"):
         environment.ensure("tiny", report=lambda _: None)
-    assert not environment.Stack("tiny").ready()
+    assert not environment.ServingStack("tiny").ready()

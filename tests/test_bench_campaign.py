@@ -34,6 +34,7 @@ from benchmarks.campaign.plan import (
 )
 from helpers.bench.sweep import plan
 from helpers.recipes import load_target
+from helpers.recipes.command import bare_command
 from helpers.recipes.tuning import load_space, load_spaces
 from helpers.records.curves import curves, load_records
 from helpers.records.record import Point, RunRecord
@@ -162,7 +163,8 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
     def made(target: str, name: str) -> tuple[list[str], dict[str, str]]:
         step = steps(target)[name]
         step = dataclasses.replace(step, gpus=tuple(range(step.needs)))
-        return command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
+        own = command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
+        return own.argv, own.env
 
     argv, env = made("h200", "20b-base")
     assert argv[:3] == ["vllm", "serve", "W"] and "--stream-interval" in argv and env["CUDA_VISIBLE_DEVICES"] == "0"
@@ -228,8 +230,8 @@ def test_a_record_holds_the_median_take_of_each_point_and_says_how_far_they_lie_
 def test_results_become_records_and_curves(tmp_path):
     out, records = tmp_path / "campaign", tmp_path / "records"
     raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic", "commit": "unknown"}
-    raw["parameters"] = {"tensor_parallel_size": 2, "variant": ""}
-    off = raw | {"parameters": {"tensor_parallel_size": 2, "variant": "async scheduling off"}}
+    raw["serving"] = raw["serving"] | {"tensor_parallel_size": 2}
+    off = raw | {"serving": raw["serving"] | {"variant": "async scheduling off"}}
     for name, content in (("a", raw), ("b", off), ("20b-dummy", {"weights": "dummy", "throughput": [point()]})):
         (out / name).mkdir(parents=True)
         (out / name / "record.json").write_text(json.dumps(content))
@@ -240,7 +242,7 @@ def test_results_become_records_and_curves(tmp_path):
         assert "campaign/a/record.json" in tar.getnames()
     take(out, records, "f" * 40)
     found = [*load_records("h200", records), *load_records("h200", records / "levers")]
-    assert [r.parameters["variant"] for r in found] == ["", "async scheduling off"]
+    assert [r.serving.variant for r in found] == ["", "async scheduling off"]
     assert len(found) == 2 and {r.commit for r in found} == {"f" * 40}
     kept = {file.name for file in (records / "evidence").iterdir()}
     assert kept == {"gpt-oss-20b-dummy.json", "gpt-oss-20b-routing-dummy.json"}
@@ -252,7 +254,7 @@ def test_results_become_records_and_curves(tmp_path):
 def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     out, records = tmp_path / "campaign", tmp_path / "records"
     raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"}
-    raw["parameters"] = {"tensor_parallel_size": 1, "profile": "throughput", "variant": "FP8"}
+    raw["serving"] = raw["serving"] | {"profile": "throughput", "variant": "FP8"}
     for number, rate in enumerate((100.0, 120.0, 110.0), start=1):
         bench = out / "20b-fp8" / f"take-{number}" / "bench"
         bench.mkdir(parents=True)
@@ -320,22 +322,17 @@ def test_a_sweep_that_fails_is_no_cut_off_sweep(tmp_path, monkeypatch):
     """Its points stay on record as those of a failed run; only the end of the borrowed time lets a short sweep pass."""
     made = Campaign(tmp_path, sys.executable, "h200")
     made.facts["versions"] = {"vllm": "0.25.1"}
-    server = SimpleNamespace(base_url="", startup_s={}, stop=lambda: "stopped")
+    server = SimpleNamespace(base_url="", startup_s={}, stop=lambda: "stopped", commands=[bare_command("W", "m", 1)])
     taken = Point.model_validate(point())
 
     def sweep(*_, progress, **__):
         progress({"event": "point", "measured": taken})
         raise RuntimeError("the server died")
 
-    for name, own in (
-        ("start", lambda *_: server),
-        ("sweep", sweep),
-        ("LoadWorker", lambda *_: nullcontext()),
-        ("memory", lambda log: {}),
-        ("backends", lambda log: {}),
-    ):
+    for name, own in (("sweep", sweep), ("LoadWorker", lambda *_: nullcontext())):
         monkeypatch.setattr(measuring, name, own)
     monkeypatch.setattr(Campaign, "checkpoint", lambda *_: tmp_path)
+    monkeypatch.setattr(Campaign, "launch", lambda *_: server)
     job = Job("20b-x", "gpt-oss-20b", plan([taken.concurrency, 9], taken.input_tokens, taken.output_tokens))
     run_campaign(made, [job])
     take(tmp_path, tmp_path / "records", None)

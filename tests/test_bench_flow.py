@@ -4,7 +4,7 @@ import ast
 
 from benchmarks.flow import BARS, CPU, merged, requests_of
 from benchmarks.result import Value, result_of
-from helpers.pages.readme import FLOW
+from maintain.pages.readme import FLOW
 
 
 def calls(source: str, name: str) -> int:
@@ -22,7 +22,7 @@ def test_every_request_of_the_notebook_is_sent_and_no_check_is_made():
     assert calls(source, "client") == sum(calls(cell, "client") for cell in cells) > 9
     assert source.count("converse(client") == sum(cell.count("converse(client") for cell in cells)
     assert calls(source, "run") == 1 and "run.client()" in source, "launch, checks and sweep are left out"
-    assert "endpoints.responses(" not in source and "tools.called(" not in source
+    assert "endpoints.responses(" not in source and "calls.conversation(" not in source
 
 
 def test_the_record_holds_what_the_readme_shows():

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import runpy
+from collections.abc import Callable
 
 import pytest
 from pydantic import ValidationError
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 from helpers.bench import plan
 from helpers.bench.sweep import point_of
 from helpers.errors import CookbookError, UsageError
-from helpers.records.record import Point, RunRecord
+from helpers.records.record import MIGRATION, Point, RunRecord
 
 
 def percentiles(value: float) -> dict:
@@ -38,10 +40,11 @@ def point(users: int = 4, tpot: float = 10.0, tokens: int = 101, ttft: float = 5
 
 def record() -> dict:
     return {
-        "schema": 1,
+        "schema": 2,
         "target": "cpu",
         "model": "gpt-oss-nano",
         "weights": "nano",
+        "serving": {"tensor_parallel_size": 1, "replicas": 1, "profile": "latency", "activations": "bf16"},
         "parameters": {"concurrency": [1, 4]},
         "argv": ["vllm", "serve", "nano", "--port", "8000"],
         "env": {"VLLM_CPU_KVCACHE_SPACE": "1"},
@@ -60,14 +63,14 @@ def record() -> dict:
 def test_a_record_survives_the_disk(tmp_path):
     made = RunRecord.model_validate(record())
     path = made.write(tmp_path / "run" / "record.json")
-    assert json.loads(path.read_text())["schema"] == 1
+    assert json.loads(path.read_text())["schema"] == 2
     assert RunRecord.read(path) == made
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
 
 
 def test_secrets_never_reach_a_record():
     raw = record()
-    raw["env"] = {"HF_TOKEN": "hf_abc", "OPENAI_API_KEY": "x", "PLAIN": "sk-123", "VLLM_PORT": "1"}
+    raw["env"] = {"HF_TOKEN": "hf_abc", "OPENAI_API_KEY": "x", "PLAIN": "sk-12345678", "VLLM_PORT": "1"}
     raw["argv"] = ["vllm", "serve", "m", "--api-key", "letmein", "--api-key=letmein"]
     text = RunRecord.model_validate(raw).model_dump_json()
     assert "hf_abc" not in text and "sk-123" not in text and "letmein" not in text
@@ -105,6 +108,8 @@ def test_impossible_points_are_refused(change, said):
         ({"started": "2026-01-01T00:00:00"}, "UTC"),
         ({"state": "failed"}, "says why"),
         ({"versions": {}}, "no vllm"),
+        ({"serving": {}}, "tensor_parallel_size"),
+        ({"acceptance": {"kind": "synthetic", "tokens_per_step": 2.7}}, "names its source"),
         ({"weights": "dummy"}, "weights"),
         ({"throughput": [point(1), point(1)]}, "same settings"),
         (
@@ -118,6 +123,48 @@ def test_incoherent_records_are_refused(tmp_path, change, said):
     path.write_text(json.dumps({**record(), **change}))
     with pytest.raises(CookbookError, match=said):
         RunRecord.read(path)
+
+
+SERVED_BEFORE = {"tensor_parallel_size": 2, "profile": "throughput", "install": "existing", "variant": "FP8"}
+SPECULATES = ["--speculative-config", json.dumps({"method": "eagle3", "synthetic_acceptance_length": 2.72})]
+
+
+def migrate(name: str) -> Callable:
+    """A function of the script."""
+    return runpy.run_path(str(MIGRATION))[name]
+
+
+def test_an_old_record_is_refused_and_its_migration_is_read(tmp_path):
+    """The line names the command, and what it writes says typed what the old parameters said."""
+    old = record() | {"schema": 1, "replicas": 4, "parameters": SERVED_BEFORE}
+    del old["serving"]
+    old["argv"] = [*old["argv"], *SPECULATES]
+    old["notes"] = [
+        "the draft is random; how many of its tokens count is set, not measured (a recipe, 3 drafted tokens)"
+    ]
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(old))
+    with pytest.raises(CookbookError, match=r"of schema 1.*recipes/records/migrate\.py") as refused:
+        RunRecord.read(path)
+    assert "\n" not in str(refused.value)
+    migrate("main")([str(path)])
+    found = RunRecord.read(path)
+    assert found.serving.label == "4 x TP2 FP8" and found.serving.profile == "throughput"
+    assert (
+        found.parameters == {"install": "existing"}
+        and found.throughput == RunRecord.model_validate(record()).throughput
+    )
+    assert found.acceptance.tokens_per_step == 2.72 and found.acceptance.source == "a recipe, 3 drafted tokens"
+    again = path.read_bytes()
+    migrate("main")([str(path)])
+    assert path.read_bytes() == again, "a file of today's schema stays as it is"
+
+
+def test_bare_vllm_serve_is_no_profile_of_a_recipe():
+    old = {"schema": 1, "argv": [], "parameters": {**SERVED_BEFORE, "variant": "bare vllm serve, async scheduling off"}}
+    assert migrate("migrated")(old)["serving"]["profile"] == "bare"
+    study = {"schema": 1, "knobs": {}, "concurrency": [1, 256]}
+    assert migrate("migrated")(study) == {"schema": 2, "knobs": {}, "users_per_gpu": [1, 256]}
 
 
 def test_a_missing_record_says_so(tmp_path):

@@ -14,8 +14,8 @@ from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, phases, through
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.plots.tuning import startup_figure
+from helpers.processes import Identity, cpu_seconds
 from helpers.server import end_group, free_port, leases, port_free
-from helpers.server.process import Identity, cpu_seconds
 
 TTFT_S = 0.5
 
@@ -68,6 +68,7 @@ def test_one_bar_is_no_figure() -> None:
     assert startup_figure([one, ("warm", Start("x", {"imports": 2.0, "weights": 1.0}))]).axes
 
 
+@pytest.mark.real
 def test_the_cpu_time_of_a_start_is_that_of_its_whole_group(tmp_path: Path) -> None:
     inner = "import time; t = time.process_time()\nwhile time.process_time() - t < 0.5: pass\ntime.sleep(60)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from helpers.bench.steps import GAPS, REST, group_of, profile_of
+from benchmarks.campaign.decode import profile_of
+from helpers.bench.steps import GAPS, REST, group_of
 from helpers.errors import CookbookError
 
 

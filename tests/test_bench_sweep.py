@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.fidelity import errors, latency_server
 from helpers.bench.sweep import Load, sweep
-from helpers.bench.worker import SHARED, LoadWorker, SharedWorker, start_shared
+from helpers.bench.worker import CLIENT, LoadWorker
 from helpers.errors import CookbookError, UsageError
+from tests.shared_load import client_words, start_shared
 
 TTFT_MS, ITL_MS = 200.0, 20.0
 
@@ -27,8 +28,12 @@ def shared(interpreter, tmp_path_factory):
 
 
 @pytest.fixture
-def worker(shared):
-    return SharedWorker(str(shared[1]))
+def worker(shared, interpreter, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv(CLIENT, client_words(shared[1]))
+        made = LoadWorker(interpreter, tmp_path / "relay.log")
+    with made:
+        yield made
 
 
 def load(users: int, prompts: int | None = None) -> Load:
@@ -127,9 +132,7 @@ def test_a_killed_worker_is_one_clear_line(interpreter, checkpoint, tmp_path):
 
 @pytest.mark.full
 def test_the_environment_names_the_shared_worker(shared, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setenv(SHARED, str(tmp_path / "gone"))
-    assert SharedWorker.found() is None
-    monkeypatch.setenv(SHARED, str(shared[1]))
+    monkeypatch.setenv(CLIENT, client_words(shared[1]))
     with latency_server("--ttft-ms", "5", "--itl-ms", "2") as url:
         points = sweep(url, "m", checkpoint, "no-interpreter", [load(1)], tmp_path, progress=silent)
     assert len(points) == 1
@@ -137,7 +140,7 @@ def test_the_environment_names_the_shared_worker(shared, checkpoint, tmp_path, m
 
 @pytest.mark.real
 def test_an_interpreter_that_cannot_run_says_so(tmp_path, monkeypatch):
-    monkeypatch.delenv(SHARED, raising=False)  # the client that other tests share would be asked instead
+    monkeypatch.delenv(CLIENT, raising=False)  # the client that other tests share would be asked instead
     with pytest.raises(CookbookError, match="cannot be started"):
         sweep("http://127.0.0.1:9", "m", tmp_path, tmp_path / "python", [load(1)], tmp_path, progress=silent)
     import sys

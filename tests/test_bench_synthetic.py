@@ -53,10 +53,10 @@ import sys, json
 from dataclasses import replace
 from pathlib import Path
 from helpers.instack import synthetic
-from helpers.instack.nano.geometry import Geometry
+from helpers.instack.nano.geometry import CheckpointGeometry
 out = Path(sys.argv[1])
 if __name__ == "__main__":
-    small = replace(Geometry(), layers=2, hidden=64, intermediate=96, experts=8, query_heads=2, kv_heads=1)
+    small = replace(CheckpointGeometry(), layers=2, hidden=64, intermediate=96, experts=8, query_heads=2, kv_heads=1)
     first = synthetic.write("small", [out], geometry=small)
     stamp = (first / "config.json").stat().st_mtime_ns
     synthetic.write("small", [out], geometry=small)

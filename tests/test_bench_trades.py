@@ -24,7 +24,7 @@ def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
     assert pairs(points["TP1"], "TP4", points["TP2"])[1].startswith("| 1,024/1,024 | 4 | TP4 |"), "16 on four"
     copies = sizes(records, "gpt-oss-20b")
     assert "| 256 | 4 x TP1 |" in copies and "one router" in copies, "copies are compared too, with what may hold them"
-    single = [r for r in records if r.replicas == 1]
+    single = [r for r in records if r.serving.replicas == 1]
     assert sizes(single, "gpt-oss-20b") == "", "one size answers nothing"
     large = sizes(single, "gpt-oss-120b")
     assert "one router" not in large and "| 8,192/1,024 | 16 | TP4 |" in large, "the longer prompts are compared too"
@@ -70,7 +70,7 @@ def test_synthetic_routing_is_within_a_few_percent_of_uniform() -> None:
 
 
 def test_a_variant_is_no_curve_but_an_answer() -> None:
-    records = [r for r in speed_records("h200") if "async" in r.parameters.get("variant", "")]
+    records = [r for r in speed_records("h200") if "async" in r.serving.variant]
     assert records and all(isinstance(r, RunRecord) for r in records)
     assert "async" not in str(recorded.pareto("h200", "gpt-oss-20b"))
     assert "1.30x at concurrency 1 (3.96 against 3.04 ms)" in answers("h200").markdown

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from seed_page import Row, rows
 
 from helpers import paths
-from helpers.bench.tune import Plan, session
+from helpers.bench.tune import TuningPlan, session
 from helpers.errors import CookbookError
-from helpers.pages.maintain.install import FOLDER, InstallRecord, check_install
-from helpers.pages.maintain.releases import check_release, declared_options, table_keys
-from helpers.pages.maintain.seed import load_seed
 from helpers.recipes import Setting, load_model, load_target, target_names
-from helpers.recipes.command.combinations import Combination, combination, combinations
 from helpers.recipes.command.forms import render
-from helpers.recipes.command.parser import check_commands, summarised
+from maintain.combinations import Combination, combination, combinations
+from maintain.install import FOLDER, InstallRecord, check_install
+from maintain.parser import check_commands, summarised
+from maintain.releases import check_release, declared_options, table_keys
 
 SEED_AND_TRAPS = {  # argv after the model, variables -> the option or variable that vLLM refuses
     "full_cuda_graph": (["--compilation-config", '{"full_cuda_graph": true}'], {}, "--compilation-config"),
@@ -35,6 +35,11 @@ SEED_AND_TRAPS = {  # argv after the model, variables -> the option or variable 
 }
 
 
+def asked() -> list[Row]:
+    """The rows of docs/seed.md that say what the parser makes of the guide's line."""
+    return [row for row in rows() if row.taken is not None]
+
+
 @pytest.fixture(scope="module")
 def answers(interpreter: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """vLLM's answer to every command of these tests, asked in one process (its import costs 20 seconds)."""
@@ -48,11 +53,11 @@ def answers(interpreter: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
             commands.append({"id": f"config {one.id}", "argv": ["serve", "--config", str(path)], "env": {}})
     for name, (argv, env, _) in SEED_AND_TRAPS.items():
         commands.append({"id": name, "argv": ["serve", "openai/gpt-oss-20b", *argv], "env": env})
-    for number, entry in enumerate(load_seed().entries()):
-        if entry.parse:
-            commands.append({"id": f"seed {number}", "argv": entry.parse.argv, "env": entry.parse.env})
+    for number, row in enumerate(asked()):
+        argv, env = row.command()
+        commands.append({"id": f"seed {number}", "argv": argv, "env": env})
     for name in target_names():
-        plan = Plan(name, "throughput", gpus=8)
+        plan = TuningPlan(name, "throughput", gpus=8)
         for command in session.commands(plan, plan.model.hub_id or plan.model.model):
             commands.append(command | {"id": f"tune {name} {command['id']}"})
     broken = folder / "broken.yaml"
@@ -101,16 +106,11 @@ def test_vllm_refuses_what_is_wrong(answers: dict[str, dict], name: str):
 
 @pytest.mark.real
 def test_the_seeds_own_commands_are_taken_or_refused_as_the_page_says(answers: dict[str, dict]):
-    seed = load_seed()
-    assert answers["version"].startswith(seed.checked_with)
-    verdicts = {
-        entry.seed: not answers[f"seed {number}"]["faults"]
-        for number, entry in enumerate(seed.entries())
-        if entry.parse
-    }
-    assert verdicts == {entry.seed: entry.parse.taken for entry in seed.entries() if entry.parse}
+    assert answers["version"].startswith(asked()[0].version)
+    verdicts = {row.quoted: not answers[f"seed {number}"]["faults"] for number, row in enumerate(asked())}
+    assert verdicts == {row.quoted: row.taken for row in asked()}
     assert len(verdicts) > 20 and len(set(verdicts.values())) == 2
-    deprecated = answers[next(f"seed {n}" for n, e in enumerate(seed.entries()) if e.seed.startswith("--model"))]
+    deprecated = answers[next(f"seed {n}" for n, row in enumerate(asked()) if row.quoted.startswith("--model"))]
     assert any("will be removed in a future version" in warning for warning in deprecated["warnings"])
 
 
@@ -158,7 +158,7 @@ def wheel(folder: Path, version: str, variables: list[str], options: list[str]) 
 
 
 def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("maintain.releases.DOWNLOADS", tmp_path)
     chosen = list(combinations(["h200", "mi300x"]))
     options = {word[2:] for one in chosen for word in one.command.argv if word.startswith("--")}
     variables = {name for one in chosen for name in one.command.env if name.startswith("VLLM_")}
@@ -179,7 +179,7 @@ def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path
 
 @pytest.mark.full
 def test_a_release_whose_parser_does_not_run_is_told_so(tmp_path, monkeypatch, interpreter: Path):
-    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("maintain.releases.DOWNLOADS", tmp_path)
     chosen = list(combinations(["h200"]))
     options = {word[2:] for one in chosen for word in one.command.argv if word.startswith("--")}
     variables = {name for one in chosen for name in one.command.env if name.startswith("VLLM_")}
@@ -208,7 +208,7 @@ def test_reading_sources():
 
 @pytest.mark.real
 def test_a_release_that_does_not_exist_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.pages.maintain.releases.DOWNLOADS", tmp_path)
+    monkeypatch.setattr("maintain.releases.DOWNLOADS", tmp_path)
     with pytest.raises(CookbookError, match="could not be had"):
         check_release("0.0.1", [])
 
@@ -259,7 +259,7 @@ def test_the_cuda_lock_is_whole_and_names_no_index():
 
 
 def test_a_stack_as_it_is_proves_no_installation(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.pages.maintain.install.FOLDER", tmp_path)
+    monkeypatch.setattr("maintain.install.FOLDER", tmp_path)
     with pytest.raises(CookbookError, match="run `cookbook check-install` without --keep"):
         check_install("cuda", fresh=False)
     assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,8 @@ from textwrap import dedent
 import pytest
 
 from helpers.doctor import diagnose
-from helpers.doctor.lines import parse
 from helpers.doctor.scan import scan
+from helpers.logs import parse
 from helpers.paths import ROOT
 
 CORE = "(EngineCore pid=7) ERROR 11-22 14:05:14 [core.py:1510] "

@@ -108,7 +108,7 @@ def wrong():
 
 def found(server):
     report = examine(f"http://127.0.0.1:{server.server_port}/v1")
-    return report, {probe.name: probe for probe in report.probes}
+    return report, {probe.name: probe for probe in report.findings}
 
 
 def test_a_sound_server_passes_every_probe(wrong):
@@ -138,7 +138,7 @@ def test_each_fault_is_found(wrong, fault, value, name, signature, code):
 
 def test_wrong_model_name_is_fatal(wrong):
     report = examine(f"http://127.0.0.1:{wrong.server_port}", model="120b-low")
-    assert report.exit_code == 1 and report.probes[0].signature == "S3"
+    assert report.exit_code == 1 and report.findings[0].signature == "S3"
 
 
 def test_nothing_there_is_unreadable_input():
@@ -159,7 +159,7 @@ def test_command(wrong):
 def test_against_vllm(server):
     """On the real server: counts, names and the store are told as they are, and its short context is named."""
     report = examine(server.base_url)
-    probes = {probe.name: probe for probe in report.probes}
+    probes = {probe.name: probe for probe in report.findings}
     assert probes["usage"].ok and probes["model name"].ok, report.text()
     assert probes["stored answers"].ok and probes["context for evals"].ok is False
     answer = probes["answer, twice"]

@@ -122,7 +122,7 @@ def test_a_short_context_starts_nothing(cli, tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_a_missing_interpreter_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(environment.PYTHON_OF, "evals", (3, 99))
+    monkeypatch.setitem(environment.PYTHON_OF, "evals", "3.99")
     with pytest.raises(CookbookError, match=r"needs Python 3\.99.*uv python install 3\.99"):
         environment._needed_python(uv(), "evals", {})
 

@@ -8,6 +8,36 @@ from pathlib import Path
 import pytest
 
 from helpers import files
+from helpers.paths import ROOT
+
+# What may rename or lock for itself, and why `helpers.files` does not serve there.
+BY_HAND = {
+    "helpers/files.py": "it is the one way",
+    "helpers/machine/bootstrap.py": "runs before filelock is installed",
+    "helpers/bench/tune/tuner.py": "sets the files of an earlier study aside",
+    "helpers/bench/tune/profile.py": "the new recipe is checked under its own name",
+    "helpers/evals/record.py": "to be converted with the typed record",
+    "helpers/records/record.py": "to be converted with the typed record",
+    "helpers/instack/load.py": "to be converted with the load client",
+    "helpers/runs/batch/execute.py": "sets a run's folder aside",
+    "helpers/runs/folder.py": "replaces a link",
+    "helpers/tools/setup.py": "replaces a folder",
+    "maintain/releases.py": "renames an unpacked folder",
+    "nano/training/train.py": "renames a checkpoint's folder",
+}
+
+
+def by_hand(sources: dict[str, str]) -> set[str]:
+    """The sources that rename or lock without `helpers.files`."""
+    return {name for name, text in sources.items() if "os.replace(" in text or "flock(" in text}
+
+
+def test_nobody_else_writes_or_locks_by_hand() -> None:
+    trees = ("helpers", "maintain", "nano", "benchmarks")
+    paths = [path for tree in trees for path in (ROOT / tree).rglob("*.py")]
+    sources = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    assert by_hand(sources) - set(BY_HAND) == set()
+    assert by_hand({"helpers/keys.py": "import os\nos.replace(part, path)\n"}) == {"helpers/keys.py"}, "it can fail"
 
 
 def test_a_write_replaces_the_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:

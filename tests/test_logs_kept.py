@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from helpers import paths
 from helpers.cli import application
+from helpers.doctor import with_log
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT
 from helpers.runs import folder as folder_module
 from helpers.runs.folder import kept_on_failure
-from helpers.server import with_log
 
 DEAD = (ROOT / "tests" / "fixtures" / "doctor" / "S26.log").read_text()
 WELL = "INFO:     Started server process [1]\nINFO:     Application startup complete.\n"
@@ -20,18 +20,16 @@ WELL = "INFO:     Started server process [1]\nINFO:     Application startup comp
 TEMPORARY = {
     "benchmarks/campaign/import_results.py": "unpacks an archive",
     "benchmarks/notebook_cost.py": "runs cells that start no server",
-    "helpers/pages/maintain/releases.py": "unpacks a wheel",
-    "helpers/instack/nano/build.py": "a checkpoint, renamed when it is whole",
-    "helpers/instack/synthetic.py": "a checkpoint, renamed when it is whole",
-    "helpers/machine/stack/cuda_lock.py": "compiles a lock",
-    "helpers/machine/stack/lock.py": "compiles a lock",
+    "helpers/instack/nano/folder.py": "a checkpoint, renamed when it is whole",
     "helpers/tools/setup.py": "unpacks an archive",
+    "maintain/locks.py": "compiles a lock",
+    "maintain/releases.py": "unpacks a wheel",
 }
 
 
 def test_nobody_else_works_in_a_folder_that_goes_away() -> None:
     """A server started in one leaves no log: `kept_on_failure` is for that."""
-    files = [path for top in ("helpers", "benchmarks") for path in (ROOT / top).rglob("*.py")]
+    files = [path for top in ("helpers", "benchmarks", "maintain") for path in (ROOT / top).rglob("*.py")]
     using = {str(path.relative_to(ROOT)) for path in files if "import tempfile" in path.read_text()}
     # cells, no server of vLLM
     using = {name for name in using if not name.startswith("helpers/tools/sandbox/")}
@@ -108,7 +106,7 @@ class Session:
 def test_nano_eval_leaves_the_log_of_a_server_that_ended(starts: bool, tmp_path: Path, monkeypatch) -> None:
     made = []
     monkeypatch.setattr(folder_module, "RUNS", tmp_path)
-    monkeypatch.setattr("helpers.runs.tools.Session", lambda *given: made.append(Session(*given, starts)) or made[-1])
+    monkeypatch.setattr("helpers.runs.run.Run", lambda *given: made.append(Session(*given, starts)) or made[-1])
     done = CliRunner().invoke(application(), ["nano", "eval", "--skill", "domain", "--no-sampling"])
     error = done.exception
     assert isinstance(error, CookbookError) and error.exit_code == 1
@@ -133,7 +131,7 @@ def test_evaluations_log_where_the_doctor_looks(tmp_path: Path, monkeypatch) -> 
     from helpers.runs import evaluation
 
     seen = {}
-    monkeypatch.setattr(evaluation, "start_serving", lambda *given, **_: seen.update(log=given[4]) or 1 / 0)
+    monkeypatch.setattr(evaluation, "launch_vllm", lambda *_, **about: seen.update(about) or 1 / 0)
     monkeypatch.setattr("helpers.server.weights.checkpoint", lambda *_: "m")
     monkeypatch.setattr("helpers.machine.stack.ensure", lambda *_: Path("python"))
     with pytest.raises(ZeroDivisionError):

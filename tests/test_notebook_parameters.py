@@ -8,10 +8,10 @@ import papermill
 import pytest
 
 from helpers.errors import CookbookError
-from helpers.pages.notebook import path_of
 from helpers.recipes import check_parameters, load_target, target_names
 from helpers.runs.execute import resolved_parameters, run_target
 from helpers.runs.namespace import parameters_of
+from maintain.pages.notebook import path_of
 
 OFFERED = [(name, model) for name in target_names() for model in load_target(name).models]
 

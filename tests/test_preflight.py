@@ -14,9 +14,9 @@ from helpers.cli import application
 from helpers.errors import CookbookError
 from helpers.machine import preflight
 from helpers.machine.preflight import gpus, host, software
-from helpers.machine.preflight.judge import CHECKS, DEAD_VARIABLES, judge
-from helpers.machine.preflight.machine import Disk, Gpu, Holder, Machine
-from helpers.machine.preflight.need import Need
+from helpers.machine.preflight.installed import DEAD_VARIABLES
+from helpers.machine.preflight.judge import CHECKS, judge
+from helpers.machine.preflight.machine import Disk, Gpu, Holder, Machine, Need
 from helpers.recipes import check_parameters, load_target
 
 H200 = Gpu(0, "NVIDIA H200", 139.8, 139.2, "9.0", links=18)
@@ -38,7 +38,6 @@ HOST = Machine(
     tools={"uv": "/bin/uv", "docker": "usable"},
     hub="",
     clock_skew_s=0.4,
-    clock_synchronised=True,
     year=2026,
     packages={"cuda": {"vllm": "0.32.0", "triton": "3.7.1", "oss-harmony": "0.0.11"}},
     harmony={"cuda": "00fa2470"},
@@ -135,7 +134,7 @@ ADVICE = [
 @pytest.mark.parametrize(("name", "change", "seen"), BROKEN, ids=[f"{n}-{s}" for n, _, s in BROKEN])
 def test_what_is_missing_is_named_and_stops_the_run(name, change, seen):
     found = {check.name: check for check in judge(replace(HOST, **change), NEED)}[name]
-    assert found.mark == "✗" and seen in found.seen and found.need and found.fix
+    assert found.mark == "✗" and seen in found.seen and found.needed and found.fix
 
 
 @pytest.mark.parametrize(("name", "change", "seen"), ADVICE, ids=[f"{n}-{s}" for n, _, s in ADVICE])
@@ -190,8 +189,8 @@ def test_own_server_on_the_port_is_not_in_the_way():
 
 
 def test_report_raises_one_line_with_every_fault():
-    report = preflight.Report("h200", HOST, judge(replace(HOST, shm_gib=0.06, **disks("weights", free_gib=1)), NEED))
-    assert not report.ok and report.exit_code == 1
+    report = preflight.Report(judge(replace(HOST, shm_gib=0.06, **disks("weights", free_gib=1)), NEED), "h200", HOST)
+    assert not report.passed and report.exit_code == 1
     with pytest.raises(CookbookError, match=r"/dev/shm.*Disk for weights.*--ipc=host") as error:
         report.raise_if_failed()
     assert "\n" not in error.value.line()
@@ -203,7 +202,7 @@ def test_this_machine_for_the_cpu_target():
     target = load_target("cpu")
     report = preflight.check(target, check_parameters(target, {"port": 0}))
     assert time.perf_counter() - start < 3
-    seen = {check.name: check for check in report.checks}
+    seen = {check.name: check for check in report.findings}
     assert seen["Memory"].ok is not None and "GiB" in seen["Memory"].seen
     json.dumps(report.to_dict())
 
@@ -317,7 +316,7 @@ def test_arc_pro_b60_is_ready_on_its_own_hardware(tmp_path, vram):
     fit = best_target(device_of(machine))
     assert (fit.target, fit.exact) == ("arc_pro_b60", True), fit.why
     report = preflight.check(target, check_parameters(target), machine=machine)
-    assert report.ok, report.text()
+    assert report.passed, report.text()
     closed = replace(machine, devices={"/dev/dri/renderD128": False})
     assert [check.name for check in preflight.check(target, machine=closed).failed] == ["Device files"]
     assert "GPU" in [check.name for check in preflight.check("h200", machine=machine).failed]
@@ -343,7 +342,7 @@ def test_the_nearest_recipe_is_no_dead_end(name, capability, memory, architectur
     target = load_target(fit.target)
     given = {"model": "gpt-oss-20b", "concurrency": [1], "profile": "latency"}
     report = preflight.check(target, check_parameters(target, given), machine=machine)
-    found = {check.name: check for check in report.checks}
+    found = {check.name: check for check in report.findings}
     assert found["GPU model"].mark == "!" or capability == "8.6"
     if target.match.compute_capability == capability:
         assert "it runs here" in fit.why and found["GPU"].ok
@@ -488,7 +487,7 @@ def test_the_table_leaves_out_what_says_nothing():
     """A fact that does not apply and was not seen, and sizes that would read 0.0."""
     cpu = replace(HOST, vendor="cpu", gpus=[], driver=None)
     report = preflight.check("cpu", machine=cpu)
-    silent = [check.name for check in report.checks if check.ok is None and check.seen == "–"]
+    silent = [check.name for check in report.findings if check.ok is None and check.seen == "–"]
     assert "MIG" in silent and {"MIG"} <= {check["name"] for check in report.to_dict()["checks"]}
     for shown in (report.text(), report._repr_html_()):
         assert not any(f" {name} " in shown or f">{name}<" in shown for name in silent)

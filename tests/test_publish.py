@@ -17,7 +17,7 @@ from helpers import paths
 def checkout(tmp_path: Path) -> Path:
     """A copy of what a page is made from."""
     keep = shutil.ignore_patterns("__pycache__", ".*")
-    for name in ("helpers", "recipes", "notebooks"):
+    for name in ("helpers", "maintain", "recipes", "notebooks"):
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
     shutil.copy(paths.ROOT / "README.md", tmp_path)
     return tmp_path

@@ -10,7 +10,6 @@ import yaml
 
 from helpers import paths
 from helpers.errors import CookbookError, UsageError
-from helpers.pages.maintain import schema
 from helpers.recipes import (
     RecipeError,
     check_parameters,
@@ -22,6 +21,7 @@ from helpers.recipes import (
 )
 from helpers.recipes.budget import memory_budget, require_fit
 from helpers.recipes.command import serve_command
+from maintain import schema
 
 TARGETS = [
     "cpu",
@@ -290,7 +290,7 @@ def test_activations_are_a_choice_with_its_risk():
 
 
 def test_the_combinations_that_are_left_out_are_these():
-    from helpers.recipes.command.combinations import combinations
+    from maintain.combinations import combinations
 
     made = {
         (
@@ -313,7 +313,7 @@ def test_the_combinations_that_are_left_out_are_these():
 
 
 def test_the_logs_of_the_cpu_name_the_moe_backend():
-    from helpers.server.logfacts import backends
+    from helpers.logs import backends
 
     log = paths.ROOT / "tests" / "fixtures" / "doctor" / "real" / "killserve.log"
     assert backends(log) == {"moe": load_target("cpu").expect.moe}
@@ -444,7 +444,7 @@ def test_expected_backends_are_names_that_vllm_has(interpreter: Path):
 )
 def test_the_logs_of_cuda_and_rocm_name_the_attention_backend(tmp_path: Path, line: str, named: str):
     """The wording of vllm 0.32.0 platforms/cuda.py and platforms/rocm.py."""
-    from helpers.server.logfacts import backends
+    from helpers.logs import backends
 
     (tmp_path / "server.log").write_text(f"INFO 11-22 15:38:28 [rocm.py:750] {line}\n")
     assert backends(tmp_path / "server.log")["attention"] == named
@@ -459,10 +459,9 @@ def test_the_budget_agrees_with_what_servers_measured():
         record = RunRecord.read(path)
         if not record.machine.gpus or "kv_cache_gib" not in record.memory or record.parameters.get("rehearse"):
             continue
-        known = ("tensor_parallel_size", "profile", "activations")
-        given = {name: record.parameters[name] for name in known if name in record.parameters}
+        given = record.serving.model_dump(include={"tensor_parallel_size", "profile", "activations"})
         target = load_target(record.target)
-        if given.get("profile", target.defaults.profile) not in target.serve.profiles:
+        if given["profile"] not in target.serve.profiles:
             continue
         parameters = check_parameters(target, {**given, "model": record.model})
         budget = memory_budget(target, load_model(record.model), parameters, record.machine.gpu_memory_gib)

@@ -9,16 +9,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.pages import claims, measured, notebook, overview, readme, sections
-from helpers.pages.matrix import matrix_table, state
-from helpers.pages.notebook import from_source, keep_outputs, path_of, text_of
-from helpers.pages.pages import fill
+from helpers.pages.matrix import markdown_matrix, state
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import load_target, target_names
 from helpers.records.claims import Claim
 from helpers.records.curves import speed_records
-from helpers.records.matrix import Row
+from helpers.records.matrix import MatrixRow
 from helpers.records.record import RunRecord
+from maintain.pages import measured, notebook, overview, readme, sections
+from maintain.pages.notebook import from_source, keep_outputs, path_of, text_of
+from maintain.pages.pages import fill
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
 
@@ -107,23 +107,23 @@ def test_a_page_names_no_file_that_is_not_there(name: str) -> None:
 def test_the_architecture_is_the_recipes() -> None:
     for name in target_names():
         target = load_target(name)
-        assert ("aarch64" in claims.machine_needs(target)) == (target.stack.architecture == "aarch64")
+        assert ("aarch64" in measured.machine_needs(target)) == (target.stack.architecture == "aarch64")
 
 
 def test_time_and_contracts_name_what_ran() -> None:
     """The H200 page is about gpt-oss-120b by default, its recorded run was another model with other weights."""
-    record = claims.latest_passed("h200")
-    assert claims.served(record) in claims.time_needed("h200") and record.weights in claims.time_needed("h200")
-    assert claims.verified("h200").index("gpt-oss-nano") < claims.verified("h200").index("gpt-oss-20b")
+    record = measured.latest_passed("h200")
+    assert measured.served(record) in measured.time_needed("h200") and record.weights in measured.time_needed("h200")
+    assert measured.verified("h200").index("gpt-oss-nano") < measured.verified("h200").index("gpt-oss-20b")
 
 
 def test_the_start_of_another_profile_is_told_beside_the_pages_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    eager = claims.latest_passed("cpu")
+    eager = measured.latest_passed("cpu")
     compiled = eager.model_copy(
         update={
-            "parameters": eager.parameters | {"profile": "throughput"},
+            "serving": eager.serving.model_copy(update={"profile": "throughput"}),
             "startup_s": {"total": 82.4},
             "started": eager.started - timedelta(hours=1),
             "finished": eager.finished - timedelta(hours=1),
@@ -131,16 +131,19 @@ def test_the_start_of_another_profile_is_told_beside_the_pages_own(
     )
     larger = eager.machine.model_copy(update={"cores": 96})
     elsewhere = compiled.model_copy(update={"machine": larger, "startup_s": {"total": 9.0}})
-    monkeypatch.setattr(claims, "RECORDS", tmp_path)
-    for name, record in {"1": compiled, "2": eager, "3": elsewhere}.items():
+    monkeypatch.setattr(measured, "RECORDS", tmp_path)
+    bare = compiled.model_copy(
+        update={"serving": eager.serving.model_copy(update={"profile": "bare", "variant": "bare vllm serve"})}
+    )
+    for name, record in {"1": compiled, "2": eager, "3": elsewhere, "4": bare}.items():
         (tmp_path / "cpu").mkdir(exist_ok=True)
         (tmp_path / "cpu" / f"{name}.json").write_text(record.model_dump_json())
-    assert claims.other_starts(eager) == {"throughput": 82.4}
-    assert claims.time_needed("cpu").endswith("; with profile throughput the start took 82 s")
+    assert measured.other_starts(eager) == {"throughput": 82.4}
+    assert measured.time_needed("cpu").endswith("; with profile throughput the start took 82 s")
 
 
 def test_no_recipe_claims_what_no_record_holds() -> None:
-    for path in [*ROOT.glob("recipes/targets/*.yaml"), ROOT / "recipes" / "seed.yaml"]:
+    for path in [*ROOT.glob("recipes/targets/*.yaml"), ROOT / "docs" / "seed.md"]:
         assert "see the records" not in path.read_text(), path.name
 
 
@@ -161,7 +164,7 @@ CLAIM = Claim(
 
 
 def test_the_matrix_tells_other_flags_and_how_many_points() -> None:
-    row = Row("h200", "NVIDIA H200", "gpt-oss-120b", 1, "throughput", True, "parsed", [CLAIM])
+    row = MatrixRow("h200", "NVIDIA H200", "gpt-oss-120b", 1, "throughput", True, "parsed", [CLAIM])
     assert "6 points" in state(row) and state(row).endswith("with other flags than today's")
     same = replace(row, claims=[replace(CLAIM, same_flags=True)])
     assert "other flags" not in state(same)
@@ -215,7 +218,7 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
     assert any("1.20x per GPU, 1.28x per user" in text for text in shown), "TP2 against TP1 at equal load"
     assert any("1.57x per GPU, 1.48x per user" in text for text in shown), "TP4 too"
     for record in records:
-        if record.parameters.get("variant"):
+        if record.serving.variant:
             continue  # no curve of its own: it stands in the answers
         top = max(point.output_tok_s_per_gpu for point in record.throughput)
         assert any(record.model in text and f"{top:,.0f}" in text for text in shown)
@@ -234,24 +237,21 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
     assert not any(taken in open_ for taken in ("TP1 at", "TP4 at 8", "replicas", "async", "dummy", "share of experts"))
 
 
-def test_what_was_taken_is_no_longer_named_as_missing(tmp_path: Path) -> None:
+def test_what_was_taken_is_no_longer_named_as_missing() -> None:
     raw = json.loads((RECORDS / "h200" / "20261122-120b-tp1.json").read_text())
     points = [{**point, "output_tok_s_per_gpu": point["output_tok_s"] / 2} for point in raw["throughput"]]
     long = [{**point, "input_tokens": 8192} for point in points[:3]]
-    raw |= {"parameters": {**raw["parameters"], "tensor_parallel_size": 2}, "throughput": points + long}
-    off = {**raw, "parameters": {**raw["parameters"], "variant": "async scheduling off"}}
+    raw |= {"serving": {**raw["serving"], "tensor_parallel_size": 2}, "throughput": points + long}
+    off = {**raw, "serving": {**raw["serving"], "variant": "async scheduling off"}}
     records = [*speed_records("h200"), *(RunRecord.model_validate(one) for one in (raw, off))]
-    for name in ("20b-dummy", "20b-routing-synthetic"):
-        (tmp_path / f"{name}.json").write_text("{}")
-    open_ = measured.not_taken(load_target("h200"), records, tmp_path)
+    open_ = measured.not_taken(load_target("h200"), records)
     assert (
         "gpt-oss-20b at TP2, TP4, TP8" in open_ and "gpt-oss-120b TP2 at 8,192/1,024 tokens and concurrency 64" in open_
     )
     first = [r for r in speed_records("h200") if f"{r.finished:%d}" == "22" and r.model == "gpt-oss-120b"]
-    few = measured.not_taken(load_target("h200"), first, tmp_path)
+    few = measured.not_taken(load_target("h200"), first)
     assert "gpt-oss-120b at TP2, TP4, TP8" in few and "gpt-oss-120b TP1 at 8,192/1,024 tokens" in few
-    assert any("replicas" in line for line in few) and any("async" in line for line in few)
-    assert not any("async" in line or "dummy" in line or "share of experts" in line for line in open_)
+    assert any("replicas" in line for line in few) and not any("replicas" in line for line in open_)
 
 
 def flow(folder: Path, cpu: str = "", **values: float) -> Path:
@@ -263,7 +263,7 @@ def flow(folder: Path, cpu: str = "", **values: float) -> Path:
 
 
 def test_the_readmes_numbers_say_what_was_measured_and_what_was_not(tmp_path: Path) -> None:
-    path, record = claims.newest_passed("cpu")
+    path, record = measured.newest_passed("cpu")
     bare = readme.numbers(record, path.name, tmp_path)
     assert bare.count("not measured") == 1 + len(readme.FLOW)
     assert "(on another)" in readme.numbers(record, path.name, flow(tmp_path, "another", make_test_s=1.0))
@@ -275,7 +275,7 @@ def test_the_readmes_numbers_say_what_was_measured_and_what_was_not(tmp_path: Pa
 
 
 def test_the_readme_counts_a_skipped_contract_apart() -> None:
-    _, record = claims.newest_passed("cpu")
+    _, record = measured.newest_passed("cpu")
     last = record.contracts[-1]
     skipped = last.model_copy(update={"name": "evals.quick", "state": "skipped", "why": "nano"})
     held = len([contract for contract in record.contracts if contract.state == "passed"])
@@ -288,7 +288,7 @@ def test_a_figure_says_whose_weights_and_which_vllm_it_shows(tmp_path: Path) -> 
 
     for target, given, said in (("h200", {"model": "gpt-oss-20b", "weights": "synthetic"}, True), ("cpu", {}, False)):
         run = Run(target, {**given, "run_dir": str(tmp_path / target), "port": 0})
-        run.points, run.versions = claims.latest_passed(target).throughput, {"vllm": "0.25.1"}
+        run.points, run.versions = measured.latest_passed(target).throughput, {"vllm": "0.25.1"}
         title = run.figure().get_suptitle()
         assert ("synthetic weights, vLLM 0.25.1" in title) == said, title
 
@@ -311,6 +311,6 @@ def test_a_run_prints_its_container_also_in_a_rehearsal(name: str, tmp_path: Pat
 
 def test_no_two_rows_of_the_matrix_look_alike() -> None:
     """Two profiles of one target, model and size are two rows: each says which one it is."""
-    rows = matrix_table().splitlines()[2:]
+    rows = markdown_matrix().splitlines()[2:]
     named = [row.rpartition(" | ")[0] for row in rows]
     assert len(set(named)) == len(named) > 10

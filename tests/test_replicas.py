@@ -9,11 +9,22 @@ import httpx
 import pytest
 
 from helpers.errors import CookbookError, UsageError
+from helpers.paths import ROOT
 from helpers.recipes import check_parameters, load_model, load_target
-from helpers.recipes.command import serve_command
+from helpers.recipes.command import Command, serve_command
 from helpers.recipes.command.replicas import router_words, visible
-from helpers.server import free_port, launch_replicas, leases, port_free
-from tests.test_server_life import argv, quiet
+from helpers.server import free_port, leases, port_free
+from helpers.server.replicas import launch_vllm
+from tests.test_server_life import SCRIPT, quiet
+
+
+@pytest.fixture(autouse=True)
+def _health_servers(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m vllm.entrypoints.cli.main` is a health server here; its mode stands where the weights do."""
+    folder = tmp_path_factory.mktemp("stand-in")
+    (folder / "vllm" / "entrypoints" / "cli").mkdir(parents=True)
+    (folder / "vllm" / "entrypoints" / "cli" / "main.py").write_text(SCRIPT.read_text())
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
 
 
 def own_leases() -> set[str]:
@@ -23,16 +34,9 @@ def own_leases() -> set[str]:
 
 def begin(folder: Path, *words: tuple[str, ...], port: int | None = None):
     port = port or free_port()
-    commands = [(argv(own := free_port(), *more), {}, own) for more in words]
-    return launch_replicas(
-        commands,
-        lambda ports, metrics: router_words(ports, port, metrics),
-        port=port,
-        log=folder / "server.log",
-        target="replicas",
-        model="none",
-        report=quiet,
-    )
+    commands = [Command(*more or ["plain"], "none", free_port()) for more in words]
+    log = folder / "server.log"
+    return launch_vllm(commands, Path(sys.executable), port=port, log=log, target="replicas", report=quiet)
 
 
 @pytest.mark.real
@@ -117,24 +121,15 @@ def test_the_router_takes_the_words_it_is_given():
     assert (parsed.prometheus_host, parsed.prometheus_port) == ("127.0.0.1", 9003)
 
 
-def test_a_run_launches_as_many_servers_as_it_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from helpers.server import serving
+def test_a_run_launches_as_many_servers_as_it_records(tmp_path: Path):
+    from helpers.server.serving import Serving
 
-    seen = {}
-    monkeypatch.setattr(
-        serving, "launch_replicas", lambda commands, router, **about: seen.update(commands=commands, **about)
-    )
     target, model = load_target("h200"), load_model("gpt-oss-120b")
     parameters = check_parameters(target, {"replicas": 3, "port": 8123})
-    serving.start_serving(
-        serving.Serving(target, parameters, model),
-        "",
-        Path(sys.executable),
-        8123,
-        tmp_path / "server.log",
-        target="h200",
-    )
-    assert [env["CUDA_VISIBLE_DEVICES"] for _, env, _ in seen["commands"]] == ["0", "1", "2"]
-    assert all(words[words.index("--port") + 1] == str(port) != "8123" for words, _, port in seen["commands"])
+    serving = Serving(target, parameters, model)
+    commands = serving.replicas(serving.command("", 8123))
+    assert [command.env["CUDA_VISIBLE_DEVICES"] for command in commands] == ["0", "1", "2"]
+    for words, port in ((command.argv, command.port) for command in commands):
+        assert words[words.index("--port") + 1] == str(port) != "8123"
     own = serve_command(target, model, parameters, model.hub_id, 8123)
-    assert all(len(words) == len(own.argv) + 2 for words, _, _ in seen["commands"]) and seen["port"] == 8123
+    assert all(len(command.run_by("python")) == len(own.argv) + 2 for command in commands)

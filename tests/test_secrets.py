@@ -24,7 +24,7 @@ from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.recipes import load_model
 from helpers.runs.batch import run_batch
-from helpers.runs.batch.plan import Planned
+from helpers.runs.batch.plan import PlannedRun
 from helpers.runs.run import Run
 from helpers.server import free_port, launch, stop
 from helpers.server import lease as lease_module
@@ -89,7 +89,7 @@ def test_values_of_the_environment_are_masked_anywhere(monkeypatch):
 
 
 def test_env():
-    found = redact.env(
+    found = redact.environment(
         {
             "HF_TOKEN": CANARY,
             "PATH": "/usr/bin",
@@ -107,6 +107,18 @@ def test_env():
         "TOKENIZERS_PARALLELISM": "false",
         "EMPTY_KEY": "",
     }
+
+
+def test_what_a_record_keeps_is_masked_by_the_same_policy():
+    """A lone TOKEN is a secret where a program is told it; what an older record says stays as it is."""
+    assert redact.environment({"TOKEN": "k", "VLLM_LOGGING_LEVEL": "(removed)"}) == {
+        "TOKEN": "***",
+        "VLLM_LOGGING_LEVEL": "(removed)",
+    }
+    assert redact.argv(["--token", "k", "--token=k", "--api-key", "(removed)"], []) == [
+        *("--token", "***", "--token=***", "--api-key", "***")
+    ]
+    assert redact.argv(redact.argv(["--api-key", "k"], []), []) == ["--api-key", "***"], "masking twice is masking once"
 
 
 def test_argv():
@@ -283,13 +295,13 @@ def test_a_browser_backend_and_the_hub_ask_for_their_key(monkeypatch, tmp_path):
     closed = Hub(model.hub_id, tmp_path, token="the-token")
     monkeypatch.setenv("HF_ENDPOINT", closed.endpoint)
     try:
-        with pytest.raises(hub.Refused, match="no token was given"):
+        with pytest.raises(hub.HubRefused, match="no token was given"):
             hub.fetch(model, tmp_path / "cache", report=lambda _: None)
         assert asked == ["EXA_API_KEY", "YDC_API_KEY", "HF_TOKEN"]
         monkeypatch.setattr(keys, "ask", lambda name, _: monkeypatch.setenv(name, "the-token") or "the-token")
         with pytest.raises(CookbookError) as caught:  # the folder is no model: it gets past the door and no further
             hub.fetch(model, tmp_path / "cache", report=lambda _: None)
-        assert not isinstance(caught.value, hub.Refused)
+        assert not isinstance(caught.value, hub.HubRefused)
     finally:
         closed.close()
 
@@ -342,7 +354,7 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
     def refused(target, given):
         raise CookbookError("the port is taken", why=leaky)
 
-    run_batch([Planned("a", "cpu", {})], tmp_path / "batch", refused, report=lambda *_: None)
+    run_batch([PlannedRun("a", "cpu", {})], tmp_path / "batch", refused, report=lambda *_: None)
 
     with EvalServer(lambda prompt, count: "4" if "2 + 2" in prompt else "400") as server:
         server.reason = f"incorrect key: {canaries.KEYS['VLLM_API_KEY']}"

@@ -1,31 +1,32 @@
-"""The page on the guide of August 2025: complete, in step with its data, its commands true."""
+"""The page on the guide of August 2025: complete, its counts and commands true, its table of the Responses API today's."""
 
 import re
 import shlex
 from pathlib import Path
 
-import pytest
 import yaml
+from seed_page import PAGE, Row, rows
 
-from helpers.pages.maintain.seed import PAGE, Seed, load_seed, page
-from helpers.recipes import RecipeError
+from helpers.recipes.responses import load_support
 
 FRAGMENTS = yaml.safe_load((Path(__file__).parent / "fixtures" / "seed_fragments.yaml").read_text())
 
 
-def missing(seed: Seed) -> list[str]:
-    """What the guide says and no entry of that chapter quotes; a command counts once for each time it stands there."""
-    said = {section.title: [" ".join(entry.seed.split()) for entry in section.entries] for section in seed.sections}
+def missing(found: list[Row]) -> list[str]:
+    """What the guide says and no row of that chapter quotes; a command counts once for each time it stands there."""
+    said: dict[str, list[str]] = {}
+    for row in found:
+        said.setdefault(row.chapter, []).append(row.quoted)
     return [
-        f"{title}: {fragment}"
-        for title, chapter in FRAGMENTS.items()
-        for fragment in chapter["code"] + chapter["prose"]
-        if not any(" ".join(fragment.split()) in entry for entry in said.get(title, []))
+        f"{chapter}: {fragment}"
+        for chapter, parts in FRAGMENTS.items()
+        for fragment in parts["code"] + parts["prose"]
+        if not any(" ".join(fragment.split()) in quoted for quoted in said.get(chapter, []))
     ]
 
 
 def test_every_line_of_the_guide_has_an_entry():
-    assert missing(load_seed()) == []
+    assert missing(rows()) == []
     assert sum(len(chapter["code"]) for chapter in FRAGMENTS.values()) > 60
 
 
@@ -42,36 +43,26 @@ PARTS = {
 
 def test_an_entry_that_is_left_out_is_noticed():
     """Whichever it is: each entry answers for something that the guide says."""
-    seed = load_seed()
-    for section in seed.sections:
-        for entry in section.entries:
-            rest = [one for one in section.entries if one is not entry]
-            others = [
-                part if part is not section else section.model_copy(update={"entries": rest}) for part in seed.sections
-            ]
-            noticed = bool(missing(seed.model_copy(update={"sections": others})))
-            assert noticed or entry.seed in PARTS, entry.seed
+    found = rows()
+    for row in found:
+        assert missing([one for one in found if one is not row]) or row.quoted in PARTS, row.quoted
 
 
-def test_the_page_is_in_step_with_its_data():
-    assert PAGE.read_text() == page(load_seed())
+def test_the_page_counts_its_own_rows():
+    found, head = rows(), " ".join(PAGE.read_text(encoding="utf-8").split("## ")[0].split())
+    asked = [row for row in found if row.taken is not None]
+    taken = sum(row.taken for row in asked)
+    assert f"Its {len(found)} instructions" in head
+    assert f"{len(asked)} of them are put before the argument parser of vLLM {asked[0].version}" in head
+    assert f"it takes {taken} and refuses {len(asked) - taken}." in head
+    assert {row.version for row in asked} == {asked[0].version}
 
 
-def test_a_faulty_entry_is_named(tmp_path):
-    path = tmp_path / "seed.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "checked_with": "0.32.0",
-                "sections": [
-                    {"title": "One", "entries": [{"seed": "--flag", "kind": "flagg", "became": "gone", "since": "now"}]}
-                ],
-            }
-        )
-    )
-    with pytest.raises(RecipeError) as raised:
-        load_seed(path)
-    assert "sections.0.entries.0.kind" in str(raised.value) and "sections.0.entries.0.now: missing" in str(raised.value)
+def test_the_responses_table_is_what_was_last_found():
+    found = load_support()
+    page = PAGE.read_text(encoding="utf-8")
+    assert page.endswith("\n".join(found.markdown()) + "\n")
+    assert f"(vLLM {found.vllm}, {found.model})" in page
 
 
 def test_the_cookbooks_commands_on_the_page_render():
@@ -79,20 +70,9 @@ def test_the_cookbooks_commands_on_the_page_render():
 
     from helpers.cli import application
 
-    words = {match for entry in load_seed().entries() for match in re.findall(r"`(cookbook command [^`]*)`", entry.now)}
+    words = {match for row in rows() for match in re.findall(r"`(cookbook command [^`]*)`", row.now)}
     commands = [text for text in words if "TARGET" not in text]
     assert len(commands) >= 6
     for text in commands:
         result = CliRunner().invoke(application(), shlex.split(text)[1:])
         assert result.exit_code == 0 and "serve openai/gpt-oss" in result.output, text
-
-
-def test_commands_with_a_verdict_are_the_guides_own():
-    """What is put before the parser is what the entry quotes, not something near it."""
-    for entry in load_seed().entries():
-        if entry.parse and entry.kind == "command" and "..." not in entry.seed:
-            quoted = shlex.split(re.sub(r" \(.*\)$", "", entry.seed))
-            assert quoted == ["vllm", *entry.parse.argv], entry.seed
-        if entry.parse and entry.kind == "variable":
-            name, value = entry.seed.split("=")
-            assert entry.parse.env == {name: value}

@@ -12,10 +12,10 @@ from benchmarks.drop_seeds import DropSeeds
 from benchmarks.seeded_prompts import LIMIT, argv_of
 from helpers.doctor import diagnose
 from helpers.errors import CookbookError
-from helpers.pages.maintain.limits import probe
 from helpers.paths import ROOT
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
+from maintain.limits import probe
 
 START = "(EngineCore pid=7) INFO 11-26 10:00:01 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='m'\n"
 READY = START + "INFO:     Started server process [1]\nINFO:     Application startup complete.\n"
@@ -80,7 +80,7 @@ def test_other_logs_are_not_taken_for_it(line: str) -> None:
 
 
 def test_the_remedy_of_the_doctor_is_the_recipes() -> None:
-    found = diagnose(ROOT / "tests" / "fixtures" / "doctor" / "S26.log").findings[0]
+    found = diagnose(ROOT / "tests" / "fixtures" / "doctor" / "S26.log").causes[0]
     assert found.remedy.diff.splitlines()[-1] == "+--no-enable-chunked-prefill"
 
 

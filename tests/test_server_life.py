@@ -14,8 +14,8 @@ import pytest
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT
+from helpers.processes import end_group, group_members
 from helpers.server import Identity, free_port, launch, leases, port_free, reap
-from helpers.server.process import end_group, group_members
 
 SCRIPT = Path(__file__).with_name("health_server.py")
 
@@ -281,7 +281,7 @@ def test_vllm_without_its_api_server_leaves_no_engine(interpreter: Path, checkpo
 
     port, target = free_port(), load_target("cpu")
     command = serve_command(target, load_model("gpt-oss-nano"), check_parameters(target), str(checkpoint), port)
-    words = [str(interpreter), "-m", "vllm.entrypoints.cli.main", *command.argv[1:]]
+    words = command.run_by(interpreter)
     failed: list[BaseException] = []
 
     def start() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import CookbookError
-from helpers.machine.stack import Stack, ensure, environment, interpreter
-from helpers.machine.stack.wheels import arguments
+from helpers.machine.stack import ServingStack, ensure, environment, interpreter
+from helpers.machine.stack.environment import arguments
 from helpers.recipes import load_target, stacks, target_names
 from helpers.recipes.stacks import IndexedStack, indexed_stacks
 
@@ -75,7 +75,7 @@ def torch(hip: str) -> dict[str, str]:
 def test_every_gpu_stack_has_a_lock_or_an_index():
     for name in target_names():
         install = load_target(name).stack.install
-        assert Stack(install).lock.exists(), install
+        assert ServingStack(install).lock.exists(), install
         if install in indexed_stacks():
             assert indexed_stacks()[install].requirement == f"vllm=={load_target(name).stack.vllm}"
 
@@ -84,9 +84,9 @@ def test_every_gpu_stack_has_a_lock_or_an_index():
 def test_a_stack_is_installed_from_its_index(index, rocm: Path):
     wheel(index[0], "vllm", "0.32.0", torch('"7.2"'))
     python = ensure("rocm", report=lambda line: None)
-    assert python == interpreter("rocm") and Stack("rocm").ready()
+    assert python == interpreter("rocm") and ServingStack("rocm").ready()
     rocm.write_text(rocm.read_text() + "\n")
-    assert not Stack("rocm").ready()  # another index file, another stack
+    assert not ServingStack("rocm").ready()  # another index file, another stack
 
 
 @pytest.mark.real
@@ -94,7 +94,7 @@ def test_a_build_for_other_hardware_is_not_taken(index, rocm: Path):
     wheel(index[0], "vllm", "0.32.0", torch("None"))
     with pytest.raises(CookbookError, match=r"no build for rocm because torch\.version\.hip is not set"):
         ensure("rocm", report=lambda line: None)
-    assert not Stack("rocm").ready()
+    assert not ServingStack("rocm").ready()
 
 
 @pytest.mark.real

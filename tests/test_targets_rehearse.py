@@ -10,9 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.pages import notebook
 from helpers.recipes import target_names
 from helpers.records.record import RunRecord
+from maintain.pages import notebook
 
 AT_ONCE = 3
 REHEARSED = "h100"  # by `make test`
@@ -63,7 +63,7 @@ def test_a_rehearsal_runs_every_cell(server, rehearsals: dict[str, Future], targ
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     record = RunRecord.model_validate_json((Path(done.args[-1]) / "record.json").read_text())
     names = {contract.name for contract in record.contracts}
-    assert {"command.parsed", "evals.quick", "responses", "functions.loop", "server.stopped"} <= names
+    assert {"command.parsed", "evals.quick", "responses", "function.loop", "server.stopped"} <= names
     assert record.state == "passed" and len(record.throughput) == 2
     assert record.model == "gpt-oss-nano" and record.parameters["rehearse"], "it claims nothing for its target"
     assert server.running()

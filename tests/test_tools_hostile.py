@@ -26,7 +26,7 @@ SECONDS = 0.5  # for one program
 GRACE_S = 1.0  # after which its sandbox is killed
 LATE_S = 2.5  # for a kill on a loaded machine: by the server's own clock no program lasts longer
 # How long the answer may take for its client: starting an interpreter (WASM: seconds of computing) comes on top.
-SLACK_S = {"bubblewrap": 4.0, "docker": 8.0, "wasm": 25.0}
+SLACK_S = {"bubblewrap": 4.0, "wasm": 25.0}
 CANARY = "canary-7f3a9c-of-the-host"
 # `make test` has installed what it can
 RUNGS = [name for name, rung in rungs().items() if not rung().why_not()]

@@ -13,9 +13,9 @@ from helpers.errors import CookbookError, UsageError
 from helpers.tools.browser import backends, fetch, html
 from helpers.tools.browser.corpus import Corpus, embedded
 from helpers.tools.browser.page import BrowserError, Hit, Page, matches, results, show
-from helpers.tools.browser.session import Session
+from helpers.tools.browser.session import BrowserSession
 from helpers.tools.functions import Toolbox, converse, parameters
-from helpers.tools.sandbox import choose, docker, seccomp
+from helpers.tools.sandbox import choose, seccomp
 from helpers.tools.sandbox.interpreter import Output
 from helpers.tools.sandbox.limits import Limits
 from helpers.tools.text import harmless, shorten
@@ -233,7 +233,7 @@ def test_find_ignores_case_and_leads_to_the_line():
     page = Page("cookbook://a.md", "A", "\n".join(["zero", "one", "NEEDLE here", "three", "four", "five", "needle"]))
     found = matches(page, "needle")
     assert found.links == [("cookbook://a.md", -3), ("cookbook://a.md", -7)]
-    session = Session(None)
+    session = BrowserSession(None)
     session.add(page)
     session.add(found)
     assert "L6: needle" in asyncio.run(session.open(1))
@@ -295,27 +295,6 @@ def test_output_floods_end_the_call_and_keep_head_and_tail():
 
 
 # --- rungs ----------------------------------------------------------------------------------------------------
-
-
-def test_the_docker_command_takes_everything_away(tmp_path):
-    argv = docker.arguments(Limits(), "name", 4711, tmp_path, None)
-    line = " ".join(argv[: argv.index("-c")])
-    for part in (
-        "--network none",
-        "--read-only",
-        "--cap-drop ALL",
-        "--security-opt no-new-privileges",
-        "--pids-limit 32",
-        "--memory 536870912",
-        "--memory-swap 536870912",
-        "--user 65534:65534",
-        "--pull never",
-        f"--volume {tmp_path}:/data:ro",
-    ):
-        assert part in line, part
-    assert "--privileged" not in line and "docker.sock" not in line and "--env-file" not in line
-    assert docker.strays("a 1\nb 2\nc\n", lambda pid: pid == 1) == ["b"]
-    assert "<agent.py>" in docker.shown(argv)
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "arm64"])

@@ -2,17 +2,17 @@
 
 import pytest
 
-from helpers.checks import responses_api, responses_client
+from helpers.checks import responses_api
 from helpers.errors import CookbookError
-from helpers.pages.maintain.responses_support import differences, write_support
 from helpers.recipes import load_target
-from helpers.recipes.responses import STATES, Row, Support, load_support
+from helpers.recipes.responses import STATES, Row, Support, differences, load_support
+from maintain.responses_support import write_support
 
 
 def test_the_file_has_a_row_for_every_probe_and_the_pinned_vllm():
     found = load_support()
     assert found.vllm.split("+")[0] == str(load_target("cpu").stack.vllm), "write the table anew for this vLLM"
-    assert [row.feature for row in found.rows] == responses_client.FEATURES and responses_api
+    assert [row.feature for row in found.rows] == list(responses_api.PROBES)
     assert {row.state for row in found.rows} <= set(STATES) and len(found.rows) >= 20
     assert found.markdown()[2].startswith(f"| {found.rows[0].feature} | {found.rows[0].state} |")
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from tune_parts import SMALL, point
 
-from helpers.bench.tune import Plan, measurement
+from helpers.bench.tune import TuningPlan, measurement
 from helpers.bench.tune.measurement import Bench
 from helpers.bench.tune.plan import Proposal
 from helpers.errors import CookbookError, UsageError
@@ -35,11 +35,11 @@ def stand(tmp_path: Path, monkeypatch) -> SimpleNamespace:
     said: list[str] = []
     bench = Bench(Path(sys.executable), "no-checkpoint", report=said.append)
     port, folder = free_port(), tmp_path / "study" / "one"
-    plan = Plan("cpu", "throughput", None, SMALL)
+    plan = TuningPlan("cpu", "throughput", None, SMALL)
 
     def measured(sweep, *words: str):
         monkeypatch.setattr(measurement, "sweep", sweep)
-        command = Command(["vllm", "serve", "--port", str(port), *words], {}, "cpu", "gpt-oss-nano", "", port)
+        command = Command(*words or ["no-checkpoint"], "gpt-oss-nano", port, target="cpu")
         return bench(Proposal({}, command, 1), plan.loads(1), folder)
 
     yield SimpleNamespace(measured=measured, folder=folder, said=said, worker=worker)
@@ -81,9 +81,8 @@ def test_a_server_that_dies_under_load_tells_its_own_cause(stand) -> None:
     assert stand.measured(sweep).cause == "RuntimeError: the chalk broke"
 
 
-def test_a_dead_load_client_is_no_result(stand, monkeypatch) -> None:
+def test_a_dead_load_client_is_no_result(stand) -> None:
     """The configuration was fine: to record it as failed would rule it out for good."""
-    monkeypatch.setattr(measurement, "LoadWorker", SimpleNamespace)
 
     def sweep(*_, **__):
         stand.worker.process.poll = lambda: 1
@@ -97,7 +96,7 @@ def test_a_port_that_is_taken_is_no_result(stand, monkeypatch) -> None:
     def taken(*_, **__):
         raise UsageError("port 8000 is taken")
 
-    monkeypatch.setattr(measurement, "launch", taken)
+    monkeypatch.setattr(measurement, "launch_vllm", taken)
     with pytest.raises(UsageError, match="is taken"):
         stand.measured(lambda *a, **k: [])
 

@@ -11,8 +11,9 @@ from helpers.paths import RECORDS
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
 from helpers.records.claims import claims_of, load_claims
+from helpers.records.curves import setting
 from helpers.records.matrix import NEVER, matrix
-from helpers.records.record import RunRecord
+from helpers.records.record import RunRecord, Served
 
 CPU = json.loads(next((RECORDS / "cpu").glob("*.json")).read_text())  # a real run's record
 
@@ -21,7 +22,8 @@ def record(**changes) -> RunRecord:
     """An H200 record: throughput of 120b on synthetic weights, behaviour checked with gpt-oss-nano."""
     target, model = load_target("h200"), load_model("gpt-oss-120b")
     given = {"model": "gpt-oss-120b", "tensor_parallel_size": 2, "profile": "throughput"}
-    command = serve_command(target, model, check_parameters(target, given), "/shm/synthetic", 8123)
+    parameters = check_parameters(target, given)
+    command = serve_command(target, model, parameters, "/shm/synthetic", 8123)
     points = [{**point, "output_tok_s_per_gpu": point["output_tok_s"] / 2} for point in CPU["throughput"]]
     return RunRecord.model_validate(
         {
@@ -29,6 +31,7 @@ def record(**changes) -> RunRecord:
             "target": "h200",
             "model": "gpt-oss-120b",
             "weights": "synthetic",
+            "serving": Served.of(parameters),
             "parameters": given,
             "argv": command.argv,
             "env": command.env,
@@ -102,7 +105,7 @@ def test_a_rehearsal_claims_nothing():
 def test_a_variant_of_the_campaign_claims_nothing():
     """Bare `vllm serve` with one flag more is no recipe, and must not hide the recipe's own run."""
     own = record()
-    other = record(parameters=own.parameters | {"variant": "bare vllm serve"})
+    other = record(serving=own.serving.model_copy(update={"variant": "bare vllm serve"}))
     assert claims_of(own, "x.json") and claims_of(other, "x.json") == []
 
 
@@ -113,6 +116,14 @@ def test_a_recipe_that_changed_since_is_told():
     assert not any(claim.same_flags for claim in other) and "with other flags than today's" in other[0].line()
     env = {**record().env, "VLLM_USE_FLASHINFER_SAMPLER": "0"}
     assert not any(claim.same_flags for claim in claims_of(record(env=env), "x.json"))
+
+
+def test_tools_make_no_other_command():
+    """A run with tool servers is told where they are: the recipe's flags ran, and its points continue the curve."""
+    plain = record()
+    env = plain.env | {"VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS": "code_interpreter"}
+    tooled = record(argv=[*plain.argv, "--tool-server", "127.0.0.1:7001"], env=env)
+    assert all(claim.same_flags for claim in claims_of(tooled, "x.json")) and setting(tooled) == setting(plain)
 
 
 def throughput(*records: RunRecord) -> list[tuple[str, str, bool]]:
@@ -149,7 +160,7 @@ def test_sweeps_of_one_command_add_up_and_those_of_another_do_not():
 
 def test_replicas_speak_for_themselves():
     one = record()
-    copies = later(one, replicas=4, parameters=one.parameters | {"replicas": 4})
+    copies = later(one, serving=one.serving.model_copy(update={"replicas": 4}))
     assert [group for group, *_ in throughput(one, copies)] == ["throughput", "throughput of 4 replicas"]
 
 

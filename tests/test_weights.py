@@ -14,7 +14,7 @@ from hub_server import Hub
 
 from helpers.errors import CookbookError
 from helpers.machine.weights import check_checkpoint
-from helpers.machine.weights.hub import Plan
+from helpers.machine.weights.hub import DownloadPlan
 from helpers.paths import ROOT
 from helpers.recipes import load_model
 from helpers.server.weights import build_nano
@@ -156,8 +156,10 @@ def test_an_unreachable_hub_a_missing_token_and_a_wrong_one_are_one_line_each(re
 
 def test_a_disk_too_small_is_refused_before_anything_is_fetched():
     with pytest.raises(CookbookError, match=r"12.8 GiB are to be fetched into /cache and 10.0 are free"):
-        Plan(5, MODEL.weights.bytes, MODEL.weights.bytes, 10 * 2**30, Path("/cache")).require_room("openai/gpt-oss-20b")
-    Plan(5, MODEL.weights.bytes, 0, 0, Path("/cache")).require_room("openai/gpt-oss-20b")
+        DownloadPlan(5, MODEL.weights.bytes, MODEL.weights.bytes, 10 * 2**30, Path("/cache")).require_room(
+            "openai/gpt-oss-20b"
+        )
+    DownloadPlan(5, MODEL.weights.bytes, 0, 0, Path("/cache")).require_room("openai/gpt-oss-20b")
 
 
 def test_a_disk_that_fills_up_on_the_way_is_one_line(tmp_path: Path):

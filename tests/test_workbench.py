@@ -1,22 +1,48 @@
 """The workbench's three descriptions say the same: pyproject.toml, its lock, environment.yml."""
 
+import ast
+import functools
+import importlib.metadata
+import json
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from helpers.machine.index import uv_settings
 from helpers.machine.stack.environment import choose_python
-from helpers.machine.stack.index import uv_settings
 from helpers.paths import LOCKS, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WANTED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
 CARD = ["jupyterlab", "papermill", "nbval", "openai", "ipywidgets", "matplotlib"]
+
+TREES = ("helpers", "maintain", "nano", "benchmarks", "tests", "notebooks")
+# runs on a stack's packages, which its lock declares
+IN_STACK = ("helpers/instack/", "nano/training/", "in_stack", "campaign/routing.py", "campaign/distances.py")
+PARTS = {"pydantic_core": "pydantic", "mcp_types": "mcp"}  # pinned by its whole to one version
+# Declared and imported by nobody, each with who needs it.
+NOT_IMPORTED = {
+    "jupyterlab": "readers open the notebooks in it",
+    "ipykernel": "papermill starts it",
+    "ipywidgets": "JupyterLab shows the panel's widgets with it",
+    "nbval": "pytest loads it",
+    "pytest-timeout": "pytest loads it",
+    "check-jsonschema": "a test runs its command",
+    "ruff": "make lint runs its command",
+    "mypy": "make lint runs its command",
+    "types-pyyaml": "mypy reads it",
+    "types-psutil": "mypy reads it",
+    "types-tqdm": "mypy reads it",
+}
 
 
 def pins(lock: str) -> dict[str, str]:
@@ -91,6 +117,15 @@ def test_pip_configuration_reaches_uv() -> None:
     }
 
 
+def test_the_bootstrap_needs_no_package() -> None:
+    """Nothing is installed when it runs: what it imports, packages around it included, is Python's own."""
+    bootstrap, index = (ROOT / "helpers" / "machine" / name for name in ("bootstrap.py", "index.py"))
+    assert names_in(bootstrap.read_text()) - sys.stdlib_module_names == {"helpers"}
+    assert "from helpers.machine.index import" in bootstrap.read_text()
+    for path in (ROOT / "helpers" / "__init__.py", ROOT / "helpers" / "machine" / "__init__.py", index):
+        assert names_in(path.read_text()) <= sys.stdlib_module_names, path
+
+
 @pytest.mark.real
 def test_the_first_cell_needs_no_heavy_library() -> None:
     """Importing what a notebook's first cells import brings in no torch, vllm, pandas or matplotlib."""
@@ -100,3 +135,73 @@ def test_the_first_cell_needs_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Every statement below a node, their expressions left alone: five times as quick as `ast.walk`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+            yield child
+            yield from statements(child)
+
+
+def names_in(source: str) -> set[str]:
+    """The top-level names that a source imports, wherever in it."""
+    found = set()
+    for node in statements(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def sources(path: Path) -> list[str]:
+    """The Python of a file: a module's, or that of a notebook's cells without their magics."""
+    if path.suffix == ".py":
+        return [path.read_text(encoding="utf-8")]
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    return [re.sub(r"(?m)^[%!].*$", "", "".join(cell["source"])) for cell in cells]
+
+
+@functools.cache
+def imported() -> dict[str, Path]:
+    """Every name of somebody else's that the repository imports outside the stacks, with one file that does."""
+    found = {}
+    for path in (path for tree in TREES for path in (ROOT / tree).rglob("*") if path.suffix in (".py", ".ipynb")):
+        if not any(part in path.relative_to(ROOT).as_posix() for part in IN_STACK):
+            found |= dict.fromkeys(set().union(*map(names_in, sources(path))), path)
+    ours = {*TREES, *(path.stem for tree in ("tests", "nano") for path in (ROOT / tree).rglob("*.py"))}
+    return {name: path for name, path in found.items() if name not in ours | sys.stdlib_module_names}
+
+
+def declared() -> set[str]:
+    return {canonicalize_name(Requirement(requirement).name) for requirement in WANTED}
+
+
+@functools.cache
+def owners() -> dict[str, set[str]]:
+    """The installed distributions that provide a name."""
+    found = importlib.metadata.packages_distributions()
+    return {name: {canonicalize_name(owner) for owner in names} for name, names in found.items()}
+
+
+def undeclared(names: dict[str, Path]) -> list[str]:
+    """Those of the names that no declared distribution provides."""
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for name, path in sorted(names.items())
+        if not declared() & (owners().get(name, set()) | {PARTS.get(name)})
+    ]
+
+
+def test_every_import_is_declared() -> None:
+    assert undeclared(imported()) == []
+    # It can fail: tornado is installed, for Jupyter's sake, and nothing is called so.
+    planted = {"tornado": ROOT / "helpers" / "files.py", "no_such_module": ROOT / "README.md"}
+    assert undeclared(planted) == ["README.md imports no_such_module", "helpers/files.py imports tornado"]
+
+
+def test_everything_declared_is_used() -> None:
+    used = set().union(*(owners().get(name, set()) for name in imported()))
+    assert declared() - used == set(NOT_IMPORTED)

@@ -4,11 +4,11 @@ import json
 import os
 from pathlib import Path
 
-from helpers.bench.tune import Plan, Tuner
+from helpers.bench.tune import Tuner, TuningPlan
 from helpers.bench.tune.measurement import Measured
-from helpers.records.record import Machine, Percentiles, Point
+from helpers.records.record import MachineRecord, Percentiles, Point
 
-MACHINE = Machine(cpu="a CPU", cores=2, memory_gib=24)
+MACHINE = MachineRecord(cpu="a CPU", cores=2, memory_gib=24)
 VERSIONS = {"vllm": "0.32.0"}
 REFUSED = "ValueError: max_num_active_seqs (64) cannot be greater than max_num_seqs (2)."
 
@@ -73,7 +73,7 @@ SMALL = {"concurrency": [1, 2], "input_tokens": 16, "output_tokens": 16}
 
 def tuner(tmp_path: Path, servers, objective: str = "throughput", tpot_ms=None, **options) -> Tuner:
     """A tuner of the cpu space in a folder of the test."""
-    plan = options.pop("plan", None) or Plan("cpu", objective, tpot_ms, SMALL)
+    plan = options.pop("plan", None) or TuningPlan("cpu", objective, tpot_ms, SMALL)
     said = options.pop("said", [])
     return Tuner(
         plan,

@@ -26,11 +26,12 @@ from benchmarks.campaign.probes import answer, notebook, profile, route, tune
 from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import CACHE
+from helpers.processes import port_free
 from helpers.recipes import Target, load_model, load_target
 from helpers.recipes.command.replicas import VISIBLE
-from helpers.server import Server, launch
+from helpers.recipes.command.serve import Command
 from helpers.server.launch import READY_TIMEOUT
-from helpers.server.process import port_free
+from helpers.server.replicas import VLLM, Replicas, launch_vllm
 from helpers.server.serving import nano_form
 from helpers.server.weights import build_nano, write_draft, write_synthetic
 
@@ -109,19 +110,17 @@ class Campaign:
         self.say(step.name, f"{name} is at hand after {self.clock() - began:.1f} s")
         return folder
 
-    def argv(self, serve: list[str]) -> list[str]:
-        """A `vllm serve` command with this campaign's Python."""
-        return [str(self.interpreter), "-m", "vllm.entrypoints.cli.main", *serve[1:]]
-
-    def launch(self, step: Step, serve: list[str], env: dict[str, str], port: int, log: Path) -> Server:
-        """The server of a `vllm serve` command; stopped if it is not ready when the campaign's time is over."""
-        timeout = min(READY_TIMEOUT, self.left_s())
-        return launch(self.argv(serve), env, port=port, log=log, timeout=timeout, **self.about(step))
-
-    def about(self, step: Step) -> dict:
-        """What a launch is told of the campaign: the names for its lease, and where it says how far it is."""
-        report = lambda phase, seconds, line: self.say(step.name, f"{phase} {seconds:.0f} s")  # noqa: E731
-        return {"target": self.target.target, "model": step.model, "report": report}
+    def launch(self, step: Step, commands: list[Command], port: int, log: Path) -> VLLM | Replicas:
+        """vLLM by these commands (several: replicas); stopped if it is not ready when the campaign's time is over."""
+        return launch_vllm(
+            commands,
+            self.interpreter,
+            port=port,
+            log=log,
+            target=self.target.target,
+            report=lambda phase, seconds, line: self.say(step.name, f"{phase} {seconds:.0f} s"),
+            timeout=min(READY_TIMEOUT, self.left_s()),
+        )
 
     def run(self, step: Step) -> None:
         """Carry out one step; whatever goes wrong is logged and does not stop the others."""

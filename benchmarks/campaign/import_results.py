@@ -39,7 +39,7 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
             if read.parameters.get("run_dir"):  # a notebook's: named as `cookbook render` and `publish` name it
                 name = f"{read.finished:%Y%m%d-%H%M%S}-{read.model}-{read.weights}.json"
                 read = read.model_copy(update={"parameters": read.parameters | {"run_dir": ""}})
-            elif read.parameters.get("variant"):
+            elif read.serving.variant:
                 place = records / "levers"
             said.append(f"{shown(read.write(place / name))}: {read.state} {read.why}")
             said += [f"    {line_of(point)}  {point.roofline_fraction or 0:.0%}" for point in read.throughput]
@@ -92,9 +92,9 @@ def lever_rows(record: RunRecord, step: Path) -> list[dict]:
         "model": record.model,
         "weights": record.weights,
         "step": step.name,
-        "variant": record.parameters.get("variant", ""),
-        "tensor_parallel_size": record.parameters.get("tensor_parallel_size", 1),
-        "profile": record.parameters.get("profile", ""),
+        "variant": record.serving.variant,
+        "tensor_parallel_size": record.serving.tensor_parallel_size,
+        "profile": record.serving.profile,
         "gpu": record.machine.gpus[0] if record.machine.gpus else record.machine.cpu,
         "driver": record.machine.driver,
         "versions": record.versions,

@@ -2,19 +2,19 @@
 
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.campaign.plan import ACCEPTANCE_SOURCE, Job
+from benchmarks.campaign.plan import Job
 from helpers.bench.roofline import roofline
 from helpers.bench.sweep import Load, line_of, sweep
 from helpers.bench.worker import LoadWorker
 from helpers.recipes import check_parameters, load_model
-from helpers.recipes.command.replicas import router_words, with_port
-from helpers.recipes.command.serve import bare_argv, serve_command
-from helpers.records.record import Point, RunRecord
-from helpers.server import Replicas, Server, free_port, launch_replicas
-from helpers.server.logfacts import backends, memory
+from helpers.recipes.command.serve import Command, Flags, bare_command, flags_of, serve_command
+from helpers.records.record import Point, RunRecord, Served
+from helpers.server import free_port
+from helpers.server.serving import recorded_server
 
 
 def measure(campaign, job: Job, folder: Path) -> None:
@@ -24,22 +24,21 @@ def measure(campaign, job: Job, folder: Path) -> None:
     with LoadWorker(campaign.interpreter, folder / "bench" / "load.log") as worker:
         weights, port, log = campaign.checkpoint(job), campaign.port(job), folder / "server.log"
         draft = str(campaign.draft(job)) if job.lever.speculates else ""
-        serve, env = command(campaign, job, str(weights), port, draft)
-        shown = [word.replace(str(weights), "<checkpoint>") for word in serve]
-        shown = [word.replace(draft, "<draft>") if draft else word for word in shown]
+        commands, server = replicas(campaign, job, command(campaign, job, str(weights), port, draft)), None
 
-        def save(startup_s: dict, failure: str = "") -> None:
-            record(campaign, job, folder, shown, env, startup_s, takes, started, failure)
+        def save(failure: str = "") -> None:
+            ran = [elsewhere(one, draft) for one in (server.commands if server else commands)]
+            record(campaign, job, folder, recorded_server(ran, server, log), takes, started, failure)
 
         try:
-            server = start(campaign, job, serve, env, port, log)
+            server = campaign.launch(job, commands, port, log)
         except Exception as error:  # that it does not start is a result too
-            save({}, f"failed: {' '.join(str(error).split())}")
+            save(f"failed: {' '.join(str(error).split())}")
             raise
 
-        tag = " ".join([job.weights, *shown[3:], *env.values()]).replace(str(port), "PORT")
-        for gpu in campaign.visible(job.gpus).values():  # whichever GPUs it was given: the same server
-            tag = tag.removesuffix(f" {gpu}")
+        own = elsewhere(server.commands[0], draft).on_port(0)  # whichever GPUs it was given: the same server
+        gpus = campaign.visible(job.gpus)
+        tag = " ".join([job.weights, *own.words[2:], *(value for name, value in own.env.items() if name not in gpus)])
         limit = None if job.lever.speculates else roofline(model, campaign.target.device, job.size, job.replicas)
         try:
             for name, loads, points in rounds(job, takes):
@@ -48,7 +47,7 @@ def measure(campaign, job: Job, folder: Path) -> None:
                     if event["event"] == "point":
                         points.append(event["measured"])
                         campaign.say(job.name, f"{name}  {line_of(event['measured'])}")
-                        save(server.startup_s)
+                        save()
 
                 sweep(
                     server.base_url,
@@ -66,7 +65,7 @@ def measure(campaign, job: Job, folder: Path) -> None:
                 )
         except Exception as error:  # not the end of the borrowed time: what follows in the plan still runs
             if campaign.clock() < campaign.limit_s:
-                save(server.startup_s, f"failed: {' '.join(str(error).split())}")
+                save(f"failed: {' '.join(str(error).split())}")
             raise
         finally:
             campaign.say(job.name, " ".join(server.stop().split("\n")))
@@ -81,52 +80,47 @@ def rounds(job: Job, takes: list[list[Point]]) -> Iterator[tuple[str, list[Load]
         yield "once", job.once, takes[0]
 
 
-def start(campaign, job: Job, serve: list[str], env: dict[str, str], port: int, log: Path) -> Server | Replicas:
-    """The server, or its copies on GPUs of their own behind vLLM's router."""
+def replicas(campaign, job: Job, command: Command) -> list[Command]:
+    """The command itself, or one for each copy, on a port and GPUs of its own."""
     if job.replicas == 1:
-        return campaign.launch(job, serve, env, port, log)
-    commands = []
-    for number in range(job.replicas):
-        own, gpus = free_port(), job.gpus[number * job.size : (number + 1) * job.size]
-        commands.append((campaign.argv(with_port(serve, own)), env | campaign.visible(gpus), own))
-    return launch_replicas(
-        commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, log=log, **campaign.about(job)
-    )
+        return [command]
+    shares = [job.gpus[number * job.size : (number + 1) * job.size] for number in range(job.replicas)]
+    return [command.on_port(free_port()).changed({}, campaign.visible(gpus)) for gpus in shares]
 
 
-def command(campaign, job: Job, weights: str, port: int, draft: str = "") -> tuple[list[str], dict[str, str]]:
-    """The server's argv and environment: the recipe's profile, or bare `vllm serve`, and the lever over it."""
-    kind = "nano" if job.model == "gpt-oss-nano" else "synthetic"
-    argv, env = bare_argv(weights, job.model, port, job.size), {}
+def command(campaign, job: Job, weights: str, port: int, draft: str = "") -> Command:
+    """The server's command: the recipe's profile, or bare `vllm serve`, and the lever over it."""
+    own = bare_command(weights, job.model, port, job.size, campaign.target.target)
     if job.profile:
         given = {
             "model": job.model,
-            "weights": kind,
+            "weights": "nano" if job.model == "gpt-oss-nano" else "synthetic",
             "port": port,
             "tensor_parallel_size": job.size,
             "profile": job.profile,
             "install": "existing",
         }
-        full = serve_command(
-            campaign.target, load_model(job.model), check_parameters(campaign.target, given), weights, port
-        )
-        argv, env = list(full.argv), dict(full.env)
+        parameters = check_parameters(campaign.target, given)
+        own = serve_command(campaign.target, load_model(job.model), parameters, weights, port)
         if not campaign.on_cpu:
-            argv += captured(argv, job)
-    argv += job.arguments + job.lever.laid(draft)
-    return argv, env | job.lever.env | campaign.visible(job.gpus)
+            own = own.changed(captured(own, job))
+    return own.changed(flags_of([*job.arguments, *job.lever.laid(draft)]), job.lever.env | campaign.visible(job.gpus))
 
 
-def captured(argv: list[str], job: Job) -> list[str]:
+def captured(command: Command, job: Job) -> Flags:
     """The graphs' batch sizes as flags. A recipe that bounds them keeps its bound, which vLLM wants among the sizes."""
-    flag = "--max-cudagraph-capture-size"
-    if flag not in argv:
-        return ["--cudagraph-capture-sizes", *map(str, job.captured())]
-    bound = argv.index(flag) + 1
-    if job.lever.speculates:  # a step holds drafted tokens besides: the same users need a larger graph
-        argv[bound] = str(max(job.captured()))
-    most = int(argv[bound])
-    return ["--cudagraph-capture-sizes", *map(str, sorted({*job.captured(most), most}))]
+    bound, sizes = "--max-cudagraph-capture-size", "--cudagraph-capture-sizes"
+    if bound not in command.flags:
+        return {sizes: tuple(map(str, job.captured()))}
+    # a step holds drafted tokens besides: the same users need a larger graph
+    most = max(job.captured()) if job.lever.speculates else int(command.flags[bound][0])
+    return {bound: (str(most),), sizes: tuple(map(str, sorted({*job.captured(most), most})))}
+
+
+def elsewhere(command: Command, draft: str) -> Command:
+    """The command without the places of this host, as a record states it."""
+    flags = {flag: tuple(word.replace(draft, "<draft>") for word in value) for flag, value in command.flags.items()}
+    return replace(command, weights="<checkpoint>", flags=flags if draft else command.flags)
 
 
 def medians(takes: list[list[Point]]) -> tuple[list[Point], str]:
@@ -160,49 +154,37 @@ def missing(loads: list[Load], points: list[Point]) -> str:
 
 
 def record(
-    campaign,
-    job: Job,
-    folder: Path,
-    serve: list[str],
-    env: dict[str, str],
-    startup_s: dict,
-    takes: list[list[Point]],
-    started: datetime,
-    failure: str = "",
+    campaign, job: Job, folder: Path, served: dict, takes: list[list[Point]], started: datetime, failure: str = ""
 ) -> None:
-    """Write what is known so far: `passed` once every take is there, else why not, or what it lacks yet."""
-    log, (points, spread) = folder / "server.log", medians(takes)
+    """Write what is known so far: `passed` once every take is there, else why not, or what it lacks yet.
+
+    `served` is what `recorded_server` says of the job's server.
+    """
+    points, spread = medians(takes)
     left = missing([*job.loads, *job.once], points)
     why = failure or (f"not taken: {left}" if left else "")
     if not why and any(missing(job.loads, points) for points in takes):
         why = f"not taken: {len(takes)} takes of every point"
-    acceptance = f"the draft is random; how many of its tokens count is set, not measured ({ACCEPTANCE_SOURCE})"
-    known = {"memory": memory(log), "backends": backends(log)} if log.exists() else {}
     RunRecord(
         target=campaign.target.target,
         model=job.model,
         weights=job.weights,
-        parameters={
-            "tensor_parallel_size": job.size,
-            "replicas": job.replicas,
-            "profile": job.profile or "bare",
-            "install": "existing",
-            "variant": job.variant,
-        },
-        argv=serve,
-        env=env,
+        parameters={"install": "existing"},
+        serving=Served(
+            tensor_parallel_size=job.size,
+            replicas=job.replicas,
+            profile=job.profile or "bare",
+            activations="bf16",
+            variant=job.variant,
+        ),
+        acceptance=job.lever.acceptance,
+        **served,
         **campaign.facts,
-        **known,
-        startup_s=startup_s,
-        replicas=job.replicas,
         contracts=[],
         state="failed" if why else "passed",
         why=why,
         started=started,
         finished=datetime.now(UTC),
         throughput=points,
-        notes=[
-            "throughput only: contracts are checked by the target notebook",
-            *filter(None, [job.note, spread, acceptance if job.lever.speculates else ""]),
-        ],
+        notes=["throughput only: contracts are checked by the target notebook", *filter(None, [job.note, spread])],
     ).write(folder / "record.json")

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from helpers.bench.sweep import Load, plan
 from helpers.recipes import Target
+from helpers.records.record import Acceptance
 
 CHUNKS = "stream interval 20: itl_ms is the time between chunks of 20 tokens"
 DRAFT = "<draft>"  # in a lever's arguments: the folder of the model's draft head
@@ -26,15 +27,20 @@ class Lever:
     variant: str
     arguments: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
-    speculates: bool = False
+    acceptance: Acceptance | None = None  # where it speculates
 
     def __add__(self, other: "Lever") -> "Lever":
         return Lever(
             f"{self.variant}, {other.variant}",
             [*self.arguments, *other.arguments],
             self.env | other.env,
-            self.speculates or other.speculates,
+            self.acceptance or other.acceptance,
         )
+
+    @property
+    def speculates(self) -> bool:
+        """Whether a draft proposes tokens."""
+        return self.acceptance is not None
 
     def laid(self, draft: str) -> list[str]:
         """The arguments with the draft head's folder in place."""
@@ -50,7 +56,11 @@ def eagle3(acceptance: float) -> Lever:
         "rejection_sample_method": "synthetic",
         "synthetic_acceptance_length": acceptance,
     }
-    return Lever(f"EAGLE3 (acceptance {acceptance})", ["--speculative-config", json.dumps(settings)], speculates=True)
+    return Lever(
+        f"EAGLE3 (acceptance {acceptance})",
+        ["--speculative-config", json.dumps(settings)],
+        acceptance=Acceptance(kind="synthetic", tokens_per_step=acceptance, source=ACCEPTANCE_SOURCE),
+    )
 
 
 NONE = Lever("")

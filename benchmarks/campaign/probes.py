@@ -9,14 +9,14 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.campaign.plan import Answers, Notebook, Routing, Step, Steps, Tuning
-from helpers.bench.steps import profile_step, profiler_arguments
+from benchmarks.campaign.decode import profile_step, profiler_arguments
+from benchmarks.campaign.plan import Answers, Notebook, Routing, Steps, Tuning
 from helpers.bench.worker import environment
 from helpers.errors import CookbookError
+from helpers.logs import backends
 from helpers.paths import CACHE, ROOT
-from helpers.recipes.command.serve import bare_argv
+from helpers.recipes.command.serve import Command, bare_command, flags_of
 from helpers.recipes.tuning import FILE, load_space
-from helpers.server.logfacts import backends
 
 
 def notebook(campaign, step: Notebook, folder: Path) -> None:
@@ -114,9 +114,10 @@ def profile(campaign, step: Steps, folder: Path) -> None:
     """Bare `vllm serve` with its profiler, one profile per batch size; the traces stay where there is room."""
     weights, port = campaign.checkpoint(step), campaign.port(step)
     traces = CACHE / "traces" / step.name
-    serve = bare_argv(str(weights), step.model, port) + step.arguments + profiler_arguments(traces)
+    flags = flags_of([*step.arguments, *profiler_arguments(traces)])
+    command = bare_command(str(weights), step.model, port).changed(flags, campaign.visible(step.gpus))
     log, found = folder / "server.log", []
-    server = campaign.launch(step, serve, campaign.visible(step.gpus), port, log)
+    server = campaign.launch(step, [command], port, log)
     try:
         for batch in step.batches:
             found.append(profile_step(server.base_url, step.model, batch, traces))
@@ -126,7 +127,7 @@ def profile(campaign, step: Steps, folder: Path) -> None:
         value = {
             "model": step.model,
             "weights": "synthetic",
-            **seen(campaign, step, serve, log),
+            **seen(campaign, server.command, log),
             "startup_s": server.startup_s,
             "profiles": [one.model_dump() for one in found],
         }
@@ -135,13 +136,13 @@ def profile(campaign, step: Steps, folder: Path) -> None:
         campaign.say(step.name, server.stop())
 
 
-def seen(campaign, step: Step, serve: list[str], log: Path) -> dict:
+def seen(campaign, command: Command, log: Path) -> dict:
     """What a measurement says of its server."""
     gpus = campaign.facts["machine"].gpus
     return {
         "vllm": campaign.facts["versions"]["vllm"],
         "gpu": gpus[0] if gpus else "",
-        "argv": [word.replace(f"{ROOT}/", "") for word in serve[3:]],
+        "argv": [word.replace(f"{ROOT}/", "") for word in command.words[2:]],
         "backends": backends(log),
     }
 
@@ -156,7 +157,7 @@ def route(campaign, step: Routing, folder: Path) -> None:
     argv = [
         campaign.interpreter,
         "-m",
-        "helpers.instack.routing",
+        "benchmarks.campaign.routing",
         "--model",
         weights,
         "--load-format",
@@ -189,7 +190,7 @@ def compare(campaign, kept: Path, folder: Path) -> None:
     pairs |= {variant: one / "batch-64.safetensors" for variant, one in sets.items()}
     found = {}
     for variant, other in pairs.items():
-        argv = [campaign.interpreter, "-m", "helpers.instack.distances", reference / "batch-64.safetensors", other]
+        argv = [campaign.interpreter, "-m", "benchmarks.campaign.distances", reference / "batch-64.safetensors", other]
         found[variant] = json.loads(watched(campaign, argv, environment(), folder / "distances.log"))
         campaign.say(
             folder.name, f"{variant}: top-1 {found[variant]['top1_agreement']:.3f}, KL {found[variant]['kl_mean']}"
@@ -203,9 +204,9 @@ def answer(campaign, step: Answers, folder: Path) -> None:
     from helpers.checks.known_answers import run_quick
 
     weights, port, log = campaign.checkpoint(step), campaign.port(step), folder / "server.log"
-    serve = bare_argv(str(weights), step.model, port) + step.lever.arguments
     env = step.lever.env | ({"VLLM_CPU_KVCACHE_SPACE": "1"} if campaign.on_cpu else {})
-    server = campaign.launch(step, serve, env | campaign.visible(step.gpus), port, log)
+    command = bare_command(str(weights), step.model, port).changed(flags_of(step.lever.arguments), env)
+    server = campaign.launch(step, [command.changed({}, campaign.visible(step.gpus))], port, log)
     try:
         gate = run_quick(server.base_url + "/v1", step.model)
     finally:
@@ -217,7 +218,7 @@ def answer(campaign, step: Answers, folder: Path) -> None:
         "rounds": [round(gate.share(number), 3) for number in range(gate.rounds)],
         "model": step.model,
         "env": env,
-        **seen(campaign, step, serve, log),
+        **seen(campaign, server.command, log),
     }
     (folder / "answers.json").write_text(json.dumps(value, indent=1) + "\n")
     campaign.say(step.name, gate.text().splitlines()[0])

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from helpers.errors import CookbookError
 from helpers.paths import ROOT, shown
+from helpers.processes import Identity, cpu_seconds, healthy
 from helpers.server import end_group, launch
 from helpers.server.launch import READY_TIMEOUT, plain_environment
-from helpers.server.process import Identity, cpu_seconds
-from helpers.server.readiness import Progress, wait_until
+from helpers.server.readiness import StartProgress, wait_until
 
 FIRST_REQUEST = "first request"
 CACHES = {"VLLM_CACHE_ROOT": "vllm", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
@@ -99,7 +99,7 @@ def by_hand(argv: Sequence[str], env: Mapping[str, str], *, port: int, log: Path
         )
     server = Identity.of(process.pid)
     try:
-        progress = Progress(began)
+        progress = StartProgress(began)
         dead = lambda: process.poll() is not None  # noqa: E731
         state = wait_until(lambda: healthy(port), dead, progress, Path(log), lambda *_: None, READY_TIMEOUT)
         if state != "ready":
@@ -114,18 +114,6 @@ def by_hand(argv: Sequence[str], env: Mapping[str, str], *, port: int, log: Path
         end_group(server)
         process.wait()
     return Start("by hand", phases(progress.durations(ready), request, seconds), cpu)
-
-
-def healthy(port: int) -> bool:
-    """Whether a server answers `/health` on the port."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def phases(startup_s: Mapping[str, float], request: float, seconds: float) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from helpers.bench.worker import STALL_S, LoadWorker, SharedWorker
+from helpers.bench.worker import STALL_S, LoadWorker
 from helpers.errors import CookbookError, UsageError
 from helpers.records.record import Percentiles, Point, first_problem
 
@@ -113,7 +113,7 @@ def sweep(
     temperature: float = 1.0,
     seed: int | None = None,
     roofline: Callable[[Load], float | None] | None = None,
-    worker: LoadWorker | SharedWorker | None = None,
+    worker: LoadWorker | None = None,
     api_key: str | None = None,
     progress: Callable[[dict], None] = console,
     stall_s: float = STALL_S,
@@ -139,8 +139,6 @@ def sweep(
         "points": [load.model_dump(exclude_none=True) for load in points],
     }
     own = None
-    if worker is None:
-        worker = SharedWorker.found() if api_key is None else None
     if worker is None:
         worker = own = LoadWorker(Path(interpreter), out_dir / "bench" / "load.log", api_key)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s

@@ -3,10 +3,9 @@
 import json
 import os
 import queue
-import socket
+import shlex
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from helpers.errors import CookbookError
 from helpers.paths import ROOT
 
 MODULE = "helpers.instack.load"
-SHARED = "COOKBOOK_LOAD_SOCKET"  # a resident worker that several notebooks share
+CLIENT = "COOKBOOK_LOAD_CLIENT"  # the command line of another client that takes the same requests
 IMPORT_S = 300  # the client's import takes 15-25 CPU-seconds; a busy two-core machine needs patience
 STALL_S = 900  # no event for so long means a hung server or client
 
@@ -45,10 +44,11 @@ class LoadWorker:
         self.interpreter, self.log = Path(interpreter), Path(log)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.ready = False
+        stand_in = [] if api_key else shlex.split(os.environ.get(CLIENT, ""))  # it would not know the key
         try:
             with self.log.open("ab") as errors:
                 self.process = subprocess.Popen(
-                    [str(self.interpreter), "-m", MODULE, "--serve"],
+                    stand_in or [str(self.interpreter), "-m", MODULE, "--serve"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,
@@ -130,76 +130,9 @@ class LoadWorker:
         self.close()
 
 
-class SharedWorker:
-    """A resident worker of somebody else, reached through the Unix socket that `COOKBOOK_LOAD_SOCKET` names."""
-
-    def __init__(self, path: str):
-        self.path = path
-
-    @staticmethod
-    def found() -> "SharedWorker | None":
-        """The shared worker, where one is named and answers; it was told no key, so a server with one needs its own."""
-        path = os.environ.get(SHARED, "")
-        if os.environ.get("VLLM_API_KEY") or not path or not Path(path).exists():
-            return None
-        probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            probe.connect(path)
-        except OSError:
-            return None
-        finally:
-            probe.close()
-        return SharedWorker(path)
-
-    def events(self, request: dict, stall_s: float = STALL_S) -> Iterator[dict]:
-        """Send one request and yield its events up to `done` or `error`."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(stall_s)
-            connection.connect(self.path)
-            with connection.makefile("rw") as stream:
-                stream.write(json.dumps(request) + "\n")
-                stream.flush()
-                try:
-                    for line in stream:
-                        event = json.loads(line)
-                        yield event
-                        if event["event"] in ("done", "error"):
-                            return
-                except TimeoutError:
-                    raise CookbookError(
-                        "the sweep was given up", f"the shared load client said nothing for {stall_s:.0f} s"
-                    ) from None
-        raise CookbookError("the shared load client died", "its socket closed early", f"unset {SHARED} or restart it")
-
-    def close(self) -> None:
-        """Nothing: the worker belongs to somebody else."""
-
-
-def parsed(worker: LoadWorker | SharedWorker, commands: list[dict]) -> list[dict]:
+def parsed(worker: LoadWorker, commands: list[dict]) -> list[dict]:
     """What vLLM's own parser says about [{id, argv, env}]: the client has imported vLLM, which is what asking costs."""
     *_, last = worker.events({"commands": commands})
     if "answers" not in last:
         raise CookbookError("vLLM's argument parser could not be asked", f"{last.get('what')}: {last.get('why')}")
     return last["answers"]
-
-
-def start_shared(interpreter: Path, path: Path, log: Path, wait: bool = True) -> subprocess.Popen:
-    """Start a resident worker on a Unix socket; it ends when the returned process's stdin is closed.
-
-    With `wait` it is ready on return; without, it imports while the caller starts a server.
-    The caller sets `COOKBOOK_LOAD_SOCKET` to `path` for the notebooks that should use it.
-    """
-    with Path(log).open("ab") as errors:
-        process = subprocess.Popen(
-            [str(interpreter), "-m", MODULE, "--socket", str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=environment(),
-        )
-    deadline = time.monotonic() + IMPORT_S
-    while wait and not Path(path).exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise CookbookError("the shared load client did not start", f"see {log}")
-        time.sleep(0.1)
-    return process

@@ -33,7 +33,7 @@ def call(
     return facts.contract(contract, "function_calling")
 
 
-def no_call(reply: Any, contract: str = "function.none") -> Contract:
+def no_call(reply: Any, contract: str) -> Contract:
     """No function call, and an answer in its place."""
     facts = Facts()
     facts.same("calls", len(calls_of(reply)), 0)
@@ -41,15 +41,23 @@ def no_call(reply: Any, contract: str = "function.none") -> Contract:
 
 
 def conversation(
-    trace: Any, functions: Sequence[str], expect: str, contract: str, group: str = "function_calling"
+    trace: Any,
+    functions: Sequence[str],
+    expect: str,
+    contract: str,
+    group: str = "function_calling",
+    arguments: dict | None = None,
 ) -> Contract:
-    """A whole conversation: these tools were called in this order, and the answer holds `expect`."""
+    """A whole conversation: these tools were called in this order (none where none fits), each result came back, and
+    the answer holds `expect`; with `arguments`, the first call had exactly these."""
     facts = Facts()
     called = trace.tools()
-    facts.same("called", ", ".join(called) or "nothing", ", ".join(functions))
-    facts.need(
-        "results", len(trace.results()) == len(called), f"{len(trace.results())} results for {len(called)} calls"
-    )
+    facts.same("called", ", ".join(called) or "nothing", ", ".join(functions) or "nothing")
+    if arguments is not None:
+        text = next((step.text for step in trace.steps if step.kind == "call"), "")
+        facts.need("arguments as asked", _json(text) == arguments, f"{text[:200]!r} instead of {arguments}")
+    results = len(trace.results())
+    facts.need("results", results == len(called), f"{results} results for {len(called)} calls")
     facts.need("answered", expect.lower() in trace.answer.lower(), f"{expect!r} is not in {trace.answer[:200]!r}")
     return facts.contract(contract, group)
 

@@ -4,7 +4,6 @@ A wrong kernel raises no error. Some answer the first request rightly and later 
 when requests are batched: so every question goes out in two rounds, all of a round in flight together.
 """
 
-import html
 import os
 import queue
 import re
@@ -19,6 +18,7 @@ from helpers.checks.contract import Contract, Facts
 from helpers.checks.pulse import Pulse
 from helpers.checks.served import authorised, ready
 from helpers.errors import CookbookError
+from helpers.findings import Finding, Findings, preformatted
 from helpers.paths import RECIPES
 
 if TYPE_CHECKING:
@@ -122,20 +122,22 @@ class Gate:
             facts.need(f"round {number + 1}", held, self.why())
         return facts.contract("evals.quick", "accuracy")
 
-    def text(self) -> str:
+    def finding(self) -> Finding:
+        """Both rounds in one line."""
         rounds = ", ".join(f"round {n + 1} {self.share(n):.0%}" for n in range(self.rounds))
-        mark = "✓" if self.passed else "✗"
-        out = [f"{mark} quick gate: {rounds} of {len(self.replies) // self.rounds} questions, {self.seconds:.0f} s"]
+        seen = f"{rounds} of {len(self.replies) // self.rounds} questions, {self.seconds:.0f} s"
+        return Finding("quick gate", self.passed, seen, f"{self.needed:.0%} right in each round")
+
+    def text(self) -> str:
+        out = [Findings([self.finding()]).text()]
         out += [f"  no score: {self.gone or self.faulty}"] if self.gone or self.faulty else []
-        out += [
-            f"  {reply.question} -> {reply.fault or reply.text[:70]!r}" for reply in self.replies if not reply.right
-        ][:5]
-        return "\n".join(out)
+        wrong = [reply for reply in self.replies if not reply.right]
+        return "\n".join([*out, *(f"  {r.question} -> {r.fault or repr(r.text[:70])}" for r in wrong[:5])])
 
     __str__ = __repr__ = text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text())}</pre>"
+        return preformatted(self.text())
 
     def raise_if_failed(self) -> "Gate":
         """Return it, or raise: the server is gone, requests fail, or the answers are wrong."""
@@ -188,7 +190,7 @@ def run_quick(base_url: str, model: str, path: Path = QUESTIONS, needed: float |
     replies: list[Reply] = []
     address, gone = base_url.rstrip("/"), ""
     with httpx.Client(base_url=address, headers=authorised(), timeout=TIMEOUT_S, limits=limits) as client:
-        ready(client, model, SETTINGS).raise_if_failed("the quick gate")
+        ready(client, model, SETTINGS).raise_if_failed("the quick gate is not started")
         pulse = Pulse(address, model, os.environ.get("VLLM_API_KEY") or "none")
         try:
             for number in range(ROUNDS):

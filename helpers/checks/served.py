@@ -1,11 +1,10 @@
 """Whether a server serves a model and answers one request: what everything that asks it many needs first."""
 
-import html
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from helpers.errors import CookbookError
+from helpers.findings import Finding, Findings
 
 if TYPE_CHECKING:
     import httpx
@@ -18,46 +17,15 @@ NAMES_S, PROBE_S = 8.0, 50.0
 QUESTION = "What is 2 + 2?"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line: what was looked at, whether it holds, what was seen, and the fix."""
+@dataclass(frozen=True, repr=False)
+class Preflight(Findings):
+    """What was found of a server before anything long is asked; `version` is its vLLM."""
 
-    name: str
-    ok: bool
-    seen: str
-    fix: str = ""
-
-
-@dataclass(frozen=True)
-class Preflight:
-    """Every finding; `version` is the server's vLLM, `seconds` the time of the one request."""
-
-    findings: list[Finding] = field(default_factory=list)
     version: str = "unknown"
 
     @property
-    def passed(self) -> bool:
-        return all(finding.ok for finding in self.findings)
-
-    def raise_if_failed(self, what: str = "the evaluation") -> "Preflight":
-        """Return it, or raise with the first thing that does not hold."""
-        for finding in self.findings:
-            if not finding.ok:
-                raise CookbookError(f"{what} is not started: {finding.name}", why=finding.seen, do=finding.fix)
-        return self
-
-    def text(self) -> str:
-        lines = []
-        for finding in self.findings:
-            lines.append(f"{'✓' if finding.ok else '✗'} {finding.name:<16} {finding.seen}")
-            if not finding.ok and finding.fix:
-                lines.append(f"  {'do':<16} {finding.fix}")
-        return "\n".join(lines)
-
-    __str__ = __repr__ = text
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text())}</pre>"
+    def refusal(self) -> str:
+        return "the evaluation is not started"
 
 
 def ready(client: "httpx.Client", model: str, body: dict) -> Preflight:
@@ -82,22 +50,22 @@ def authorised() -> dict[str, str]:
 def unreachable(base_url: str, error: Exception) -> Finding:
     """Nobody is there."""
     seen = f"{base_url} does not answer: {type(error).__name__}"
-    return Finding("server", False, seen, "start the server, or correct the address")
+    return Finding("server", False, seen, fix="start the server, or correct the address")
 
 
 def name(reply: "httpx.Response", model: str) -> Finding:
     """Whether the server serves the model under the name that the requests will use."""
     if reply.status_code != 200:
         fix = "set VLLM_API_KEY to the server's key" if reply.status_code in (401, 403) else "see the server's log"
-        return Finding("model", False, f"/v1/models answers HTTP {reply.status_code}", fix)
+        return Finding("model", False, f"/v1/models answers HTTP {reply.status_code}", fix=fix)
     try:
         names = [entry["id"] for entry in reply.json()["data"]]
     except (ValueError, KeyError, TypeError):
-        return Finding("model", False, "/v1/models is not a list of models", "see the server's log")
+        return Finding("model", False, "/v1/models is not a list of models", fix="see the server's log")
     if model in names:
         return Finding("model", True, f"{model} is served")
     fix = f"pass --model {names[0]}, or serve with --served-model-name {model}" if names else ""
-    return Finding("model", False, f"{model} is not served here, {', '.join(names) or 'nothing'} is", fix)
+    return Finding("model", False, f"{model} is not served here, {', '.join(names) or 'nothing'} is", fix=fix)
 
 
 def one_request(client: "httpx.Client", path: str, body: dict) -> Finding:
@@ -107,17 +75,17 @@ def one_request(client: "httpx.Client", path: str, body: dict) -> Finding:
     try:
         reply = client.post(path, json=body, timeout=PROBE_S)
     except httpx.TimeoutException:
-        return Finding("one request", False, f"no answer within {PROBE_S:.0f} s", "see the server's log")
+        return Finding("one request", False, f"no answer within {PROBE_S:.0f} s", fix="see the server's log")
     except (httpx.HTTPError, OSError) as error:
-        return Finding("one request", False, f"{type(error).__name__}: {error}"[:200], "see the server's log")
+        return Finding("one request", False, f"{type(error).__name__}: {error}"[:200], fix="see the server's log")
     if reply.status_code != 200:
         said = " ".join(reply.text.split())[:200]
-        return Finding("one request", False, f"HTTP {reply.status_code}: {said}", "see the server's log")
+        return Finding("one request", False, f"HTTP {reply.status_code}: {said}", fix="see the server's log")
     try:
         tokens = reply.json()["usage"]
         count = tokens.get("output_tokens") or tokens.get("completion_tokens") or 0
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Finding("one request", False, "the reply is not of the OpenAI API", "check the address")
+        return Finding("one request", False, "the reply is not of the OpenAI API", fix="check the address")
     if not count:
-        return Finding("one request", False, "it was answered with no token at all", "see the server's log")
+        return Finding("one request", False, "it was answered with no token at all", fix="see the server's log")
     return Finding("one request", True, f"answered with {count} tokens in {reply.elapsed.total_seconds():.1f} s")

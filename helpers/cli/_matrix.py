@@ -1,4 +1,4 @@
-"""The tables of `cookbook targets` and `cookbook check`."""
+"""The tables of `cookbook targets`."""
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +10,7 @@ from helpers.records.matrix import NEVER, brief, matrix
 WIDTH = 140
 
 
-def matrix_table(every: bool) -> str:
+def console_matrix(every: bool) -> str:
     """One line per target and model (or per combination): its state and the claims behind it."""
     rows = matrix(load_claims())
     table = Table(title="What was verified, from the run records", show_lines=False)
@@ -20,7 +20,7 @@ def matrix_table(every: bool) -> str:
         mark = "*" if row.recommended else ""
         state = row.line() if row.claims else NEVER
         table.add_row(row.target, row.model, f"{row.tensor_parallel_size}{mark}", row.profile, state)
-    return _text(table) + "\n* the recipe's recommendation; `cookbook targets NAME` shows one target in full"
+    return table_text(table) + "\n* the recipe's recommendation; `cookbook targets NAME` shows one target in full"
 
 
 def target_sheet(name: str) -> str:
@@ -39,29 +39,8 @@ def target_sheet(name: str) -> str:
     return "\n".join(lines)
 
 
-def release_table(reports: list) -> str:
-    """Several releases side by side: what each does not take."""
-    table = Table(title="The recipes against other releases")
-    table.add_column("flag or variable, and where it stands")
-    for report in reports:
-        table.add_column(f"vLLM {report.vllm}", no_wrap=True)
-    lines: dict[tuple[str, str], set[str]] = {}
-    for report in reports:
-        for fault in report.faults:
-            lines.setdefault((fault.name, fault.where), set()).add(report.vllm)
-    for (name, where), releases in lines.items():
-        table.add_row(f"{name}  {where}", *("✗" if r.vllm in releases else "✓" for r in reports))
-    if not lines:
-        table.add_row("everything", *("✓" for _ in reports))
-    notes = [
-        f"vLLM {r.vllm}: {r.options} options and {r.variables} variables of {r.commands} commands looked up"
-        for r in reports
-    ]
-    notes += [f"not checked: {line}" for line in dict.fromkeys(n for r in reports for n in r.not_checked)]
-    return _text(table) + "\n" + "\n".join(notes)
-
-
-def _text(table: Table) -> str:
+def table_text(table: Table) -> str:
+    """The table as plain text, WIDTH characters wide at most."""
     console = Console(width=WIDTH)
     with console.capture() as capture:
         console.print(table)

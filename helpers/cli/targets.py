@@ -1,10 +1,14 @@
-"""`cookbook targets`, `command`, `check`, `check-install`, `new-target`: the recipes at the command line."""
+"""`cookbook targets` and `command`: the recipes at the command line, and what maintains them where this is a checkout."""
 
+import importlib
 from typing import Annotated
 
 import typer
 
+from helpers.paths import ROOT
+
 Option = typer.Option
+MAINTENANCE = "maintain.commands"  # `cookbook check`, `render`, `publish` and others: only a checkout has them
 
 
 def register(app: typer.Typer) -> None:
@@ -60,85 +64,9 @@ def register(app: typer.Typer) -> None:
         every: Annotated[bool, Option("--all", help="every tensor-parallel size and profile")] = False,
     ) -> None:
         """Show what each target offers and what was verified on it, from the run records."""
-        from helpers.cli._matrix import matrix_table, target_sheet
+        from helpers.cli._matrix import console_matrix, target_sheet
 
-        typer.echo(target_sheet(target) if target else matrix_table(every))
+        typer.echo(target_sheet(target) if target else console_matrix(every))
 
-    @app.command()
-    def check(
-        vllm: Annotated[list[str] | None, Option(help="another release, e.g. 0.33.0; repeatable")] = None,
-        target: Annotated[list[str] | None, Option(help="only these targets; repeatable")] = None,
-        limits: Annotated[
-            bool, Option("--limits", help="instead, ask the installed vLLM which known limits it still has")
-        ] = False,
-    ) -> None:
-        """Put every recipe's command before vLLM's own parser, or before the sources of other releases."""
-        from helpers.cli._matrix import release_table
-        from helpers.machine.stack import interpreter
-        from helpers.pages.maintain.releases import check_release
-        from helpers.recipes import load_target
-        from helpers.recipes.command.combinations import combinations
-        from helpers.recipes.command.parser import check_recipes
-
-        for name in target or []:
-            load_target(name)  # an unknown name is one clear line
-        if limits:
-            from helpers.pages.maintain.limits import probed
-            from helpers.recipes import target_names
-
-            for found in probed(target or target_names(), interpreter):
-                typer.echo(found.line())
-            return
-        chosen = list(combinations(target))
-        if vllm:
-            python = interpreter("cpu")
-            reports = [check_release(version, chosen, typer.echo, python) for version in vllm]
-            typer.echo(release_table(reports))
-            faults = [fault for report in reports for fault in report.faults]
-        else:
-            report = check_recipes(interpreter("cpu"), chosen)
-            typer.echo(f"vLLM {report.vllm} ({report.platform}) parsed {report.commands} commands")
-            for line in report.not_checked:
-                typer.echo(f"not checked: {line}")
-            faults = report.faults
-            for fault in faults:
-                typer.echo(f"✗ {fault.line()}")
-        if faults:
-            typer.echo(f"cookbook: {len(faults)} flags or variables are not taken", err=True)
-            raise typer.Exit(1)
-
-    @app.command(name="check-install")
-    def check_install(
-        stack: Annotated[str, typer.Argument(help="the stack to prove: cuda")] = "cuda",
-        keep: Annotated[bool, Option("--keep", help="use the stack as it is instead of installing anew")] = False,
-    ) -> None:
-        """Install a GPU stack's lock for real (several GB) and put its recipes before that build's parser."""
-        from helpers.pages.maintain.install import check_install
-
-        record = check_install(stack, fresh=not keep, report=typer.echo)
-        typer.echo(
-            f"{record.stack}: {record.packages} packages, {record.disk_gib} GiB, installed in {record.install_s:.0f} s; "
-            f"vLLM {record.versions['vllm']} on {record.parser_platform} parsed {record.commands} commands of "
-            f"{len(record.targets)} targets: {record.state}"
-        )
-        for line in [*record.missing, *record.faults]:
-            typer.echo(f"✗ {line}", err=True)
-        if record.state != "passed":
-            raise typer.Exit(1)
-
-    @app.command(name="new-target")
-    def new_target(
-        name: Annotated[str, typer.Argument(help="small letters, digits and _")],
-        like: Annotated[str, Option(help="the target it resembles most")] = "h200",
-        remove: Annotated[bool, Option("--remove", help="take its recipe, notebook and test away again")] = False,
-    ) -> None:
-        """Scaffold a target: its recipe, its notebook and its test."""
-        from helpers.pages.maintain.scaffold import new_target as scaffold
-        from helpers.pages.maintain.scaffold import remove_target
-        from helpers.paths import shown
-
-        for path in remove_target(name) if remove else scaffold(name, like):
-            done = "written" if not remove else "rows removed" if path.exists() else "removed"
-            typer.echo(f"{done}: {shown(path)}")
-        if not remove:
-            typer.echo("next: replace every TODO, then follow CONTRIBUTING.md")
+    if (ROOT / MAINTENANCE.replace(".", "/")).with_suffix(".py").is_file():
+        importlib.import_module(MAINTENANCE).register(app)

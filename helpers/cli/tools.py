@@ -7,15 +7,13 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add `tools serve`, `tools list`, `tools doctor` and `tools demo`."""
+    """Add `tools serve`, `tools list` and `tools doctor`."""
     tools = typer.Typer(help="The python and browser tools: serve, list, examine.", no_args_is_help=True)
     app.add_typer(tools, name="tools")
 
     @tools.command()
     def serve(
-        sandbox: Annotated[
-            str, typer.Option(help="auto, bubblewrap, docker, wasm or dangerously-unsandboxed")
-        ] = "auto",
+        sandbox: Annotated[str, typer.Option(help="auto, bubblewrap, wasm or dangerously-unsandboxed")] = "auto",
         backend: Annotated[str, typer.Option(help="auto (the local corpus), exa or youcom")] = "auto",
         corpus: Annotated[Path | None, typer.Option(help="a folder of pages in place of the cookbook's own")] = None,
         data: Annotated[Path | None, typer.Option(help="a folder that the model's programs may read, at /data")] = None,
@@ -67,7 +65,7 @@ def register(app: typer.Typer) -> None:
 
     @tools.command()
     def doctor() -> None:
-        """Which sandboxes, backends and demo tools work on this machine, and what the others lack.
+        """Which sandboxes and backends work on this machine, and what the others lack.
 
         Exit code 1 where no sandbox works.
         """
@@ -83,19 +81,10 @@ def register(app: typer.Typer) -> None:
             working += not why
             typer.echo(f"{'✗' if why else '✓'} sandbox {name}: {why or rung.describe()}")
         typer.echo("✓ browser corpus: the cookbook's own pages")
-        for kind in (Exa, YouCom):
-            has = bool(os.environ.get(kind.key_name))
-            typer.echo(f"{'✓' if has else '✗'} browser {kind.name}: {kind.key_name} is {'set' if has else 'not set'}")
+        for service in (Exa, YouCom):
+            has, key = bool(os.environ.get(service.key_name)), service.key_name
+            typer.echo(f"{'✓' if has else '✗'} browser {service.name}: {key} is {'set' if has else 'not set'}")
         raise typer.Exit(0 if working else 1)
-
-    @tools.command()
-    def demo() -> None:
-        """What vLLM's own demo tools (`--tool-server demo`) need, and the commands for them."""
-        from helpers.tools.demo import commands, needs
-
-        for need in needs():
-            typer.echo(f"{'✓' if need.holds else '✗'} {need.name}" + ("" if need.holds else f": {need.fix}"))
-        typer.echo("\nnever run here; the commands:\n" + "\n".join(f"  {line}" for line in commands()))
 
 
 def _wait(started) -> None:

@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
         model: Annotated[str, Option(help="the target's own otherwise")] = "",
         weights: Annotated[str, Option(help="hub, synthetic, nano or the path of a checkpoint")] = "",
         tensor_parallel_size: Annotated[int, Option(min=0, help="0: the recipe's default")] = 0,
-        concurrency: Annotated[str, Option(help="the sweep, e.g. 1,16,256; the recipe's otherwise")] = "",
+        concurrency: Annotated[
+            str, Option(help="requests in flight per GPU, e.g. 1,16,256; the recipe's otherwise")
+        ] = "",
         input_tokens: Annotated[int, Option(min=0, help="0: the recipe's")] = 0,
         output_tokens: Annotated[int, Option(min=0, help="0: the recipe's")] = 0,
         trials: Annotated[int | None, Option(min=1, help="configurations at most, earlier calls' included")] = None,
@@ -29,13 +31,15 @@ def register(app: typer.Typer) -> None:
         study: Annotated[Path | None, Option(help="the study's folder; one under runs/tuning otherwise")] = None,
         install: Annotated[str, Option(help="stack, or existing (the Python that already holds vLLM)")] = "stack",
         fresh: Annotated[bool, Option("--fresh", help="put an earlier study aside")] = False,
-        write: Annotated[bool, Option("--write", help="write the chosen profile into the recipe")] = False,
+        write: Annotated[
+            bool, Option("--write", help="keep the study among the records, as the profile's evidence")
+        ] = False,
     ) -> None:
         """Find the fastest configuration of a target; call it again to go on after an interruption."""
-        from helpers.bench.tune import Plan, chosen, profile, table
+        from helpers.bench.tune import TuningPlan, chosen, profile, table
         from helpers.bench.tune.session import tuning
         from helpers.machine import facts
-        from helpers.paths import shown
+        from helpers.paths import TARGETS, shown
 
         given = {
             "model": model,
@@ -47,7 +51,7 @@ def register(app: typer.Typer) -> None:
             "install": install,
         }
         given = {name: value for name, value in given.items() if value}
-        plan = Plan(target, objective, tpot, given, space, gpus=len(facts.machine().gpus))
+        plan = TuningPlan(target, objective, tpot, given, space, gpus=len(facts.machine().gpus))
         for reason in plan.left_out.values():
             typer.echo(f"left out: {reason}")
         try:
@@ -60,9 +64,9 @@ def register(app: typer.Typer) -> None:
         typer.echo(shown(tuner.file))
         if chosen(found) is None:
             return
+        typer.echo(f"\nfor {shown(TARGETS / target)}.yaml:\n{profile.block(plan, found)}")
         if write:
-            for file in profile.write(plan, found):
-                typer.echo(f"written: {shown(file)}")
-            typer.echo(f"next: cookbook check --target {target}, cookbook render {target}")
+            typer.echo(f"written: {shown(found.write(profile.record_path(found)))}")
+            typer.echo(f"next: paste the lines above, cookbook check --target {target}, cookbook render {target}")
         else:
-            typer.echo("\n" + profile.diff(plan, found) + "\nnothing was written: pass --write to write it")
+            typer.echo("nothing was written: pass --write to keep the study that these lines name")

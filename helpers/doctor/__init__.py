@@ -5,6 +5,7 @@ doctor.first_exception("runs/x/server.log")    # 'ValueError: To serve at least 
 doctor.diagnose("runs/x/server.log")           # the cause, the fix as a diff, the source
 """
 
-from helpers.doctor.diagnosis import Diagnosis, Finding, diagnose, first_exception
+from helpers.doctor.diagnosis import Cause, Diagnosis
+from helpers.doctor.explain import diagnose, first_exception, with_log
 
-__all__ = ["Diagnosis", "Finding", "diagnose", "first_exception"]
+__all__ = ["Cause", "Diagnosis", "diagnose", "first_exception", "with_log"]

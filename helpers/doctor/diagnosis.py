@@ -1,21 +1,16 @@
-"""What a log means: the first cause, the known failures in it, and whether any of them ends the server."""
+"""What a log means, as data and as a report: the first cause, the known failures, whether any ends the server."""
 
-import html
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from helpers import redact
-from helpers.doctor.failure import Failure, any_ended, first_cause, one_request
-from helpers.doctor.remedy import Remedy, issue_text, launched, remedy
-from helpers.doctor.scan import Match, Scan, open_log, scan
-from helpers.doctor.signatures import Signature, load
-from helpers.errors import CookbookError
-from helpers.paths import shown
+from helpers.doctor.remedy import Remedy, issue_text
+from helpers.doctor.signatures import Signature
+from helpers.findings import preformatted
 
 
 @dataclass(frozen=True)
-class Finding:
+class Cause:
     """One known failure that the log shows, with the line that shows it."""
 
     signature: Signature
@@ -60,8 +55,8 @@ class Diagnosis:
     exception: str | None
     line: int
     process: str
-    cause: Finding | None  # the known failure that explains `exception`
-    others: list[Finding] = field(default_factory=list)
+    cause: Cause | None  # the known failure that explains `exception`
+    others: list[Cause] = field(default_factory=list)
     fatal: bool = False
     request: bool = False  # what was found failed one request, and the server went on
     facts: dict[str, str] = field(default_factory=dict)
@@ -71,7 +66,7 @@ class Diagnosis:
     size: int = 0
     chain: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
-    told: bool = True  # something in it reads like a server's log
+    is_server_log: bool = True  # something in it reads like a server's log
     expected: dict[str, str] = field(default_factory=dict)  # backends that the recipe counts on: attention, moe
 
     @property
@@ -84,21 +79,21 @@ class Diagnosis:
         ]
 
     @property
-    def findings(self) -> list[Finding]:
+    def causes(self) -> list[Cause]:
         """Every known failure in the log, the cause first."""
         return ([self.cause] if self.cause else []) + self.others
 
     @property
     def ids(self) -> list[str]:
-        """The ids of `findings`."""
-        return [finding.signature.id for finding in self.findings]
+        """The ids of `causes`."""
+        return [cause.signature.id for cause in self.causes]
 
     @property
     def kind(self) -> str:
-        """fatal; request (one failed, the server went on); else the class of the first finding, or ""."""
+        """fatal; request (one failed, the server went on); else the class of the first cause, or ""."""
         if self.fatal or self.request:
             return "fatal" if self.fatal else "request"
-        return self.findings[0].kind if self.findings else ""
+        return self.causes[0].kind if self.causes else ""
 
     @property
     def exit_code(self) -> int:
@@ -123,16 +118,16 @@ class Diagnosis:
             return (
                 f"no failure found, but the log ends before the server was ready; its last line: {self.tail[-1][:160]}"
             )
-        if not self.told:
+        if not self.is_server_log:
             return "no failure found, and nothing in it reads like a server's log"
         return "no failure found"
 
     @property
     def garbled(self) -> bool:
         """Nothing was found in something that is not text: its last lines are mostly bytes that no log has."""
-        told = "".join(self.tail)
-        odd = sum(not (c.isprintable() or c in "\t\x1b") or c == "\ufffd" for c in told)
-        return not self.findings and not self.exception and odd > 0.3 * len(told) > 0
+        end = "".join(self.tail)
+        odd = sum(not (c.isprintable() or c in "\t\x1b") or c == "\ufffd" for c in end)
+        return not self.causes and not self.exception and odd > 0.3 * len(end) > 0
 
     @property
     def unfinished(self) -> bool:
@@ -156,7 +151,7 @@ class Diagnosis:
                 "line": self.line,
                 "process": self.process,
                 "cause": self.cause and self.cause.to_dict(),
-                "also": [finding.to_dict() for finding in self.others],
+                "also": [cause.to_dict() for cause in self.others],
                 "facts": self.facts,
                 "wrong_backends": self.wrong_backends,
                 "stopped_at": self.stopped,
@@ -173,157 +168,28 @@ class Diagnosis:
         if self.exception:
             by = f" by {self.process}" if self.process else ""
             out += ["", f"First cause (line {self.line}{by}):", *_indent(self.exception)]
-        for finding in self.findings:
-            known = finding.signature
-            out += ["", f"{known.id} [{finding.kind}] {known.title}"]
-            if finding is not self.cause or self.exception is None or finding.text not in self.exception:
-                out += [f"  seen      line {finding.line}: {finding.text[:300]}"]
-            out += [f"  why       {known.cause}", f"  where     {known.hardware}; {finding.versions}"]
+        for cause in self.causes:
+            known = cause.signature
+            out += ["", f"{known.id} [{cause.kind}] {known.title}"]
+            if cause is not self.cause or self.exception is None or cause.text not in self.exception:
+                out += [f"  seen      line {cause.line}: {cause.text[:300]}"]
+            out += [f"  why       {known.cause}", f"  where     {known.hardware}; {cause.versions}"]
             out += [f"  fix       {known.fix}"]
-            if finding.remedy.diff:
-                out += ["  change", *_indent(finding.remedy.diff)]
-            if finding.remedy.run:
-                out += ["  run first", *_indent("\n".join(finding.remedy.run))]
+            if cause.remedy.diff:
+                out += ["  change", *_indent(cause.remedy.diff)]
+            if cause.remedy.run:
+                out += ["  run first", *_indent("\n".join(cause.remedy.run))]
             out += [f"  source    {', '.join(known.source)}"]
         out += [f"\n[silent] {wrong}" for wrong in self.wrong_backends]
-        if self.exception and not self.cause and not any(finding.kind == "fatal" for finding in self.others):
+        if self.exception and not self.cause and not any(cause.kind == "fatal" for cause in self.others):
             out += ["", "No signature knows this failure. An issue you can file:", "", *_indent(self.issue)]
         return redact.text("\n".join(out))
 
     __str__ = __repr__ = text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text())}</pre>"
+        return preformatted(self.text())
 
 
 def _indent(text: str) -> list[str]:
     return ["    " + line for line in text.splitlines()]
-
-
-def diagnose(
-    source: str | Path | BinaryIO, signatures: list[Signature] | None = None, argv: list[str] | None = None
-) -> Diagnosis:
-    """Read a log once and explain it; `argv` is the launch command where it is known better than from the log.
-
-    `UsageError` when the log cannot be read.
-    """
-    known = list(load() if signatures is None else signatures)
-    found = scan(source, known)
-    named = shown(Path(source)) if isinstance(source, str | Path) and str(source) != "-" else "standard input"
-    return judge(found, named, known, argv)
-
-
-def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | None = None) -> Diagnosis:
-    """The diagnosis of one pass over a log (no input or output)."""
-    first = first_cause(found.tracker.failures, lambda line: _harmless(line, known))
-    if first is None and not found.started:
-        first = _logged(found, known)
-    live = [match for match in found.matches if not match.after_shutdown]
-    telling = [match for match in live if not match.pattern.wrapper]
-    explains = _explains(first, telling) or (_explains(first, live) if first and first.wrapper else None)
-    if first is None:
-        explains = next((match for match in telling or live if match.kind == "fatal"), None)
-    if first is None:  # a line that a server logs while it answers others ended one request at most
-        request = explains is not None and found.started and not any_ended(found.tracker.failures)
-    else:
-        deadly = explains is not None and explains.kind == "fatal"
-        request = not deadly and one_request(first, found.tracker.failures)
-    fatal = not request and (first is not None or explains is not None)
-    failure = first or next(
-        (f for f in found.tracker.failures if f.chain and not f.after_shutdown and not f.handled), None
-    )
-    command = redact.argv(argv) if argv else launched(found.facts)
-    cause = _finding(explains, command, found.facts) if explains else None
-    rest: dict[str, Match] = {}
-    for match in sorted(telling, key=lambda match: (match.kind != "fatal", match.line.number)):
-        if explains is None or match.signature.id != explains.signature.id:
-            rest.setdefault(match.signature.id, match)
-    others = [
-        _finding(match, command, found.facts) for match in sorted(rest.values(), key=lambda match: match.line.number)
-    ]
-    exception = failure.message() if failure else (cause.text if cause else None)
-    return Diagnosis(
-        log=named,
-        exception=exception,
-        line=failure.line_number if failure else (cause.line if cause else 0),
-        process=failure.stream if failure else (cause.stream if cause else ""),
-        cause=cause,
-        others=others,
-        fatal=fatal,
-        request=request,
-        facts=found.facts,
-        stopped=found.stopped,
-        started=found.started,
-        lines=found.lines,
-        size=found.size,
-        chain=list(failure.chain) if failure else [],
-        tail=found.tail,
-        told=found.told,
-    )
-
-
-def _logged(found: Scan, known: list[Signature]) -> Failure | None:
-    """The last resort for a server that never was ready: the first line that it logged as an error."""
-    if any(match.kind == "fatal" and not match.after_shutdown for match in found.matches):
-        return None
-    return next((f for f in found.tracker.logged if not (f.after_shutdown or _harmless(f.line, known))), None)
-
-
-def _harmless(line: str, known: list[Signature]) -> bool:
-    return any((p := s.explains(line)) is not None and s.kind_of(p) != "fatal" for s in known)
-
-
-def _finding(match: Match, command: list[str], facts: dict[str, str]) -> Finding:
-    line = match.line
-    return Finding(
-        match.signature,
-        match.kind,
-        line.text,
-        line.number,
-        line.stream,
-        remedy(match.signature, match.groups, command),
-        _unusual(match.signature, facts),
-    )
-
-
-def _unusual(signature: Signature, facts: dict[str, str]) -> str:
-    """The log's vLLM version where the signature's range excludes it, else ""."""
-    from packaging.specifiers import SpecifierSet
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        version = Version(facts["vllm"]) if signature.vllm and "vllm" in facts else None
-    except InvalidVersion:
-        return ""
-    outside = version and version.base_version not in SpecifierSet(signature.vllm, prereleases=True)
-    return facts["vllm"] if outside else ""
-
-
-def _explains(first: Failure | None, live: list[Match]) -> Match | None:
-    """The match that explains the first cause: in its own chain, in the lines after it, or shortly before it."""
-    if first is None:
-        return None
-    for texts in ([first.line], first.chain, first.detail):
-        for match in live:
-            if any(match.signature.explains(text) is not None for text in texts):
-                return match
-    for match in live:  # in the source lines of its traceback
-        if match.line.stream == first.stream and first.number <= match.line.number <= first.line_number:
-            return match
-    before = [m for m in live if m.kind == "fatal" and m.line.number <= first.number]
-    return before[0] if before else None
-
-
-def first_exception(path: str | Path, offset: int = 0) -> str | None:
-    """The first cause's exception line as the log has it, never a wrapper while a cause is there; None if none.
-
-    `offset` is where to begin, in bytes, for a log that earlier servers wrote to. Where nothing raised but a known
-    fatal line was logged, it is that line.
-    """
-    try:
-        known = list(load())
-    except CookbookError:  # a broken signature file must not hide the reason of a failed launch
-        known = []
-    stream = open_log(path)
-    stream.seek(offset)
-    return diagnose(stream, known).exception

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from helpers.doctor.failure import Failure
-from helpers.doctor.lines import Line
+from helpers.logs import Line
 
 MAX_EVENTS = 400  # later ones repeat what came before; the first cause is never among them
 MAX_FRAMES = 3000  # lines of one traceback before it is given up
@@ -34,7 +34,6 @@ DEATHS = re.compile(  # a process that ended without a Python exception
     r"error: .*(?:No solution|no version of|[Ff]ailed to|[Cc]ould not|[Dd]istribution)|"
     r"ERROR: (?:Could not|No matching|Failed|Cannot)|.*× No solution found)"
 )
-COMPILER = re.compile(r"^(?:ptxas (?:fatal|error)|.*\berror: .*\bptxas\b)")
 
 DEATH_HEAD = re.compile(
     r"EngineCore failed to start|EngineCore encountered a fatal error|EngineCore hit an exception|"
@@ -122,7 +121,7 @@ class Tracker:
             caught=bool(line.where),
         )
         self.failures.append(failure)
-        self.opened[line.stream] = _Open(failure, key)
+        self.opened[line.stream], self._idle = _Open(failure, key), 0
 
     def _continue(self, line: Line, text: str, open_: _Open, after_shutdown: bool) -> None:
         open_.length += 1
@@ -202,7 +201,7 @@ class Tracker:
         failure = self._single(line, kind, text, after_shutdown)
         if not self.full or kind == "death":
             self.failures.append(failure)
-        self.opened[line.stream] = _Open(failure, (line.level, line.where), frames=False)
+        self.opened[line.stream], self._idle = _Open(failure, (line.level, line.where), frames=False), 0
 
     def _single(self, line: Line, kind: str, text: str, after_shutdown: bool) -> Failure:
         return Failure(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from helpers.doctor.lines import CHILD
+from helpers.logs import CHILD
 
 # Lines that report another process's failure, or the end of something that failed before.
 WRAPPER = re.compile(
@@ -91,8 +91,8 @@ def first_cause(failures: Iterable[Failure], harmless: Callable[[str], bool] | N
     """
     known = harmless or (lambda line: False)
     # Tracebacks of several processes interleave: the exception that was printed first came first.
-    told = sorted((f for f in failures if f.chain), key=lambda f: f.line_number)
-    alive = [f for f in told if not f.after_shutdown and not f.handled]
+    printed = sorted((f for f in failures if f.chain), key=lambda f: f.line_number)
+    alive = [f for f in printed if not f.after_shutdown and not f.handled]
     real = [f for f in alive if f.fatal or not ((f.kind != "traceback" or f.request) and known(f.line))]
     roots = [f for f in real if not f.wrapper]
     ended = [f for f in real if f.wrapper or f.fatal]

@@ -1,9 +1,8 @@
 """Asks a running server the questions whose wrong answers leave no line in any log."""
 
-import html
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import redact
 from helpers.errors import UsageError
+from helpers.findings import Finding, Findings
 from helpers.keys import keyless
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ QUESTION = "What is 17 + 25? Answer with the number alone."
 EXPECTED = "42"
 CONCURRENT = 4  # requests at once; wrong kernels of F35 answer the first request rightly and later ones not
 TOKENS = 512  # output tokens allowed for a probe: enough for a short answer with its reasoning
+SETTINGS = {"max_tokens": TOKENS, "temperature": 0, "reasoning_effort": "low"}
 TIMEOUT = 120.0  # seconds for one request; a small model on a CPU needs several
 TOOL = {
     "type": "function",
@@ -30,50 +31,41 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-MARKS = {True: "✓", False: "✗", None: "–"}
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Finding):
     """One question and what the server made of it; `ok` is None when it could not be asked."""
 
-    name: str
-    ok: bool | None
-    seen: str
-    need: str
     signature: str = ""  # the entry of recipes/failures.yaml that explains a wrong answer
     fatal: bool = False  # the server is of no use while this fails
 
 
+def _probe(name: str, ok: bool | None, seen: str, needed: str, signature: str = "", fatal: bool = False) -> Probe:
+    fix = f"{signature} in recipes/failures.yaml explains it" if signature else ""
+    return Probe(name, ok, seen, needed, fix, signature=signature, fatal=fatal)
+
+
 @dataclass(frozen=True, repr=False)
-class Examination:
+class Examination(Findings):
     """Every probe of one server."""
 
+    findings: Sequence[Probe]
     url: str
-    probes: list[Probe]
+
+    @property
+    def title(self) -> str:
+        return self.url
 
     @property
     def exit_code(self) -> int:
         """1 when a probe failed that makes the server useless, else 0."""
-        return int(any(probe.ok is False and probe.fatal for probe in self.probes))
+        return int(any(probe.ok is False and probe.fatal for probe in self.findings))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
-        return redact.data({"url": self.url, "fatal": bool(self.exit_code), "probes": [asdict(p) for p in self.probes]})
-
-    def text(self) -> str:
-        """One line per probe, and where a wrong answer is explained."""
-        out = [self.url]
-        for probe in self.probes:
-            out.append(f"  {MARKS[probe.ok]} {probe.name:<18} {probe.seen}")
-            if probe.ok is False:
-                out.append(f"    {'needed':<18} {probe.need}" + (f" [{probe.signature}]" if probe.signature else ""))
-        return redact.text("\n".join(out))
-
-    __str__ = __repr__ = text
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text())}</pre>"
+        probes = [asdict(probe) for probe in self.findings]
+        return redact.data({"url": self.url, "fatal": bool(self.exit_code), "probes": probes})
 
 
 def gibberish(text: str) -> str:
@@ -109,14 +101,8 @@ def judge_answer(choice: dict[str, Any], tokens: int) -> tuple[bool, str, str]:
     return True, f"{content.strip()[:40]!r}", ""
 
 
-def _chat(client: "httpx.Client", model: str, **more: Any) -> dict[str, Any]:
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": QUESTION}],
-        "max_tokens": TOKENS,
-        "temperature": 0,
-        "reasoning_effort": "low",
-    } | more
+def _chat(client: "httpx.Client", model: str) -> dict[str, Any]:
+    body = SETTINGS | {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
     reply = client.post("/v1/chat/completions", json=body)
     reply.raise_for_status()
     return reply.json()
@@ -138,99 +124,65 @@ def answers(client: "httpx.Client", model: str) -> list[Probe]:
         bad = [item for item in found if not item[0]]
         seen = bad[0][1] if bad else ", ".join(sorted({item[1] for item in found}))
         fatal = any(item[2] in ("F34", "F35") for item in bad)
-        probes.append(Probe(name, not bad, seen, need, bad[0][2] if bad else "", fatal))
+        probes.append(_probe(name, not bad, seen, need, bad[0][2] if bad else "", fatal))
     right = [EXPECTED in item[1] for item in alone + together if item[0]]
     if right:
         full_size = bool(re.search(r"gpt-oss-(?:20|120)b", model))
         ok = all(right) if full_size else (all(right) or None)  # a tiny model may not know the sum
-        probes.append(Probe("right answer", ok, f"{sum(right)} of {len(right)}", f"{EXPECTED} each time", "F35"))
+        probes.append(_probe("right answer", ok, f"{sum(right)} of {len(right)}", f"{EXPECTED} each time", "F35"))
     return probes
 
 
 def usage(client: "httpx.Client", model: str) -> list[Probe]:
     """Token counts of the Responses API, the field that carries reasoning, and whether answers are stored."""
-    reply = client.post(
-        "/v1/responses",
-        json={
-            "model": model,
-            "input": QUESTION,
-            "max_output_tokens": TOKENS,
-            "reasoning": {"effort": "low"},
-            "store": True,
-        },
-    )
+    ask = {"model": model, "input": QUESTION, "max_output_tokens": TOKENS, "reasoning": {"effort": "low"}}
+    reply = client.post("/v1/responses", json=ask | {"store": True})
     reply.raise_for_status()
     body = reply.json()
     counts = body.get("usage") or {}
     counted = bool(counts.get("input_tokens") and counts.get("output_tokens"))
     stored = client.get(f"/v1/responses/{body.get('id')}").status_code == 200
     chat = _chat(client, model)["choices"][0]["message"]
-    field = "reasoning" if chat.get("reasoning") else "reasoning_content" if chat.get("reasoning_content") else ""
+    field = next((name for name in ("reasoning", "reasoning_content") if chat.get(name)), "")
+    kept = "kept" if stored else "not kept: previous_response_id and background fail"
+    store = "VLLM_ENABLE_RESPONSES_API_STORE=1, for demonstrations only"
+    named = {"reasoning": True, "": None}.get(field, False)
+    count = "input and output tokens counted" if counted else f"{counts}"
     return [
-        Probe(
-            "usage",
-            counted,
-            "input and output tokens counted" if counted else f"{counts}",
-            "counts above zero (fixed after vLLM 0.10.1)",
-        ),
-        Probe(
-            "stored answers",
-            stored,
-            "kept" if stored else "not kept: previous_response_id and background fail",
-            "VLLM_ENABLE_RESPONSES_API_STORE=1, for demonstrations only",
-            "F39",
-        ),
-        Probe(
-            "reasoning field",
-            {"reasoning": True, "": None}.get(field, False),
-            field or "no reasoning in the reply",
-            "clients that read `reasoning`",
-            "F38",
-        ),
+        _probe("usage", counted, count, "counts above zero (fixed after vLLM 0.10.1)"),
+        _probe("stored answers", stored, kept, store, "F39"),
+        _probe("reasoning field", named, field or "no reasoning in the reply", "clients that read `reasoning`", "F38"),
     ]
 
 
 def tool_calls(client: "httpx.Client", model: str) -> list[Probe]:
     """A function call that the server must surface, and the same call streamed."""
-    ask = {
-        "messages": [{"role": "user", "content": "What is the weather in Paris? Use the tool."}],
-        "tools": [TOOL],
-        "tool_choice": "required",
-    }
-    need = "--tool-call-parser openai --enable-auto-tool-choice"
-    reply = client.post(
-        "/v1/chat/completions",
-        json={"model": model, "max_tokens": TOKENS, "temperature": 0, "reasoning_effort": "low"} | ask,
-    )
+    question = {"role": "user", "content": "What is the weather in Paris? Use the tool."}
+    body = SETTINGS | {"model": model, "messages": [question], "tools": [TOOL], "tool_choice": "required"}
+    needed = "--tool-call-parser openai --enable-auto-tool-choice"
+    reply = client.post("/v1/chat/completions", json=body)
     if reply.status_code == 400:
-        return [Probe("tool calls", False, _message(reply), need, "F36")]
+        return [_probe("tool calls", False, _message(reply), needed, "F36")]
     reply.raise_for_status()
     choice = reply.json()["choices"][0]
-    calls = choice["message"].get("tool_calls") or []
+    calls, finish = choice["message"].get("tool_calls") or [], choice.get("finish_reason")
     if not calls:
-        end = choice.get("finish_reason")
-        if end == "length":
-            return [Probe("tool calls", None, f"no call within {TOKENS} tokens: the model finished none", need)]
+        if finish == "length":
+            return [_probe("tool calls", None, f"no call within {TOKENS} tokens: the model finished none", needed)]
         lost = "the call stayed in the content" if "{" in (choice["message"].get("content") or "") else "no call"
-        return [Probe("tool calls", False, f"{lost}, finish_reason {end}", need, "F36")]
+        return [_probe("tool calls", False, f"{lost}, finish_reason {finish}", needed, "F36")]
     joined, finish = "", None
-    body = {"model": model, "max_tokens": TOKENS, "temperature": 0, "stream": True, "reasoning_effort": "low"} | ask
-    with client.stream("POST", "/v1/chat/completions", json=body) as stream:
+    with client.stream("POST", "/v1/chat/completions", json=body | {"stream": True}) as stream:
         for line in stream.iter_lines():
             if line.startswith("data: {"):
                 for part in json.loads(line[6:]).get("choices", []):
                     finish = part.get("finish_reason") or finish
                     for call in part["delta"].get("tool_calls") or []:
                         joined += (call.get("function") or {}).get("arguments") or ""
+    seen, whole = f"arguments {joined[:40]!r}, finish_reason {finish}", "arguments that are whole JSON"
     return [
-        Probe("tool calls", True, calls[0]["function"]["name"], need, "F36"),
-        Probe(
-            "streamed tool call",
-            _parses(joined),
-            f"arguments {joined[:40]!r}, finish_reason {finish}",
-            "arguments that are whole JSON",
-            "F37",
-        ),
+        _probe("tool calls", True, calls[0]["function"]["name"], needed, "F36"),
+        _probe("streamed tool call", _parses(joined), seen, whole, "F37"),
     ]
 
 
@@ -262,7 +214,7 @@ def examine(url: str, api_key: str = "", model: str = "", timeout: float = TIMEO
                     f"{base} does not list its models", why=_message(listed), do="check the address and VLLM_API_KEY"
                 )
             cards = listed.json()["data"]
-            return Examination(base, _probes(client, cards, model))
+            return Examination(_probes(client, cards, model), base)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
         raise UsageError(
             f"no answer from {base}",
@@ -277,37 +229,18 @@ def _probes(client: "httpx.Client", cards: list[dict[str, Any]], wanted: str) ->
     names = [card["id"] for card in cards]
     model = wanted if wanted in names else names[0]
     length = next(card.get("max_model_len") for card in cards if card["id"] == model)
-    probes = [Probe("model name", not wanted or wanted in names, ", ".join(names), wanted or "any", "S3", True)]
+    probes = [_probe("model name", not wanted or wanted in names, ", ".join(names), wanted or "any", "S3", True)]
     if length:
-        probes.append(
-            Probe(
-                "context for evals",
-                length >= EVAL_LENGTH,
-                f"max_model_len {length}",
-                f"{EVAL_LENGTH} for gpt_oss.evals",
-                "F25",
-            )
-        )
-    groups: list[tuple[str, Callable[[httpx.Client, str], list[Probe]]]] = [
-        ("answers", answers),
-        ("responses", usage),
-        ("tool calls", tool_calls),
-    ]
-    for name, group in groups:
+        needed = f"{EVAL_LENGTH} for gpt_oss.evals"
+        probes.append(_probe("context for evals", length >= EVAL_LENGTH, f"max_model_len {length}", needed, "F25"))
+    for name, group in {"answers": answers, "responses": usage, "tool calls": tool_calls}.items():
         try:
             probes += group(client, model)
         except httpx.HTTPStatusError as error:
-            probes.append(Probe(name, False, _message(error.response), "status 200", fatal=name == "answers"))
+            probes.append(_probe(name, False, _message(error.response), "status 200", fatal=name == "answers"))
         except httpx.HTTPError as error:
-            probes.append(Probe(name, False, f"{type(error).__name__}: {error}", "an answer", fatal=True))
+            probes.append(_probe(name, False, f"{type(error).__name__}: {error}", "an answer", fatal=True))
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            probes.append(
-                Probe(
-                    name,
-                    False,
-                    f"a reply of another shape ({type(error).__name__}: {error})",
-                    "the OpenAI shape",
-                    fatal=name == "answers",
-                )
-            )
+            seen = f"a reply of another shape ({type(error).__name__}: {error})"
+            probes.append(_probe(name, False, seen, "the OpenAI shape", fatal=name == "answers"))
     return probes

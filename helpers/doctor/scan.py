@@ -1,55 +1,35 @@
 """One pass over a log of any size: failures, matched signatures, versions and flags, in bounded memory.
 
-The file is read in chunks of bytes. A line whose shape (its text without numbers) came before costs one
-look-up, an INFO line without a word of `TOLD` a glance; of the others, those that hold one of `ANCHORS`, and the lines
-of an open traceback, are taken apart. A place that writes ever new lines is read in full `MAX_NOVEL` times.
+The file is read in chunks of bytes. A line whose shape (its text without numbers) came before costs one look-up; of the
+others, those that hold one of `ANCHORS` or of the signatures' own words, and the lines of an open traceback, are taken
+apart: 100 MB in 10 s, also where no two lines are alike.
 """
 
 import codecs
 import gzip
 import io
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from helpers.doctor.exceptions import TRACEBACK, Tracker
+from helpers.doctor.exceptions import Tracker
 from helpers.doctor.failure import WRAPPER
-from helpers.doctor.lines import Line, parse
 from helpers.doctor.signatures import Pattern, Signature
-from helpers.doctor.words import ANCHORS, LATE, STATEFUL, TOLD, VARYING, anchored, any_of, informing, place_of
+from helpers.doctor.words import ANCHORS, EVERY_TIME, NOTED, VARYING, any_of
 from helpers.errors import UsageError
+from helpers.logs import RUN_FACTS, SAID, STARTED, STARTS, STOPS, Line, parse
 from helpers.paths import shown
 
 CHUNK = 4 << 20  # bytes; two of them are the most that is held
-LONGEST = 1 << 20  # bytes of one line before it is cut
+LONGEST = 1 << 16  # bytes of one line that are read
 MAX_SHAPES = 100_000
-SHORT = 300  # bytes
-MAX_NOVEL = 2_000  # lines of different shapes from one place; of later ones those that hold a word of LATE are read
-MAX_PLACES = 5_000
-MAX_TRACEBACKS = 2_000  # after so many, a traceback is told by its exception line alone
-FACTS = {  # what the report says about the run, first match wins
-    "vllm": re.compile(r"(?:vLLM API server version|LLM engine \(v|vllm==|vLLM version:?)\s*v?(\d+\.\d+[\w.+]*)"),
-    "model": re.compile(r"(?:model_tag|'model'|model)(?:': |=)'([^']+)'"),
-    "args": re.compile(r"non-default args: (\{.*\})"),
-    "attention": re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+) (?:attention )?backend(?:\.| out of potential)"),
-    "moe": re.compile(r"Using '?([\w ]+?)'? (?:Mxfp4|MXFP4|Unquantized) MoE backend"),
-    "torch": re.compile(r"\btorch(?:==| version:? )\s*(\d+\.\d+[\w.+]*)"),
-    "driver": re.compile(r"(?:Driver Version|driver version):? (\d+\.\d+[\w.]*)"),
-}
-STARTS = re.compile(r"vLLM API server version|Started server process")
-STARTED = re.compile(r"Application startup complete")
-STOPS = re.compile(  # the server announces its end; what follows is not a failure
-    r"^(?:INFO:\s+)?Shutting down\b(?!.*executor)|^KeyboardInterrupt$|shutdown triggered|"
-    r"[Rr]eceived (?:signal|SIG|KeyboardInterrupt)|received SIG(?:TERM|INT)|Waiting for application shutdown|"
-    r"trigger received signal|API server: shutting down|^\^C"
-)
+SHORT = 300  # bytes; a longer line has somebody's prompt in it and never comes again
 
 
 @dataclass
-class Match:
+class SignatureMatch:
     """The first line that carries a signature (by class), outside a shutdown where there is one."""
 
     signature: Signature
@@ -69,14 +49,14 @@ class Scan:
     """What one pass found."""
 
     tracker: Tracker
-    matches: list[Match]
+    matches: list[SignatureMatch]
     facts: dict[str, str]
     stopped: int = 0  # line number of the last announced shutdown, 0 for none
     started: bool = False
     lines: int = 0
     size: int = 0
     tail: list[str] = field(default_factory=list)
-    told: bool = False  # something in it reads like a server's log
+    is_server_log: bool = False  # something in it reads like a server's log
 
 
 def open_log(source: str | Path) -> BinaryIO:
@@ -121,98 +101,47 @@ class Scanner:
     def __init__(self, signatures: list[Signature]):
         self.tracker = Tracker()
         self.facts: dict[str, str] = {}
-        self.matches: dict[tuple[str, str, bool], Match] = {}
+        self.matches: dict[tuple[str, str, bool], SignatureMatch] = {}
         self.stopped = self.stopped_child = 0
         self.started = False
         self.number = 0  # lines before the current piece
-        self._patterns = [(p, s) for s in signatures for p in s.match]
-        words = dict.fromkeys([*ANCHORS, *(p.anchor for p, _ in self._patterns if not anchored(p.anchor))])
-        self._hot = any_of(words)
-        self._told = [*TOLD, *(p.anchor for p, _ in self._patterns if p.info)]
-        self._shapes: dict[bytes, bool] = {}  # shape of a line seen before: read it again?
-        self._places: dict[bytes, int] = {}  # lines of new shapes by who wrote them
-        self._telling: list[bytes] = []  # the words of `_told` that the present piece holds
-        self._late: set[bytes] | None = None  # lines of the present piece that a crowded place may still show
-        self._missing: list[bytes] | None = None  # anchors of the signatures that `_search` looks for
-        self._data = b""
-        self._tracebacks = 0
+        self._open_patterns = [(p, s) for s in signatures for p in s.match]  # those not matched outside a shutdown
+        anchors = [pattern.anchor for pattern, _ in self._open_patterns]
+        self._read, self._noted = any_of({*ANCHORS, *NOTED, *anchors}), any_of(NOTED)
+        self._matching, self._each = any_of(anchors), any_of(EVERY_TIME)
+        self._shapes: set[bytes] = set()  # shapes of lines that need not be read again
 
     def piece(self, data: bytes) -> None:
         """Take some whole lines."""
         rows = enumerate(data.split(b"\n"))
         if b"\r" in data:
             rows = ((i, part) for i, line in rows for part in line.split(b"\r") if part)
-        batch: list[tuple[Line, bool]] = []
-        shapes, opened, base = self._shapes, self.tracker.opened, self.number + 1
-        self._telling, self._late, self._data = [word for word in self._told if word in data], None, data
         for i, raw in rows:
-            shape = raw[:600].translate(None, VARYING)
-            again = shapes.get(shape)
-            fresh = again is None
-            if fresh:
-                again = self._novel(raw, shape)
-            if again or opened:
-                self._line(parse(raw[:LONGEST], base + i), batch, fresh)
+            if len(raw) > LONGEST:
+                raw = raw[:LONGEST]
+            if self.tracker.opened or self._new(raw):
+                self._line(raw, parse(raw, self.number + 1 + i))
         self.number += data.count(b"\n")
-        self._signatures(batch)
 
-    def _novel(self, raw: bytes, shape: bytes) -> bool:
-        """Whether a line of a new shape is to be read now; remembers whether the next of its shape is, too."""
-        if len(self._shapes) >= MAX_SHAPES:
-            self._shapes.clear()
-        informs = informing(raw)
-        if informs and not any(word in raw for word in self._telling):
-            if len(raw) < SHORT:  # a longer one has somebody's prompt in it and never comes again
-                self._shapes[shape] = False
+    def _new(self, raw: bytes) -> bool:
+        """Whether a line outside a traceback is to be read; remembers its shape where that settles the next ones."""
+        shape = raw[:600].translate(None, VARYING)
+        if shape in self._shapes:
             return False
-        place = place_of(raw)
-        if place not in self._places and len(self._places) >= MAX_PLACES:
-            place = b""
-        count = self._places[place] = self._places.get(place, 0) + 1
-        if count > MAX_NOVEL:
-            read = raw in self._late_lines()
-            return read and (b"Traceback (" not in raw or self._tracebacks < MAX_TRACEBACKS)
-        read = informs or self._hot.search(raw) is not None
-        again = read and STATEFUL.search(raw) is not None
-        if again and b"Traceback (" in raw:
-            again = self._tracebacks < MAX_TRACEBACKS
-        self._shapes[shape] = again
+        read = self._read.search(raw) is not None
+        if not (read and self._each.search(raw)) and (read or len(raw) < SHORT):
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+            self._shapes.add(shape)
         return read
 
-    def _late_lines(self) -> set[bytes]:
-        """The lines of the piece that are read even from a crowded place: those with signatures not met yet, too."""
-        if self._late is None:
-            data, ends = self._data, (b"\n", b"\r") if b"\r" in self._data else (b"\n",)
-            missing = [p.anchor for p, s in self._patterns if not self._live(self._key(p, s))]
-            if self._missing != missing:
-                self._missing, self._search = missing, any_of([*LATE, *missing])
-            self._late, done = set(), 0
-            while found := self._search.search(data, done):
-                start = max(data.rfind(end, done, found.start()) for end in ends) + 1 or done
-                done = min(at for end in ends if (at := data.find(end, found.end())) >= 0 or (at := len(data)))
-                self._late.add(data[start:done])
-        return self._late
-
-    @staticmethod
-    def _key(pattern: Pattern, signature: Signature) -> tuple[str, str, bool]:
-        return signature.id, signature.kind_of(pattern), pattern.wrapper
-
-    def _live(self, key: tuple[str, str, bool]) -> bool:
-        """Already matched outside a shutdown."""
-        return key in self.matches and not self.matches[key].after_shutdown
-
-    def _line(self, line: Line, batch: list[tuple[Line, bool]], fresh: bool) -> None:
-        text = line.text
-        if TRACEBACK in text:
-            self._tracebacks += 1
-            if self._tracebacks == MAX_TRACEBACKS:
-                self._shapes.clear()
-        if text:
+    def _line(self, raw: bytes, line: Line) -> None:
+        if self._noted.search(raw):
             self._note(line)
-        after = bool(self.stopped) or bool(self.stopped_child and (line.child or WRAPPER.search(text)))
+        after = bool(self.stopped) or bool(self.stopped_child and (line.child or WRAPPER.search(line.text)))
         self.tracker.feed(line, after)
-        if fresh and self._patterns:
-            batch.append((line, after))
+        if self._open_patterns and self._matching.search(raw):
+            self._match(line, after)
 
     def _note(self, line: Line) -> None:
         """Follow the server's life and pick up what it says about itself."""
@@ -225,34 +154,31 @@ class Scanner:
         elif STARTS.search(text):
             if self.stopped or self.stopped_child:
                 self._shapes.clear()
-                self._places.clear()
                 self.tracker.restart()
             self.stopped = self.stopped_child = 0
             self.started = self.tracker.started = False
         elif STARTED.search(text):
             self.started = self.tracker.started = True
-        for name, pattern in FACTS.items():
-            if name not in self.facts and (found := pattern.search(text)):
+        for name in RUN_FACTS:
+            if name not in self.facts and (found := SAID[name].search(text)):
                 self.facts[name] = found[1]
 
-    def _signatures(self, batch: list[tuple[Line, bool]]) -> None:
-        if not batch:
-            return
-        joined = "\n".join(line.text for line, _ in batch)
-        for pattern, signature in self._patterns:
-            key = self._key(pattern, signature)
-            if self._live(key) or pattern.literal not in joined:
+    def _match(self, line: Line, after: bool) -> None:
+        """Keep the signatures that the line shows, each for the first line outside a shutdown."""
+        done = set()
+        for pattern, signature in self._open_patterns:
+            if pattern.literal not in line.text or (line.level in ("INFO", "DEBUG") and not pattern.info):
                 continue
-            for line, after in batch:
-                if pattern.literal not in line.text or (line.level in ("INFO", "DEBUG") and not pattern.info):
-                    continue
-                if pattern.startup and self.started:
-                    continue
-                if (after and key in self.matches) or (groups := pattern.find(line.text)) is None:
-                    continue
-                self.matches[key] = Match(signature, pattern, line, after, groups)
+            key = signature.id, signature.kind_of(pattern), pattern.wrapper
+            if (pattern.startup and self.started) or key in done or (after and key in self.matches):
+                continue
+            if (groups := pattern.find(line.text)) is not None:
+                self.matches[key] = SignatureMatch(signature, pattern, line, after, groups)
                 if not after:
-                    break
+                    done.add(key)
+        if done:
+            left = [(p, s) for p, s in self._open_patterns if (s.id, s.kind_of(p), p.wrapper) not in done]
+            self._open_patterns, self._matching = left, any_of([pattern.anchor for pattern, _ in left])
 
     def result(self, size: int) -> Scan:
         """Everything found, matches in the order of the log."""
@@ -278,5 +204,5 @@ def scan(source: str | Path | BinaryIO, signatures: list[Signature] | None = Non
     found = scanner.result(size)
     end = [parse(raw) for raw in last.splitlines() if raw.strip()]
     found.tail = [line.text for line in end][-5:]
-    found.told = bool(found.facts) or found.started or any(line.level or line.stream for line in end)
+    found.is_server_log = bool(found.facts) or found.started or any(line.level or line.stream for line in end)
     return found

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from helpers.errors import CookbookError
 from helpers.paths import RECIPES, shown
+from helpers.recipes.files import Loader, validation_faults
 
 FAILURES = RECIPES / "failures.yaml"
 
@@ -105,19 +106,6 @@ class Signature(_Strict):
         return next((pattern for pattern in self.match if pattern.find(text) is not None), None)
 
 
-class Book(_Strict):
-    """The whole file."""
-
-    signatures: list[Signature]
-
-    @model_validator(mode="after")
-    def _unique(self) -> "Book":
-        ids = [signature.id for signature in self.signatures]
-        if double := sorted({i for i in ids if ids.count(i) > 1}):
-            raise ValueError(f"used twice: {', '.join(double)}")
-        return self
-
-
 @cache
 def _compiled(regex: str) -> re.Pattern[str]:
     return re.compile(regex)
@@ -126,17 +114,19 @@ def _compiled(regex: str) -> re.Pattern[str]:
 @cache
 def load(path: Path = FAILURES) -> tuple[Signature, ...]:
     """Every signature, in the file's order; `CookbookError` names the entry and the key that is wrong."""
+    signatures: dict[str, Signature] = {}
+    faults = []
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return tuple(Book.model_validate(data).signatures)
-    except (OSError, yaml.YAMLError) as error:
+        for entry in yaml.load(path.read_text(encoding="utf-8"), Loader)["signatures"]:
+            try:
+                signature = Signature.model_validate(entry)
+            except ValidationError as error:
+                faults += [f"{entry.get('id', entry)}.{fault}" for fault in validation_faults(error)]
+                continue
+            faults += [f"{signature.id} is used twice"] * (signature.id in signatures)
+            signatures[signature.id] = signature
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise CookbookError(f"cannot read {shown(path)}", why=str(error), do="repair the file") from error
-    except ValidationError as error:
-        problems = []
-        for item in error.errors()[:5]:
-            where = list(item["loc"])
-            if len(where) > 1 and isinstance(where[1], int):
-                entries = data.get("signatures", []) if isinstance(data, dict) else []
-                where[1] = entries[where[1]].get("id", where[1]) if where[1] < len(entries) else where[1]
-            problems.append(f"{'.'.join(map(str, where))}: {item['msg']}")
-        raise CookbookError(f"{shown(path)} is not valid", why="; ".join(problems), do="repair the entry") from error
+    if faults:
+        raise CookbookError(f"{shown(path)} is not valid", why="; ".join(faults[:5]), do="repair the entry")
+    return tuple(signatures.values())

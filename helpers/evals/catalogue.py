@@ -1,12 +1,12 @@
 """The evaluations: what each asks, which files it reads, and where those come from."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
+from helpers.files import write_whole
 from helpers.paths import CACHE, RECIPES, shown
 
 EMBEDDED = RECIPES / "evals"
@@ -103,7 +103,6 @@ def fetch(evaluation: Evaluation, report: Callable[[str], None] = print) -> None
     """Download the files that are not here yet, before anything runs; a half one is never left under its name."""
     import httpx
 
-    FETCHED.mkdir(parents=True, exist_ok=True)
     for name, place in evaluation.files.items():
         if local_file(evaluation, name, None):
             continue
@@ -116,9 +115,7 @@ def fetch(evaluation: Evaluation, report: Callable[[str], None] = print) -> None
                 why=f"{type(error).__name__}: {error}".splitlines()[0],
                 do=f"download {place}{name} elsewhere and pass its folder as --data",
             ) from None
-        part = FETCHED / f".{name}.{os.getpid()}"
-        part.write_bytes(reply.content)
-        os.replace(part, FETCHED / name)
+        write_whole(FETCHED / name, reply.content)
 
 
 def check_rows(evaluation: Evaluation, files: dict[str, Path]) -> None:

@@ -16,7 +16,7 @@ def preflight_passes(found: Preflight) -> Contract:
     """Every finding holds."""
     facts = Facts()
     for finding in found.findings:
-        facts.need(finding.name, finding.ok, finding.seen)
+        facts.need(finding.name, bool(finding.ok), finding.seen)
     return facts.contract("evals.preflight", GROUP)
 
 

@@ -6,7 +6,6 @@ from helpers.evals.catalogue import Evaluation
 from helpers.evals.plan import Plan
 from helpers.evals.progress import minutes
 from helpers.evals.record import load_records as load_eval_records
-from helpers.evals.speed import scaled
 from helpers.records.anchors import load_anchors
 from helpers.records.curves import load_records
 
@@ -18,7 +17,6 @@ ASSUMED = {
     "nano-choice": {"low": 40, "medium": 60, "high": 120},
     "nano-integer": {"low": 40, "medium": 60, "high": 120},
 }
-QUESTION_TOKENS = 300  # of a prompt, template included; a guess that matters little beside the answers
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,9 @@ class Estimate:
     seconds: float | None
     tokens_from: str
     rate_from: str
-    # seconds at best and at worst, where only a range can be estimated
-    between: tuple[float, float] | None = None
 
     def text(self) -> str:
-        time = duration(self.seconds, self.between)
+        time = duration(self.seconds)
         return (
             f"{self.eval:<13} {self.effort:<7} {self.samples:>5} samples  ~{self.tokens:>11,} output tokens  {time}"
             f"  ({self.tokens_from}; {self.rate_from})"
@@ -94,34 +90,17 @@ def estimate(plan: Plan, gpus: int = 1) -> list[Estimate]:
         samples = plan.samples_of(evaluation)
         tokens = round(samples * each)
         seconds = tokens / speed if speed else None
-        between, basis = None, rate_from
-        if (
-            found := None
-            if speed
-            else scaled(plan.target, plan.model, gpus, plan.concurrency, QUESTION_TOKENS, round(each))
-        ):
-            (slow, fast), points = found
-            between = tokens / fast, tokens / slow
-            basis = f"an estimate: never measured, scaled by the roofline from {points} points of other deployments"
-        lines.append(Estimate(evaluation.name, effort, samples, tokens, seconds, tokens_from, basis, between))
+        lines.append(Estimate(evaluation.name, effort, samples, tokens, seconds, tokens_from, rate_from))
     return lines
 
 
-def duration(seconds: float | None, between: tuple[float, float] | None) -> str:
-    """`about 12 min`, `12 min to 3.5 h (estimate)`, or that it is not known."""
-    if seconds is not None:
-        return f"about {minutes(seconds)}"
-    if between is None:
-        return "time unknown until it runs"
-    return f"{minutes(between[0])} to {minutes(between[1])} (estimate)"
+def duration(seconds: float | None) -> str:
+    """`about 12 min`, or that it is not known."""
+    return "time unknown until it runs" if seconds is None else f"about {minutes(seconds)}"
 
 
 def text(estimates: list[Estimate]) -> str:
     """All lines and their sum."""
-    tokens = sum(line.tokens for line in estimates)
-    seconds, ranges = [line.seconds for line in estimates], [line.between for line in estimates]
-    total = sum(seconds) if None not in seconds else None
-    between = None if None in ranges else (sum(low for low, _ in ranges), sum(high for _, high in ranges))
-    return "\n".join(
-        [*(line.text() for line in estimates), f"in all ~{tokens:,} output tokens, {duration(total, between)}"]
-    )
+    tokens, seconds = sum(line.tokens for line in estimates), [line.seconds for line in estimates]
+    total = duration(None if None in seconds else sum(seconds))
+    return "\n".join([*(line.text() for line in estimates), f"in all ~{tokens:,} output tokens, {total}"])

@@ -1,7 +1,6 @@
 """Runs a plan against a server: starts the scorer, follows its events, reads what it left, resumes what was cut off."""
 
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
@@ -13,8 +12,9 @@ from pathlib import Path
 from helpers.errors import CookbookError, UsageError
 from helpers.evals.catalogue import Evaluation, digest
 from helpers.evals.plan import Plan
-from helpers.evals.progress import Progress
+from helpers.evals.progress import EvalProgress
 from helpers.evals.result import Result, lost, read_samples, result_of
+from helpers.files import alone, write_whole
 from helpers.paths import ROOT, RUNS, shown
 
 MODULE = "helpers.instack.evals.scorer"
@@ -94,8 +94,8 @@ def evaluate(
         raise UsageError(
             f"{shown(folder)} holds another run", why=f"its {other} differs", do="pass another --run-dir or none"
         )
-    with _alone(folder):
-        _write(folder / "settings.json", json.dumps(wanted, indent=1))
+    with _only_one(folder):
+        write_whole(folder / "settings.json", json.dumps(wanted, indent=1) + "\n")
         stale = [job for job in plan.jobs if lost(read_samples(samples_path(folder, *job)), plan, job[0])]
         error = _score(base_url, plan, folder, interpreter, progress)
         references = references or {}
@@ -121,18 +121,18 @@ def evaluate(
             else result
             for job, result in zip(plan.jobs, results, strict=True)
         ]
-        _write(folder / "results.json", json.dumps([r.model_dump(mode="json") for r in results], indent=1))
+        write_whole(folder / "results.json", json.dumps([r.model_dump(mode="json") for r in results], indent=1) + "\n")
         if all(result.state == "scored" for result in results):
-            _write(folder / "finished", "")
+            write_whole(folder / "finished", "")
     return results
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with open(folder / "lock", "w") as lock:
+def _only_one(folder: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(alone(folder / "lock", wait=False))
+        except BlockingIOError:
             raise CookbookError(
                 f"{shown(folder)} is in use", why="another evaluation writes to it", do="wait for it, or pass --fresh"
             ) from None
@@ -142,12 +142,12 @@ def _alone(folder: Path) -> Iterator[None]:
 def _score(base_url: str, plan: Plan, folder: Path, interpreter: Path, progress: Callable[[str], None] | None) -> str:
     """Run the scorer to its end; returns why it ended early, or ''."""
     request = folder / "request.json"
-    _write(request, json.dumps(request_of(base_url, plan, folder), indent=1))
+    write_whole(request, json.dumps(request_of(base_url, plan, folder), indent=1) + "\n")
     env = dict(os.environ) | {"OPENAI_API_KEY": os.environ.get("VLLM_API_KEY") or "none"}
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
     for name in ("NO_PROXY", "no_proxy"):
         env[name] = ",".join(filter(None, [env.get(name), "127.0.0.1,localhost"]))
-    shownow, error, began = Progress(plan, progress), "", time.monotonic()
+    shownow, error, began = EvalProgress(plan, progress), "", time.monotonic()
     with open(folder / "scorer.log", "ab") as log:
         scorer = subprocess.Popen(
             [str(interpreter), "-m", MODULE, str(request)], stdout=subprocess.PIPE, stderr=log, env=env, text=True
@@ -197,39 +197,20 @@ def request_of(base_url: str, plan: Plan, folder: Path) -> dict:
     }
 
 
+SUMMARY = (
+    *("eval", "effort", "score", "stderr", "samples", "failures", "state", "why", "causes", "interval", "reference"),
+    *("verdict", "output_tokens", "seconds", "doubts"),
+)
+
+
 def summary(results: list[Result]) -> list[dict]:
     """What `--json` holds: one object per evaluation and effort; a withheld score is null, with the reason."""
-    return [
-        {
-            "eval": r.eval,
-            "effort": r.effort,
-            "score": r.score,
-            "stderr": r.stderr,
-            "samples": r.samples,
-            "failures": r.failures,
-            "state": r.state,
-            "why": r.why,
-            "causes": r.causes,
-            "interval": r.interval,
-            "reference": r.reference,
-            "verdict": r.verdict,
-            "output_tokens": r.output_tokens,
-            "seconds": r.seconds,
-            "doubts": r.doubts,
-        }
-        for r in results
-    ]
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text + "\n" if text else "")
-    os.replace(part, path)
+    return [{name: getattr(result, name) for name in SUMMARY} for result in results]
 
 
 def write_json(path: Path, results: list[Result]) -> None:
     """The results as a file, whole or not at all."""
     try:
-        _write(Path(path), json.dumps(summary(results), indent=1))
+        write_whole(path, json.dumps(summary(results), indent=1) + "\n")
     except OSError as error:
         raise CookbookError(f"{path} cannot be written", why=str(error.strerror), do="pass another --json") from None

@@ -3,20 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.checks.served import (
-    NAMES_S,
-    PROBE_S,
-    QUESTION,
-    Finding,
-    Preflight,
-    authorised,
-    name,
-    one_request,
-    unreachable,
-)
+from helpers.checks.served import NAMES_S, PROBE_S, QUESTION, Preflight, authorised, name, one_request, unreachable
 from helpers.errors import CookbookError, UsageError
 from helpers.evals.catalogue import Evaluation, check_rows, fetch
 from helpers.evals.plan import Plan
+from helpers.findings import Finding
 from helpers.keys import keyless
 from helpers.paths import shown
 
@@ -54,14 +45,14 @@ def data(evaluation: Evaluation, plan: Plan, offline: bool, report=print) -> Fin
     by_hand = f"put {', '.join(evaluation.files)} into a folder and pass it as --data"
     if missing and (folder or offline):
         where = f"in {folder}" if folder else "here, and nothing may be fetched (--offline)"
-        return Finding(title, False, f"{missing[0]} is not {where}", by_hand)
+        return Finding(title, False, f"{missing[0]} is not {where}", fix=by_hand)
     try:
         if missing:
             fetch(evaluation, report)
         files = plan.files_of(evaluation)
         check_rows(evaluation, files)
     except CookbookError as error:
-        return Finding(title, False, f"{error.what}: {error.why}", error.do or by_hand)
+        return Finding(title, False, f"{error.what}: {error.why}", fix=error.do or by_hand)
     return Finding(title, True, f"{evaluation.questions} questions, {shown(next(iter(files.values())).parent)}")
 
 
@@ -79,7 +70,7 @@ def context(models: dict, plan: Plan) -> Finding:
             "context",
             False,
             f"the server's context is {length:,} tokens and every request asks for {needed:,}: each would be refused",
-            f"serve with --max-model-len {needed}, or pass --max-tokens {max(1, length - PROMPT_ROOM)} "
+            fix=f"serve with --max-model-len {needed}, or pass --max-tokens {max(1, length - PROMPT_ROOM)} "
             "(scores of long answers then are not comparable)",
         )
     return Finding("context", True, f"{length:,} tokens, {needed:,} needed")

@@ -10,7 +10,7 @@ from helpers.evals.plan import Plan
 EVERY_S = 30.0  # between lines where there is no terminal and no notebook to draw a bar in
 
 
-class Progress:
+class EvalProgress:
     """Follows the scorer's events; draws a bar per evaluation, or writes a line now and then."""
 
     def __init__(self, plan: Plan, write: Callable[[str], None] | None = None):

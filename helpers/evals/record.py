@@ -2,23 +2,23 @@
 
 # ruff: noqa: RUF012 (pydantic copies mutable defaults)
 
-import json
-import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from helpers.errors import CookbookError
 from helpers.evals.result import Result
 from helpers.paths import RECORDS
-from helpers.records.record import Machine, Model, Part, Utc, Weights, first_problem
+from helpers.records.record import Argv, Document, Environment, Launched, MachineRecord, Model, Utc, Weights
 
 FOLDER = RECORDS / "evals"
 
 
-class EvalRecord(Part):
+class EvalRecord(Document):
     """Results with everything that they depend on."""
+
+    TITLE = "record of evaluations"
+    REMEDY = "run the evaluations again"
 
     schema_: Literal[1] = Field(1, alias="schema")
     target: str
@@ -26,9 +26,11 @@ class EvalRecord(Part):
     weights: Weights
     settings: dict
     versions: dict[str, str]
-    machine: Machine
+    machine: MachineRecord
     commit: str
-    argv: list[str] = []
+    argv: Argv = []  # of the server that the run launched; none where it was there already
+    env: Environment = {}
+    servers: list[Launched] = []  # with replicas: each of them, the first again, and the router last
     started: Utc
     finished: Utc
     results: list[Result]
@@ -53,28 +55,10 @@ class EvalRecord(Part):
                 raise ValueError(where + "fewer output tokens than answers")
         return self
 
-    def write(self, path: Path) -> Path:
-        """Write the record whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n")
-        os.replace(part, path)
-        return path
-
     @property
     def name(self) -> str:
         """The file's name among the records."""
         return f"{self.finished:%Y%m%d-%H%M%S}-{self.model}-{self.weights}.json"
-
-    @classmethod
-    def read(cls, path: Path) -> "EvalRecord":
-        """A record from disk; `CookbookError` names the file and the first problem."""
-        try:
-            return cls.model_validate_json(Path(path).read_text())
-        except OSError as error:
-            raise CookbookError(f"{Path(path).name} cannot be read", str(error.strerror)) from None
-        except ValidationError as error:
-            raise CookbookError(f"{Path(path).name} is not a record of evaluations", first_problem(error)) from None
 
 
 def load_records(folder: Path = FOLDER) -> list[EvalRecord]:

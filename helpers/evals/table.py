@@ -77,19 +77,6 @@ def frame(results: list[Result]):
     return pd.DataFrame(rows(results), columns=list(COLUMNS)).set_index(["eval", "effort"])
 
 
-def text(results: list[Result], width: int = 170) -> str:
+def text(results: list[Result]) -> str:
     """The table and its notes for a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=width)
-    table = Table()
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("eval", "effort", "verdict") else "right")
-    for row in rows(results):
-        table.add_row(*row)
-    with console.capture() as capture:
-        console.print(table)
-        for line in notes(results):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return capture.get().rstrip()
+    return "\n".join([frame(results).reset_index().to_string(index=False), *notes(results)])

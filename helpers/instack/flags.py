@@ -22,7 +22,7 @@ import types
 KERNELS = ("vllm._C_stable_libtorch", "vllm._moe_C_stable_libtorch")  # what vllm/platforms/cuda.py imports
 
 
-class Refused(Exception):
+class ParserRefusal(Exception):
     """The parser does not take the command."""
 
 
@@ -51,7 +51,7 @@ def declared_platform() -> str:
 class Parser:
     """`vllm`'s command line, with its errors raised instead of printed."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.platform = declared_platform()
         import vllm
         from vllm import envs
@@ -61,7 +61,7 @@ class Parser:
 
         class Raising(FlexibleArgumentParser):
             def error(self, message: str):
-                raise Refused(message)
+                raise ParserRefusal(message)
 
         self.version = vllm.__version__
         self.variables = envs.environment_variables
@@ -75,7 +75,7 @@ class Parser:
         self.late_checks = [check for check in (self._parsers_check(), self._attention_check()) if check]
         self.warnings: list[str] = []
         handler = logging.Handler(logging.WARNING)
-        handler.emit = lambda record: self.warnings.append(record.getMessage())
+        handler.emit = lambda record: self.warnings.append(record.getMessage())  # type: ignore[method-assign]
         logging.getLogger("vllm").addHandler(handler)
 
     def _parsers_check(self):
@@ -93,10 +93,10 @@ class Parser:
 
         def check(args):
             for option, names in registered.items():
-                given = getattr(args, option, None)
-                if given and given not in names:
+                value = getattr(args, option, None)
+                if value and value not in names:
                     flag = "--" + option.replace("_", "-")
-                    raise Refused(f"argument {flag}: {given!r} is not registered")
+                    raise ParserRefusal(f"argument {flag}: {value!r} is not registered")
 
         return check
 
@@ -109,9 +109,9 @@ class Parser:
             return None
 
         def check(args):
-            given = getattr(args, "attention_backend", None)
-            if isinstance(given, str) and given.upper() not in {"AUTO", *AttentionBackendEnum.__members__}:
-                raise Refused(f"argument --attention-backend: {given!r} is not an attention backend")
+            value = getattr(args, "attention_backend", None)
+            if isinstance(value, str) and value.upper() not in {"AUTO", *AttentionBackendEnum.__members__}:
+                raise ParserRefusal(f"argument --attention-backend: {value!r} is not an attention backend")
 
         return check
 

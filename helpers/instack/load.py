@@ -1,7 +1,7 @@
 """A whole sweep of `vllm bench serve` in one process, run with the stack's own interpreter.
 
 Importing vLLM's load client costs 20-25 CPU-seconds, so one process takes every point of a sweep, and a
-resident one (`--serve`, `--socket`) takes the sweeps of many notebooks. Requests are JSON objects:
+resident one (`--serve`) takes one request a line. Requests are JSON objects:
 
     {"base_url": "http://127.0.0.1:8000", "model": "gpt-oss-20b", "tokenizer": "DIR", "out": "RUN",
      "points": [{"concurrency": 4, "input_tokens": 1024, "output_tokens": 1024, "prompts": 12}],
@@ -19,26 +19,19 @@ import contextlib
 import functools
 import json
 import os
+import re
 import secrets
-import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from helpers.files import write_whole
+
 Emit = Callable[[dict], None]
-DETAILS = (
-    "input_lens",
-    "output_lens",
-    "start_times",
-    "ttfts",
-    "itls",
-    "generated_texts",
-    "errors",
-    "latencies",
-    "queue_times",
-)
+# keys of vLLM's result that hold a value per request
+DETAILS = re.compile("input_lens|output_lens|start_times|ttfts|itls|generated_texts|errors|latencies|queue_times")
 PERCENTILES = "50,90,99"
 WARMUP_OUTPUT_TOKENS = 64  # enough decode steps at full batch for Triton to compile every shape it meets
 PROGRESS_S = 1.0
@@ -52,7 +45,7 @@ class LoadError(Exception):
         self.what, self.why = what, why
 
 
-class Client:
+class LoadClient:
     """vLLM's load client, imported once."""
 
     def __init__(self):
@@ -101,50 +94,30 @@ def point_name(point: dict) -> str:
 EXTRA_BODY = json.dumps({"skip_special_tokens": False})
 
 
-def bench_argv(request: dict, point: dict, *, prompts: int, output_tokens: int, seed: int, spread: float) -> list[str]:
+def bench_argv(request: dict, point: dict, *, prompts: int, output_tokens: int, seed: int) -> list[str]:
     """The `vllm bench serve` arguments of one pass over a point."""
-    return [
-        "--backend",
-        "openai",
-        "--endpoint",
-        "/v1/completions",
-        "--base-url",
-        request["base_url"].rstrip("/"),
-        "--model",
-        request["model"],
-        "--tokenizer",
-        str(request["tokenizer"]),
-        "--dataset-name",
-        "random",
-        "--random-input-len",
-        str(point["input_tokens"]),
-        "--random-output-len",
-        str(output_tokens),
-        "--random-range-ratio",
-        str(spread),
-        "--num-prompts",
-        str(prompts),
-        "--max-concurrency",
-        str(point["concurrency"]),
-        "--request-rate",
-        "inf",
-        "--ignore-eos",
-        "--temperature",
-        str(request.get("temperature", 1.0)),
-        "--seed",
-        str(seed),
-        "--percentile-metrics",
-        "ttft,tpot,itl,e2el",
-        "--metric-percentiles",
-        PERCENTILES,
-        "--ready-check-timeout-sec",
-        "0",
-        "--num-warmups",
-        "0",
-        "--save-detailed",
-        "--extra-body",
-        EXTRA_BODY,
-    ]
+    flags = {
+        "backend": "openai",
+        "endpoint": "/v1/completions",
+        "base-url": request["base_url"].rstrip("/"),
+        "model": request["model"],
+        "tokenizer": request["tokenizer"],
+        "dataset-name": "random",
+        "random-input-len": point["input_tokens"],
+        "random-output-len": output_tokens,
+        "random-range-ratio": 0.0,
+        "num-prompts": prompts,
+        "max-concurrency": point["concurrency"],
+        "request-rate": "inf",
+        "temperature": request.get("temperature", 1.0),
+        "seed": seed,
+        "percentile-metrics": "ttft,tpot,itl,e2el",
+        "metric-percentiles": PERCENTILES,
+        "ready-check-timeout-sec": 0,
+        "num-warmups": 0,
+        "extra-body": EXTRA_BODY,
+    }
+    return ["--ignore-eos", "--save-detailed", *(f"--{name}={value}" for name, value in flags.items())]
 
 
 def settings_of(request: dict, point: dict) -> dict:
@@ -167,18 +140,10 @@ def stored(path: Path, settings: dict) -> dict | None:
     return result if result.get("cookbook", {}).get("settings") == settings else None
 
 
-def write_atomically(path: Path, value: dict) -> None:
-    """JSON that a reader sees whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(part, path)
-
-
 def reporter(emit: Emit, event: str) -> type:
     """A stand-in for tqdm that reports finished requests as events."""
 
-    class Bar:
+    class ProgressEvents:
         def __init__(self, total: int = 0, **_):
             self.total, self.done, self.said = total, 0, 0.0
 
@@ -192,7 +157,7 @@ def reporter(emit: Emit, event: str) -> type:
         def close(self) -> None:
             pass
 
-    return Bar
+    return ProgressEvents
 
 
 def checked(result: dict, what: str) -> dict:
@@ -205,7 +170,7 @@ def checked(result: dict, what: str) -> dict:
     return result
 
 
-def measure(client: Client, request: dict, point: dict, emit: Emit) -> dict:
+def measure(client: LoadClient, request: dict, point: dict, emit: Emit) -> dict:
     """Warm up at the point's concurrency, then measure it."""
     name = f"concurrency {point['concurrency']} at {point['input_tokens']}/{point['output_tokens']} tokens"
     seed = request.get("seed")
@@ -215,15 +180,13 @@ def measure(client: Client, request: dict, point: dict, emit: Emit) -> dict:
     warm_prompts = int(point.get("warmup_prompts", point["concurrency"]))
     warm_tokens = min(int(point.get("warmup_output_tokens", WARMUP_OUTPUT_TOKENS)), point["output_tokens"])
     if warm_prompts:
-        argv = bench_argv(request, point, prompts=warm_prompts, output_tokens=warm_tokens, seed=seed + 1, spread=0.0)
+        argv = bench_argv(request, point, prompts=warm_prompts, output_tokens=warm_tokens, seed=seed + 1)
         checked(client.run(argv, reporter(emit, "warmup")), f"the warm-up of {name} failed")
     warmed = time.perf_counter()
-    argv = bench_argv(
-        request, point, prompts=point["prompts"], output_tokens=point["output_tokens"], seed=seed, spread=0.0
-    )
+    argv = bench_argv(request, point, prompts=point["prompts"], output_tokens=point["output_tokens"], seed=seed)
     result = checked(client.run(argv, reporter(emit, "progress")), f"{name} failed")
     done = time.perf_counter()
-    result = {key: value for key, value in result.items() if key not in DETAILS}
+    result = {key: value for key, value in result.items() if not DETAILS.fullmatch(key)}
     result["cookbook"] = {
         "settings": settings_of(request, point),
         "seed": seed,
@@ -234,7 +197,7 @@ def measure(client: Client, request: dict, point: dict, emit: Emit) -> dict:
     return result
 
 
-def run_sweep(client: Client, request: dict, emit: Emit) -> None:
+def run_sweep(client: LoadClient, request: dict, emit: Emit) -> None:
     """Take every point of a request that is not on disk yet; an error ends the sweep and keeps what was taken."""
     folder = Path(request["out"]) / "bench"
     points = request["points"]
@@ -245,7 +208,7 @@ def run_sweep(client: Client, request: dict, emit: Emit) -> None:
         if not skipped:
             emit({"event": "start", "index": index, "of": len(points), "point": point})
             result = measure(client, request, point, emit)
-            write_atomically(path, result)
+            write_whole(path, json.dumps(result, indent=1) + "\n")
         emit({"event": "point", "index": index, "of": len(points), "file": str(path), "skipped": skipped})
     emit({"event": "done", "points": len(points)})
 
@@ -258,90 +221,40 @@ def command_parser():
     return Parser()
 
 
-def parsed(commands: list[dict]) -> list[dict]:
-    """What vLLM's parser says about [{id, argv, env}]."""
-    return [command_parser().check(command) for command in commands]
-
-
-def answer(client: Client, line: str, emit: Emit) -> bool:
-    """Carry out one request line; a failure becomes an error event. True when it went well."""
+def answer(client: LoadClient, line: str, emit: Emit) -> None:
+    """Carry out one request line; a failure becomes an error event."""
     try:
         request = json.loads(line)
         if "commands" in request:  # vLLM is imported here already, which is what asking its parser costs
-            emit({"event": "done", "answers": parsed(request["commands"])})
+            emit({"event": "done", "answers": [command_parser().check(command) for command in request["commands"]]})
         else:
             run_sweep(client, request, emit)
-        return True
     except LoadError as error:
         emit({"event": "error", "what": error.what, "why": error.why})
     except (Exception, SystemExit) as error:  # argparse exits; a resident worker must outlive one bad request
         traceback.print_exc()
         emit({"event": "error", "what": "the load client failed", "why": f"{type(error).__name__}: {error}"[:500]})
-    return False
 
 
-def serve_socket(client: Client, path: str) -> None:
-    """Answer one connection at a time: a request line in, event lines out. Ends when stdin closes."""
-    import threading
-
-    def end_with_owner() -> None:
-        sys.stdin.read()
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        os._exit(0)
-
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    os.chmod(path, 0o600)
-    listener.listen(8)
-    threading.Thread(target=end_with_owner, daemon=True).start()
-    while True:
-        connection, _ = listener.accept()
-        with (
-            contextlib.suppress(ConnectionError),  # outermost: closing the stream of a client that left fails as well
-            connection,
-            connection.makefile("rw") as stream,
-        ):
-
-            def emit(event: dict, stream=stream) -> None:
-                stream.write(json.dumps(event) + "\n")
-                stream.flush()
-
-            line = stream.readline()
-            if line.strip():
-                emit({"event": "ready", "vllm": client.version, "import_s": 0.0})
-                answer(client, line, emit)
-
-
-def main() -> int:
-    """Command line: a request file, `-` for stdin, or a resident mode."""
+def main() -> None:
+    """Command line: resident, one request a line of stdin."""
     parser = argparse.ArgumentParser(description="A sweep of vllm bench serve in one process.")
-    parser.add_argument("request", nargs="?", help="JSON request file, or - for stdin")
-    parser.add_argument("--serve", action="store_true", help="stay and take one request per line of stdin")
-    parser.add_argument("--socket", help="stay and take one request per connection to this Unix socket")
-    options = parser.parse_args()
-    if not (options.request or options.serve or options.socket):
-        parser.error("give a request file, -, --serve or --socket PATH")
+    parser.add_argument(
+        "--serve", action="store_true", required=True, help="stay and take one request per line of stdin"
+    )
+    parser.parse_args()
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # vLLM prints tables on stdout; only events may go there
 
     def emit(event: dict) -> None:
         events.write(json.dumps(event) + "\n")
 
-    client = Client()
+    client = LoadClient()
     emit({"event": "ready", "vllm": client.version, "import_s": round(client.import_s, 3)})
-    if options.socket:
-        serve_socket(client, options.socket)
-    if options.serve:
-        for line in sys.stdin:
-            if line.strip():
-                answer(client, line, emit)
-        return 0
-    text = sys.stdin.read() if options.request == "-" else Path(options.request).read_text()
-    return 0 if answer(client, text, emit) else 1
+    for line in sys.stdin:
+        if line.strip():
+            answer(client, line, emit)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

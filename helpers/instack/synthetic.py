@@ -15,11 +15,9 @@ many of its tokens count is then a setting of the server (vLLM's `rejection_samp
 import argparse
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,32 +27,27 @@ import torch
 from safetensors.torch import save_file
 
 from helpers.errors import CookbookError
-from helpers.instack.nano.geometry import GENERATION_CONFIG, RETURN, VOCABULARY, Geometry
+from helpers.instack.nano.folder import whole_folder
+from helpers.instack.nano.geometry import GENERATION_CONFIG, VOCABULARY, CheckpointGeometry
 from helpers.instack.nano.tokenizer import write_tokenizer
 from helpers.instack.nano.weights import dequantise, unpack
+from helpers.instack.shapes import BLOCK, Shapes, bytes_of, draft_config, draft_shapes, files_of
 from helpers.recipes import load_model
 
 EXPERT_SCALE = 120  # E8M0: 2**(120 - 127); random FP4 codes have a deviation of 2.93, so 0.023, near 1/sqrt(2880)
-BLOCK = 32  # values per scale (OCP Microscaling Formats 1.0)
 SHARED_MEMORY = Path("/dev/shm")
 MARGIN = 1.02  # file headers, tokenizer, rounding to pages
 MEMORY_LEFT = 16 * 2**30  # of the host's memory, for the server's own processes beside weights in shared memory
 THREADS = 6  # layers in flight: generating on the GPU, copying and writing overlap
 MARKER = "synthetic.json"
 FORMS = ("mxfp4", "bf16")
-# what nvidia/gpt-oss-120b-Eagle3-v3 can draft: the ids that it saw most in training
-DRAFT_VOCABULARY = 32_000
-DRAFT_WIDTH = 6  # its MLP: 17,280 for the 2,880 of gpt-oss
-AUXILIARY = 3  # hidden states of the model that the head reads: from low, middle and high layers
-
-Shapes = dict[str, tuple[tuple[int, ...], torch.dtype, str]]  # name: shape, type, kind of numbers
 
 
-def geometry_of(model: str, layers: int | None = None) -> Geometry:
+def geometry_of(model: str, layers: int | None = None) -> CheckpointGeometry:
     """A model's sizes from its recipe; `layers` cuts it down for tests."""
     sizes = load_model(model).geometry
     return replace(
-        Geometry(),
+        CheckpointGeometry(),
         layers=layers or sizes.layers,
         hidden=sizes.hidden_size,
         intermediate=sizes.intermediate_size,
@@ -65,118 +58,6 @@ def geometry_of(model: str, layers: int | None = None) -> Geometry:
         head_dim=sizes.head_dim,
         sliding_window=sizes.sliding_window,
     )
-
-
-def layer_shapes(g: Geometry, layer: int, form: str) -> Shapes:
-    """Every tensor of a layer."""
-    query, kv, bf16, byte = g.query_heads * g.head_dim, g.kv_heads * g.head_dim, torch.bfloat16, torch.uint8
-    head, attention = f"model.layers.{layer}.", f"model.layers.{layer}.self_attn."
-    shapes: Shapes = {
-        head + "input_layernorm.weight": ((g.hidden,), bf16, "one"),
-        head + "post_attention_layernorm.weight": ((g.hidden,), bf16, "one"),
-        attention + "sinks": ((g.query_heads,), bf16, "normal"),
-        head + "mlp.router.weight": ((g.experts, g.hidden), bf16, "router"),
-        head + "mlp.router.bias": ((g.experts,), bf16, "zero"),
-    }
-    for name, rows, columns in (
-        ("q_proj", query, g.hidden),
-        ("k_proj", kv, g.hidden),
-        ("v_proj", kv, g.hidden),
-        ("o_proj", g.hidden, query),
-    ):
-        shapes[f"{attention}{name}.weight"] = ((rows, columns), bf16, "projection")
-        shapes[f"{attention}{name}.bias"] = ((rows,), bf16, "zero")
-    for name, rows, columns in (
-        ("gate_up_proj", 2 * g.intermediate, g.hidden),
-        ("down_proj", g.hidden, g.intermediate),
-    ):
-        expert = f"{head}mlp.experts.{name}"
-        shapes[expert + "_bias"] = ((g.experts, rows), bf16, "zero")
-        if form == "mxfp4":
-            shapes[expert + "_blocks"] = ((g.experts, rows, columns // BLOCK, BLOCK // 2), byte, "codes")
-            shapes[expert + "_scales"] = ((g.experts, rows, columns // BLOCK), byte, "scales")
-        else:
-            shapes[expert] = ((g.experts, columns, rows), bf16, "experts")
-    return shapes
-
-
-def end_shapes(g: Geometry) -> dict[str, Shapes]:
-    """The tensors outside the layers, by file."""
-    table = (VOCABULARY, g.hidden)
-    return {
-        "embed": {"model.embed_tokens.weight": (table, torch.bfloat16, "normal")},
-        "head": {
-            "lm_head.weight": (table, torch.bfloat16, "projection"),
-            "model.norm.weight": ((g.hidden,), torch.bfloat16, "one"),
-        },
-    }
-
-
-def draft_shapes(g: Geometry) -> Shapes:
-    """Every tensor of an EAGLE3 head: one Llama layer that reads the last token's embedding beside the fused states."""
-    query, kv, width, bf16 = (
-        g.query_heads * g.head_dim,
-        g.kv_heads * g.head_dim,
-        DRAFT_WIDTH * g.hidden,
-        torch.bfloat16,
-    )
-    matrices = {
-        "fc": (g.hidden, AUXILIARY * g.hidden),
-        "midlayer.self_attn.q_proj": (query, 2 * g.hidden),
-        "midlayer.self_attn.k_proj": (kv, 2 * g.hidden),
-        "midlayer.self_attn.v_proj": (kv, 2 * g.hidden),
-        "midlayer.self_attn.o_proj": (g.hidden, query),
-        "midlayer.mlp.gate_proj": (width, g.hidden),
-        "midlayer.mlp.up_proj": (width, g.hidden),
-        "midlayer.mlp.down_proj": (g.hidden, width),
-        "lm_head": (DRAFT_VOCABULARY, g.hidden),
-    }
-    norms = ["midlayer.input_layernorm", "midlayer.hidden_norm", "midlayer.post_attention_layernorm", "norm"]
-    return {
-        **{f"{name}.weight": (shape, bf16, "projection") for name, shape in matrices.items()},
-        **{f"{name}.weight": ((g.hidden,), bf16, "one") for name in norms},
-        "d2t": ((DRAFT_VOCABULARY,), torch.int64, "spread"),
-    }
-
-
-def draft_config(g: Geometry) -> dict:
-    """`config.json` of the head: EAGLE3 of a Llama layer, the embedding is the model's own."""
-    return {
-        "architectures": ["LlamaForCausalLMEagle3"],
-        "model_type": "llama",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "bos_token_id": None,
-        "eos_token_id": RETURN,
-        "draft_vocab_size": DRAFT_VOCABULARY,
-        "dtype": "bfloat16",
-        "head_dim": g.head_dim,
-        "hidden_act": "silu",
-        "hidden_size": g.hidden,
-        "initializer_range": 0.02,
-        "intermediate_size": DRAFT_WIDTH * g.hidden,
-        "max_position_embeddings": g.context,
-        "num_attention_heads": g.query_heads,
-        "num_hidden_layers": 1,
-        "num_key_value_heads": g.kv_heads,
-        "rms_norm_eps": g.norm_epsilon,
-        "rope_theta": g.rope_theta,
-        "tie_word_embeddings": False,
-        "vocab_size": VOCABULARY,
-    }
-
-
-def files_of(g: Geometry, form: str) -> dict[str, Shapes]:
-    """Every weight file with its tensors, in the hub's naming."""
-    parts = [layer_shapes(g, layer, form) for layer in range(g.layers)] + list(end_shapes(g).values())
-    return {
-        f"model-{number:05d}-of-{len(parts):05d}.safetensors": shapes for number, shapes in enumerate(parts, start=1)
-    }
-
-
-def bytes_of(shapes: Shapes) -> int:
-    """What tensors take on disk."""
-    return sum(torch.Size(shape).numel() * dtype.itemsize for shape, dtype, _ in shapes.values())
 
 
 def numbers(shape: tuple[int, ...], dtype: torch.dtype, kind: str, generator: torch.Generator) -> torch.Tensor:
@@ -204,7 +85,6 @@ def write_file(path: Path, shapes: Shapes, seed: int, device: str) -> None:
     generator = torch.Generator(device).manual_seed(seed)
     tensors = {name: numbers(*spec, generator).cpu().contiguous() for name, spec in shapes.items()}
     save_file(tensors, path, {"format": "pt"})
-    path.chmod(0o644)
 
 
 def free_room(place: Path) -> int:
@@ -238,7 +118,7 @@ def write(
     seed: int = 0,
     layers: int | None = None,
     device: str | None = None,
-    geometry: Geometry | None = None,
+    geometry: CheckpointGeometry | None = None,
 ) -> Path:
     """Write the checkpoint whole or not at all to the first of `places` with room; one there already is kept."""
     if form not in FORMS:
@@ -246,7 +126,7 @@ def write(
     g = geometry or geometry_of(model, layers)
     settings = {"model": model, "form": form, "seed": seed, "geometry": g.as_dict()}
     for place in places:
-        if kept(place, settings):
+        if holds(place, settings):
             return place
     files = files_of(g, form)
     total = sum(map(bytes_of, files.values()))
@@ -254,18 +134,20 @@ def write(
     if out.exists() and not (out / MARKER).exists() and any(out.iterdir()):
         raise CookbookError(f"{out} is not empty", "it holds something else", "name another folder")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    tokenizer = multiprocessing.get_context("spawn").Process(target=write_tokenizer, args=(scratch,))
-    tokenizer.start()  # seconds of pure Python: beside the weights, in its own process
-    try:
-        jobs = [
-            (scratch / name, shapes, seed * 100_003 + number, device)
-            for number, (name, shapes) in enumerate(files.items())
-        ]
-        with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda job: write_file(*job), jobs))
-        tokenizer.join()
+    with whole_folder(out) as scratch:
+        tokenizer = multiprocessing.get_context("spawn").Process(target=write_tokenizer, args=(scratch,))
+        tokenizer.start()  # seconds of pure Python: beside the weights, in its own process
+        try:
+            jobs = [
+                (scratch / name, shapes, seed * 100_003 + number, device)
+                for number, (name, shapes) in enumerate(files.items())
+            ]
+            with ThreadPoolExecutor(THREADS) as pool:
+                list(pool.map(lambda job: write_file(*job), jobs))
+            tokenizer.join()
+        finally:
+            if tokenizer.is_alive():
+                tokenizer.terminate()
         if tokenizer.exitcode:
             raise CookbookError("the tokenizer could not be written", "see the error above")
         index = {name: file for file, shapes in files.items() for name in shapes}
@@ -273,53 +155,40 @@ def write(
             "config.json": g.config(form),
             "generation_config.json": GENERATION_CONFIG,
             "model.safetensors.index.json": {"metadata": {"total_size": total}, "weight_map": index},
-            MARKER: settings,
         }
         for name, content in documents.items():
             (scratch / name).write_text(json.dumps(content, indent=1) + "\n")
-        scratch.chmod(0o755)
-        if kept(out, settings):  # somebody else was faster: what may be in use stays
-            return out
-        if out.exists():
-            shutil.rmtree(out)
-        os.rename(scratch, out)
-    finally:
-        if tokenizer.is_alive():
-            tokenizer.terminate()
-        shutil.rmtree(scratch, ignore_errors=True)
+        finish(scratch, out, settings)
     return out
 
 
 def write_draft(
-    model: str, places: list[Path], seed: int = 0, device: str | None = None, geometry: Geometry | None = None
+    model: str, places: list[Path], seed: int = 0, device: str | None = None, geometry: CheckpointGeometry | None = None
 ) -> Path:
     """Write an EAGLE3 head for a model, whole or not at all, to the first of `places` with room; one there is kept."""
     g = geometry or geometry_of(model)
     settings = {"model": model, "draft": "eagle3", "seed": seed, "geometry": g.as_dict()}
     for place in places:
-        if kept(place, settings):
+        if holds(place, settings):
             return place
     shapes = draft_shapes(g)
     out = place_for(bytes_of(shapes), places)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        write_file(
-            scratch / "model.safetensors", shapes, seed, device or ("cuda" if torch.cuda.is_available() else "cpu")
-        )
-        for name, content in {"config.json": draft_config(g), MARKER: settings}.items():
-            (scratch / name).write_text(json.dumps(content, indent=1) + "\n")
-        scratch.chmod(0o755)
-        if kept(out, settings):  # somebody else was faster: what may be in use stays
-            return out
-        shutil.rmtree(out, ignore_errors=True)
-        os.rename(scratch, out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with whole_folder(out) as scratch:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        write_file(scratch / "model.safetensors", shapes, seed, device)
+        (scratch / "config.json").write_text(json.dumps(draft_config(g), indent=1) + "\n")
+        finish(scratch, out, settings)
     return out
 
 
-def kept(place: Path, settings: dict) -> bool:
+def finish(scratch: Path, out: Path, settings: dict) -> None:
+    """Mark what the folder holds; where somebody else was faster, drop it: what may be in use stays."""
+    (scratch / MARKER).write_text(json.dumps(settings, indent=1) + "\n")
+    if holds(out, settings):
+        shutil.rmtree(scratch)
+
+
+def holds(place: Path, settings: dict) -> bool:
     """Whether a place holds the same checkpoint already."""
     try:
         return json.loads((place / MARKER).read_text()) == settings

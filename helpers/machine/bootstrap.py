@@ -89,7 +89,7 @@ def main():
             )
         run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", uv_pin()], "installing uv")
         sys.path.insert(0, ROOT)
-        from helpers.machine.stack.index import uv_environment
+        from helpers.machine.index import uv_environment
 
         uv = [os.path.join(VENV, "bin", "uv"), "pip"]
         env = uv_environment(dict(os.environ, VIRTUAL_ENV=VENV), python)

@@ -1,14 +1,12 @@
 """Facts that a record states about the run: machine, versions, commit."""
 
 import json
-import os
-import platform
 import shutil
 import subprocess
 from pathlib import Path
 
 from helpers.paths import ROOT
-from helpers.records.record import Machine
+from helpers.records.record import MachineRecord
 
 _VERSIONS = """
 import importlib.metadata as m, json, platform
@@ -37,24 +35,19 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if run("status", "--porcelain", "--untracked-files=no").stdout.strip() else "")
 
 
-def machine() -> Machine:
+def machine() -> MachineRecord:
     """CPU, memory and GPUs of this machine."""
     import psutil
 
-    from helpers.machine.preflight import gpus
+    from helpers.machine.preflight import gpus, host
 
     _, cards, driver, _, _ = gpus.read()
     memory = round(cards[0].memory_gib, 1) if cards and cards[0].memory_gib else None
-    return Machine(
+    return MachineRecord(
         gpus=[card.name for card in cards],
         driver=driver,
         gpu_memory_gib=memory,
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)),
+        cpu=host.cpu_name(),
+        cores=host.cores(),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
     )
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -4,10 +4,10 @@ from collections import Counter
 
 from helpers.paths import NOTEBOOKS
 from helpers.records.claims import GROUP_THROUGHPUT, OTHER_FLAGS, load_claims
-from helpers.records.matrix import NEVER, Row, brief, matrix
+from helpers.records.matrix import NEVER, MatrixRow, brief, matrix
 
 
-def matrix_table(prefix: str = "notebooks/") -> str:
+def markdown_matrix(prefix: str = "notebooks/") -> str:
     """A line per target and model at the recommended size, and per other combination that ran.
 
     `prefix` leads to the notebooks.
@@ -27,7 +27,7 @@ def has_notebook(target: str) -> bool:
     return (NOTEBOOKS / "targets" / f"{target}.ipynb").exists()
 
 
-def state(row: Row) -> str:
+def state(row: MatrixRow) -> str:
     """The claims in a table cell: what ran, with which weights, vLLM and flags, or that nothing ever did."""
     shown: dict[tuple[str, str, str, str, bool], list[str]] = {}
     for claim in row.claims:

@@ -10,6 +10,13 @@ from helpers.plots.style import figure, series
 EFFORTS = ("low", "medium", "high")
 
 
+def percent(result: Result) -> tuple[float, float, float]:
+    """A score and its distances to the ends of its 95 % interval, in percent."""
+    assert result.score is not None and result.interval is not None, "only scored results are drawn"
+    low, high = result.interval
+    return 100 * result.score, 100 * (result.score - low), 100 * (high - result.score)
+
+
 def evals_figure(results: list[Result], title: str = "") -> Figure:
     """Left: score with its 95 % interval per effort, the reference as hollow markers. Right: output tokens per sample.
 
@@ -25,13 +32,13 @@ def evals_figure(results: list[Result], title: str = "") -> Figure:
         own = sorted((r for r in scored if r.eval == name), key=lambda r: EFFORTS.index(r.effort))
         look = series(index)
         places = [efforts.index(r.effort) + 0.06 * (index - (len(names) - 1) / 2) for r in own]
-        errors = [[100 * (r.score - r.interval[0]) for r in own], [100 * (r.interval[1] - r.score) for r in own]]
-        left.errorbar(places, [100 * r.score for r in own], yerr=errors, capsize=3, label=name, **look)
+        scores, below, above = zip(*(percent(result) for result in own), strict=True)
+        left.errorbar(places, scores, yerr=[below, above], capsize=3, label=name, **look)
         known = [(place, r) for place, r in zip(places, own, strict=True) if r.reference is not None]
         if known:
             left.plot(
                 [place for place, _ in known],
-                [100 * r.reference for _, r in known],
+                [100 * (r.reference or 0) for _, r in known],
                 linestyle="",
                 marker=look["marker"],
                 markersize=12,

@@ -1,5 +1,7 @@
 """Throughput against speed per user: output tok/s per GPU over tok/s per user, with the physical limit."""
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -52,12 +54,11 @@ def draw_series(axis: Axes, label: str, points: list[Point], look: dict, below: 
             color=look["color"],
             **side,
         )
-    limited = [point for point in points if point.roofline_tok_s]
+    limited = [(point, point.roofline_tok_s) for point in points if point.roofline_tok_s]
     if len(limited) > 1:
-        gpus = [point.output_tok_s / point.output_tok_s_per_gpu for point in limited]
         axis.plot(
-            [point.roofline_tok_s / point.concurrency for point in limited],
-            [point.roofline_tok_s / count for point, count in zip(limited, gpus, strict=True)],
+            [bound / point.concurrency for point, bound in limited],
+            [bound * point.output_tok_s_per_gpu / point.output_tok_s for point, bound in limited],
             color=look["color"],
             linestyle=(0, (1, 1.5)),
             linewidth=1.2,
@@ -76,7 +77,7 @@ def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
         placed = [anchor for anchor in group if anchor.tok_s_per_user]
         if placed:
             axis.plot(
-                [anchor.tok_s_per_user for anchor in placed],
+                [anchor.tok_s_per_user or 0 for anchor in placed],
                 [anchor.output_tok_s_per_gpu for anchor in placed],
                 linestyle="",
                 marker=ANCHOR_MARKERS[index % len(ANCHOR_MARKERS)],
@@ -101,7 +102,7 @@ def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
                 )
 
 
-def pareto_figure(measured: dict[str, list[Point]], anchors: list[Anchor] = (), title: str = "") -> Figure:
+def pareto_figure(measured: dict[str, list[Point]], anchors: Sequence[Anchor] = (), title: str = "") -> Figure:
     """Output tok/s per GPU against tok/s per user (1000 / TPOT p50), both logarithmic.
 
     `measured` maps a configuration's label ("TP2") to its points of one pair of lengths. Every point carries
@@ -119,7 +120,7 @@ def pareto_figure(measured: dict[str, list[Point]], anchors: list[Anchor] = (), 
         label: max(point.output_tok_s_per_gpu * point.tok_s_per_user for point in points)
         for label, points in measured.items()
     }
-    outer = max(reach, key=reach.get) if len(measured) > 1 else None
+    outer = max(reach, key=lambda label: reach[label]) if len(measured) > 1 else None
     for index, (label, points) in enumerate(measured.items()):
         draw_series(axis, label, points, series(index), below=label != outer)
     draw_anchors(axis, list(anchors))

@@ -21,9 +21,9 @@ from helpers.plots.steps import steps_figure
 from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
-from helpers.records.anchors import Anchor, load_anchors, matching
-from helpers.records.curves import curves, evidence_file, label_of, load_records
-from helpers.records.record import Point, RunRecord
+from helpers.records.anchors import load_anchors, matching
+from helpers.records.curves import curves, evidence_file, load_records, options
+from helpers.records.record import RunRecord
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,10 +45,8 @@ class Recorded:
         self.figure.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()
 
-    def text(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines)
-
-    __repr__ = text
 
 
 def pareto(target: str, model: str, input_tokens: int = 1024, output_tokens: int = 1024) -> Recorded:
@@ -57,30 +55,21 @@ def pareto(target: str, model: str, input_tokens: int = 1024, output_tokens: int
     measured = curves(records, model, input_tokens, output_tokens)
     if not measured:
         raise CookbookError(f"no record of {target} holds {model} at {input_tokens:,}/{output_tokens:,} tokens")
-    title = f"{model} on {load_target(target).title}, {input_tokens:,}/{output_tokens:,} tokens: {weights_and_versions(records)}"
+    stacks = ", ".join(sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records}))
+    title = f"{model} on {load_target(target).title}, {input_tokens:,}/{output_tokens:,} tokens: {stacks}"
     anchors = matching(load_anchors(), model, target, input_tokens, output_tokens)
-    return Recorded(pareto_lines(title, measured, anchors), lambda: pareto_figure(measured, anchors, title))
-
-
-def pareto_lines(title: str, measured: dict[str, list[Point]], anchors: list[Anchor]) -> list[str]:
-    """The points and the published ones as text."""
     lines = [title, "concurrency, output tok/s per GPU, tok/s per user, share of the roofline"]
-    for label, points in measured.items():
-        lines += [
-            f"  {label:6} {p.concurrency:5} {p.output_tok_s_per_gpu:9,.0f} {p.tok_s_per_user:7.1f}"
-            + (f" {p.roofline_fraction:6.0%}" if p.roofline_fraction else "")
-            for p in points
-        ]
+    lines += [
+        f"  {label:6} {p.concurrency:5} {p.output_tok_s_per_gpu:9,.0f} {p.tok_s_per_user:7.1f}"
+        + (f" {p.roofline_fraction:6.0%}" if p.roofline_fraction else "")
+        for label, points in measured.items()
+        for p in points
+    ]
     lines.append(f"published points beside them: {len(anchors) or 'none'}")
     for a in sorted(anchors, key=lambda anchor: (anchor.label, anchor.concurrency or 0)):
         user = f"{a.tok_s_per_user:.1f}" if a.tok_s_per_user else "offline"
         lines.append(f"  {a.label} {a.concurrency or ''} {a.output_tok_s_per_gpu:,.0f} {user}")
-    return lines
-
-
-def weights_and_versions(records: list[RunRecord]) -> str:
-    """Which weights and which vLLM records were taken with."""
-    return ", ".join(sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records}))
+    return Recorded(lines, lambda: pareto_figure(measured, anchors, title))
 
 
 def evidence(target: str, model: str, what: str) -> dict:
@@ -124,9 +113,9 @@ def steps(target: str, model: str, what: str = "steps") -> Recorded:
     profiles = [StepProfile(**profile) for profile in found["profiles"]]
     device = load_target(target).device
     limits = [step_limits(load_model(model), device, p.batch, p.context + p.steps / 2) or {} for p in profiles]
-    title = (f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step") + (
-        f", experts through {experts}" if (experts := found.get("backends", {}).get("moe")) else ""
-    )
+    experts = found.get("backends", {}).get("moe")
+    title = f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step"
+    title += f", experts through {experts}" if experts else ""
     lines = [title, "batch, part, ms measured, ms at the roofline"]
     for profile, limit in zip(profiles, limits, strict=True):
         for name, value in profile.groups().items():
@@ -138,48 +127,33 @@ def steps(target: str, model: str, what: str = "steps") -> Recorded:
 
 def starts(target: str, model: str) -> Recorded:
     """Starts by phase in the order of their time: of run records, of every study's configurations, then of profiled servers."""
-
-    def profile(r):
-        return "" if r.parameters.get("variant") else f", {r.parameters['profile']} profile{graphs(r)}"
-
-    runs = [
-        (r.finished, f"{r.finished:%d %B}, {label_of(r)}{profile(r)}", r.startup_s)
-        for r in load_records(target)
-        if r.model == model and r.startup_s
-    ]
-    tried = [
-        (
-            trial.started,
-            f"{trial.started:%d %B}, {study.objective} study, "
-            + (changed(trial.values) if trial.values else "bare vllm serve"),
-            trial.startup_s,
-        )
+    timed = [(r.finished, configuration(r), r.startup_s) for r in load_records(target) if r.model == model]
+    timed += [
+        (t.started, f"{study.objective} study, {changed(t.values) if t.values else 'bare vllm serve'}", t.startup_s)
         for study in studies(target, model)
-        for trial in filter(None, [study.baseline, *study.trials])
-        if trial.startup_s
+        for t in filter(None, [study.baseline, *study.trials])
     ]
-    bars = [(name, found) for _, name, found in sorted(runs + tried, key=lambda start: start[0])]
+    timed.sort(key=lambda start: start[0])
+    bars = [(f"{moment:%d %B}, {name}", seconds) for moment, name, seconds in timed if seconds]
     for file in sorted(evidence_file(target, model, "steps").parent.glob(f"{model}-steps*.json")):
         found = json.loads(file.read_text())
         kernels = found.get("backends", {}).get("moe", "TRITON")
         bars.append((f"bare vllm serve with its profiler, {kernels}", found["startup_s"]))
-    lines = ["start, seconds until ready, by phase"]
-    lines += [
-        f"  {name}: {found['total']:.0f} s ({', '.join(f'{n} {s:.0f}' for n, s in found.items() if n != 'total')})"
-        for name, found in bars
-    ]
-    drawn = [(name, Start("record", {n: s for n, s in found.items() if n != "total"})) for name, found in bars]
+    lines, drawn = ["start, seconds until ready, by phase"], []
+    for name, seconds in bars:
+        phases = {phase: value for phase, value in seconds.items() if phase != "total"}
+        parts = ", ".join(f"{phase} {value:.0f}" for phase, value in phases.items())
+        lines.append(f"  {name}: {seconds['total']:.0f} s ({parts})")
+        drawn.append((name, Start("record", phases)))
     return Recorded(lines, lambda: startup_figure(drawn, "ready"))
 
 
-def graphs(record: RunRecord) -> str:
-    """How many graph sizes a record's server captured, where its command says so."""
-    words = record.argv
-    if "--cudagraph-capture-sizes" not in words:
-        return ""
-    after = words[words.index("--cudagraph-capture-sizes") + 1 :]
-    count = next((place for place, word in enumerate(after) if not word.isdigit()), len(after))
-    return f", {count} graph sizes"
+def configuration(record: RunRecord) -> str:
+    """What a record's server was started as: parallelism, then its variant or the profile with its graph sizes."""
+    served = record.serving
+    sizes = options(record.argv).get("--cudagraph-capture-sizes")
+    graphs = f", {len(sizes)} graph sizes" if sizes else ""
+    return served.label if served.variant else f"{served.label}, {served.profile} profile{graphs}"
 
 
 def tuning(target: str, model: str, objective: str, place: int = -1) -> Recorded:

@@ -10,7 +10,7 @@ from helpers.plots.style import figure, series
 def routing_figure(results: list[dict], title: str = "") -> Figure:
     """One panel per batch size, one series per kind of weights, dashed the share that uniform routing hits.
 
-    `results` are the documents that `helpers.instack.routing` writes. `CookbookError` where they differ in
+    `results` are the documents that `benchmarks.campaign.routing` writes. `CookbookError` where they differ in
     their batch sizes or are of different models.
     """
     shapes = {(result["layers"], result["experts"], result["experts_per_token"]) for result in results}

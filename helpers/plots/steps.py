@@ -1,5 +1,7 @@
 """Where a decode step spends its time: measured parts beside what the hardware needs for each at least."""
 
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from helpers.bench.steps import GAPS, GROUPS, REST, StepProfile
@@ -19,7 +21,7 @@ def steps_figure(profiles: list[StepProfile], limits: list[dict[str, float]], ti
     if len(profiles) < 2:
         raise CookbookError("one step compares with nothing", do="profile two batch sizes or more")
     made, axes = figure(columns=len(profiles), width=3.6 * len(profiles), height=4.6)
-    drawn: dict[str, object] = {}
+    drawn: dict[str, Any] = {}
     for axis, profile, limit in zip(axes, profiles, limits, strict=True):
         for place, parts in enumerate((profile.groups(), limit)):
             bottom = 0.0

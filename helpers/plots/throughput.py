@@ -1,5 +1,7 @@
 """Throughput and TPOT against concurrency."""
 
+from typing import Any
+
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -37,8 +39,8 @@ def throughput_figure(points: list[Point], title: str = "", roofline: bool = Tru
         latency.plot(users, [point.tpot_ms.p50 for point in group], label=f"{label}, p50", **look)
         faint = {**look, "linestyle": "", "markerfacecolor": "none", "alpha": 0.7}
         latency.plot(users, [point.tpot_ms.p99 for point in group], label=f"{label}, p99", **faint)
-        bounds = [point.roofline_tok_s for point in group]
-        if roofline and all(bounds):
+        bounds = [point.roofline_tok_s for point in group if point.roofline_tok_s]
+        if roofline and len(bounds) == len(group):
             rate.plot(users, bounds, color="0.45", linestyle=(0, (1, 1)), label=f"roofline, {label}")
     ticks = sorted({point.concurrency for point in points})
     for axis in (rate, latency):
@@ -69,7 +71,7 @@ def ratio_bars(users: list[int], ratios: dict[str, list[float]], against: str, t
     width = 0.8 / len(ratios)
     for index, (name, values) in enumerate(ratios.items()):
         places = [place + (index - (len(ratios) - 1) / 2) * width for place in range(len(users))]
-        look = {"color": str(0.4 + 0.4 * index), "hatch": ("", "//")[index % 2], "edgecolor": "black"}
+        look: dict[str, Any] = {"color": str(0.4 + 0.4 * index), "hatch": ("", "//")[index % 2], "edgecolor": "black"}
         bars = axis.bar(places, values, width * 0.92, label=name, linewidth=0.6, **look)
         axis.bar_label(bars, [f"{value:.2f}x" for value in values], fontsize="small")
     axis.axhline(1, color="0.2", linewidth=1)

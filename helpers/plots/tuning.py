@@ -23,21 +23,21 @@ def ratio_figure(study: Study) -> Figure:
     Raises `CookbookError` for a sweep of one concurrency, or a study without a measured configuration.
     """
     measured = [verdict for verdict in verdicts(study) if verdict.ratios]
-    if len(study.concurrency) < 2 or not measured:
+    if len(study.users_per_gpu) < 2 or not measured:
         raise CookbookError(
             "there is no curve to draw",
-            f"{len(measured)} configurations were measured at {len(study.concurrency)} concurrencies",
+            f"{len(measured)} configurations were measured at {len(study.users_per_gpu)} concurrencies",
             "tune with two concurrencies or more",
         )
     measured.sort(key=lambda verdict: -max(verdict.gain or 0, 0))
     made, (axis,) = figure(height=4.6)
     for index, verdict in enumerate(measured[:BEST]):
         name = changed(verdict.trial.values) + (" (chosen)" if verdict.state == "chosen" else "")
-        axis.plot(study.concurrency, verdict.ratios, label=name, **series(index))
+        axis.plot(study.users_per_gpu, verdict.ratios, label=name, **series(index))
     axis.axhline(1, color="0.2", linewidth=1)
     axis.axhline(WORST, color="0.5", linewidth=1, linestyle=(0, (1, 2)), label=f"{WORST}x: below it, not chosen")
     axis.set_xscale("log", base=2)
-    axis.set_xticks(study.concurrency, [str(users) for users in study.concurrency])
+    axis.set_xticks(study.users_per_gpu, [str(users) for users in study.users_per_gpu])
     axis.minorticks_off()
     per_gpu = " per GPU" if study.goal.per_gpu and max(v.trial.gpus for v in measured) > 1 else ""
     axis.set_xlabel(f"concurrency (requests in flight{per_gpu})")

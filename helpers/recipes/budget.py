@@ -8,6 +8,7 @@ the rest follows from the checkpoint.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from helpers.errors import CookbookError
 from helpers.recipes import Block, Model, Parameters, Target, load_model
@@ -93,7 +94,7 @@ def memory_budget(target: Target, model: Model, parameters: Parameters, memory_g
     concurrency = min(max(parameters.concurrency), sequences)
     usable = device * utilization
     if target.stack.install == "cpu":  # the cache is set aside by size, and all replicas share the host
-        cache = float(block.env["VLLM_CPU_KVCACHE_SPACE"].value) * size
+        cache = float(str(block.env["VLLM_CPU_KVCACHE_SPACE"].value)) * size
         usable = _weights_gib(target, model, 1) + CPU_PROCESS_GIB * size + cache
         if usable * parameters.replicas > device:
             usable = device / parameters.replicas
@@ -133,7 +134,7 @@ def alternatives(
 ) -> list[str]:
     """Changes of one parameter that make the budget fit, each checked by its own budget."""
 
-    def fits(other: Model = model, **changes) -> bool:
+    def fits(other: Model = model, **changes: Any) -> bool:
         return memory_budget(target, other, parameters.model_copy(update=changes), memory_gib).fits
 
     options = []
@@ -200,7 +201,7 @@ def _load_defaults(target: Target, device: float) -> tuple[int, int]:
     return next((batched, seqs) for least, batched, seqs in DEFAULT_LOAD if device >= least)
 
 
-def _value(block: Block, flag: str, default):
+def _value(block: Block, flag: str, default: Any) -> Any:
     return block.args[flag].value if flag in block.args else default
 
 

@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -59,7 +59,7 @@ def _known(kind: str, name: str, names: list[str]) -> str:
 
 
 def _load(path: Path, shape: type[Recipe]) -> Recipe:
-    return _parsed(path, path.stat().st_mtime_ns, shape)
+    return cast(Recipe, _parsed(path, path.stat().st_mtime_ns, shape))
 
 
 @cache

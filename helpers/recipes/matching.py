@@ -12,8 +12,8 @@ OLDEST_NVIDIA = 8.0  # compute capability: vllm 0.32.0 quantization/mxfp4.py get
 
 
 @dataclass(frozen=True)
-class Device:
-    """One accelerator as its driver describes it; no device at all is `Device("cpu")`."""
+class SeenDevice:
+    """One accelerator as its driver describes it; no device at all is `SeenDevice("cpu")`."""
 
     vendor: str  # nvidia, amd, intel or cpu
     name: str = ""
@@ -38,7 +38,7 @@ class Fit:
     why: str
 
 
-def best_target(device: Device) -> Fit:
+def best_target(device: SeenDevice) -> Fit:
     """The recipe that matches the device in every respect, else the nearest of its vendor, else cpu."""
     targets = [load_target(name) for name in target_names()]
     if device.vendor == "cpu":
@@ -69,7 +69,7 @@ def best_target(device: Device) -> Fit:
     )
 
 
-def _differences(target: Target, device: Device) -> list[str]:
+def _differences(target: Target, device: SeenDevice) -> list[str]:
     match, found = target.match, []
     if match.compute_capability and match.compute_capability != device.compute_capability:
         found.append(f"its compute capability is {match.compute_capability}")
@@ -86,7 +86,7 @@ def _memory_fits(wanted: float, seen: float | None) -> bool:
     return not seen or abs(seen - wanted) <= MEMORY_SPREAD * wanted  # a driver may not say
 
 
-def _distance(target: Target, device: Device) -> tuple:
+def _distance(target: Target, device: SeenDevice) -> tuple[Any, ...]:
     """Small for a near recipe: the same kernels first, then the name, then the memory."""
     match = target.match
     major = (device.compute_capability or "").split(".")[0]
@@ -100,9 +100,9 @@ def _distance(target: Target, device: Device) -> tuple:
     )
 
 
-def device_of(machine: Any) -> Device:
+def device_of(machine: Any) -> SeenDevice:
     """The device that a `helpers.machine.preflight.Machine` describes: its first GPU, or the processor."""
     if not machine.gpus:
-        return Device("cpu")
+        return SeenDevice("cpu")
     gpu = machine.gpus[0]
-    return Device(machine.vendor, gpu.name, gpu.compute_capability or None, gpu.gfx or None, gpu.memory_gib)
+    return SeenDevice(machine.vendor, gpu.name, gpu.compute_capability or None, gpu.gfx or None, gpu.memory_gib)

@@ -153,8 +153,9 @@ def _against_target(target: Target, given: Mapping[str, Any]) -> list[str]:
     if profile in ("latency", "throughput", "evals") and profile not in target.serve.profiles:
         allowed = ", ".join(target.serve.profiles)
         faults.append(f"profile: given {profile!r}; allowed on {target.target}: {allowed}")
-    if not faults and None not in (model, size, profile, given.get("replicas")):
-        why = unusable(target, model, size, profile, given["replicas"])
+    replicas = given.get("replicas")
+    if not faults and not (model is None or size is None or profile is None or replicas is None):
+        why = unusable(target, model, size, profile, replicas)
         faults += [why] if why else []
     if given.get("activations") == "mxfp8" and not target.serve.activations:
         faults.append(f"activations: given 'mxfp8'; allowed on {target.target}: bf16 (mxfp8 needs Blackwell)")
@@ -177,7 +178,7 @@ def unusable(target: Target, model: str, size: int, profile: str, replicas: int)
     if profile != "evals":
         return ""
     needed = target.serve.profiles["evals"].args.get("max-model-len")
-    asked = int(needed.value) if needed else 0
+    asked = int(str(needed.value)) if needed else 0
     length = _length(target, model, size, asked)
     if length >= asked:
         return ""
@@ -194,5 +195,5 @@ def _length(target: Target, model: str, size: int, asked: int) -> int:
     length = target.models[model].max_model_len or asked
     for limit in target.limits(model, size, "evals"):
         if "max-model-len" in limit.avoid.args:
-            length = int(limit.avoid.args["max-model-len"].value)
+            length = int(str(limit.avoid.args["max-model-len"].value))
     return length

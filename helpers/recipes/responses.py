@@ -1,5 +1,6 @@
 """What a running vLLM was seen to do with each part of the Responses API: recipes/responses_support.yaml."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,5 +49,18 @@ def load_support(path: Path = DATA) -> Support:
         raise CookbookError(
             f"{shown(path)} is no table of support",
             why=f"{type(error).__name__}: {error}",
-            do="write it with `python -m helpers.pages.maintain.responses_support`",
+            do="write it with `python -m maintain.responses_support`",
         ) from None
+
+
+def differences(rows: Iterable[Row], path: Path = DATA) -> list[str]:
+    """Where rows seen just now differ from the file: one line for each."""
+    kept = {row.feature: row for row in load_support(path).rows}
+    seen = {row.feature: row for row in rows}
+    lines = [f"{name}: not in the file" for name in seen.keys() - kept.keys()]
+    lines += [f"{name}: not asked" for name in kept.keys() - seen.keys()]
+    for name in seen.keys() & kept.keys():
+        if seen[name] != kept[name]:
+            now, then = seen[name], kept[name]
+            lines.append(f"{name}: {now.state} ({now.seen}), in the file {then.state} ({then.seen})")
+    return sorted(lines)

@@ -45,7 +45,7 @@ class Knob(Strict):
 
     @field_validator("values")
     @classmethod
-    def _distinct(cls, values: list) -> list:
+    def _distinct(cls, values: list[Any]) -> list[Any]:
         names = [json.dumps(value) for value in values]
         if len(names) != len(set(names)):
             raise ValueError("a value stands twice")

@@ -51,8 +51,8 @@ class Anchor(BaseModel):
 
 def load_anchors(path: Path = FILE) -> list[Anchor]:
     """Every anchor; `CookbookError` names the line that is wrong."""
-    with Path(path).open(newline="") as file:
-        anchors = []
+    anchors: list[Anchor] = []
+    with path.open(newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
                 anchors.append(Anchor.model_validate(row))

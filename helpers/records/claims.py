@@ -1,5 +1,6 @@
 """Claims: target x model x tensor-parallel size x profile x contract group, each drawn from one run record."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -8,7 +9,7 @@ from helpers import paths
 from helpers.errors import CookbookError
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
-from helpers.records.curves import setting
+from helpers.records.curves import options, setting, switch
 from helpers.records.record import RunRecord
 
 GROUP_THROUGHPUT = "throughput"  # the sweep of a record, beside the groups of its contracts
@@ -33,7 +34,7 @@ class Claim:
     record: str  # the file, relative to the checkout
     same_flags: bool  # whether the recipe still renders the flags that ran
     points: frozenset[tuple[int, int, int]] = frozenset()  # of a sweep: concurrency, input and output tokens
-    setting: tuple = ()  # equal for records of one command, weights, stack and kind of GPU
+    setting: Hashable = None  # equal for records of one command, weights, stack and kind of GPU
     since: date | None = None  # the oldest day, where sweeps of several days stand together
 
     def joined(self, older: "Claim") -> "Claim":
@@ -76,67 +77,52 @@ def load_claims(folder: Path = paths.RECORDS) -> list[Claim]:
 
 def claims_of(record: RunRecord, path: str) -> list[Claim]:
     """The claims of one record. A rehearsal ran elsewhere, a variant is no recipe: they claim nothing for the target."""
-    if record.parameters.get("rehearse") or record.parameters.get("variant"):
+    served = record.serving
+    if record.parameters.get("rehearse") or served.variant:
         return []
-    own_size = int(record.parameters.get("tensor_parallel_size", 1))
-    profile = str(record.parameters.get("profile", ""))
-    common = {
-        "target": record.target,
-        "profile": profile,
-        "vllm": record.versions.get("vllm", "unknown"),
-        "day": record.finished.date(),
-        "record": path,
-        "same_flags": same_flags(record),
-    }
+    flags = same_flags(record)
+
+    def claim(model: str, weights: str, group: str, state: str, checks: str) -> Claim:
+        return Claim(
+            target=record.target,
+            model=model,
+            # Behaviour that was checked on another model than the one measured ran on a server of its own.
+            tensor_parallel_size=served.tensor_parallel_size if model == record.model else 1,
+            profile=served.profile,
+            group=group,
+            weights=weights,
+            vllm=record.versions.get("vllm", "unknown"),
+            state=state,
+            checks=checks,
+            day=record.finished.date(),
+            record=path,
+            same_flags=flags,
+        )
+
     groups: dict[tuple[str, str, str], list[str]] = {}
     for contract in record.contracts:
-        groups.setdefault((contract.group, contract.model, contract.weights), []).append(contract.state)
-    claims = []
-    for (group, model, weights), states in groups.items():
+        groups.setdefault((contract.model, contract.weights, contract.group), []).append(contract.state)
+    claims: list[Claim] = []
+    for where, states in groups.items():
         state = "failed" if "failed" in states else "passed" if "passed" in states else "skipped"
-        checks = f"{states.count('passed')} of {len(states)}"
-        # Behaviour that was checked on another model than the one measured ran on a server of its own.
-        size = own_size if model == record.model else 1
-        what = {"model": model, "weights": weights, "group": group, "state": state, "checks": checks}
-        claims.append(Claim(tensor_parallel_size=size, **what, **common))
+        claims.append(claim(*where, state, f"{states.count('passed')} of {len(states)}"))
     if record.throughput:
-        group = GROUP_THROUGHPUT if record.replicas == 1 else f"{GROUP_THROUGHPUT} of {record.replicas} replicas"
+        group = GROUP_THROUGHPUT if served.replicas == 1 else f"{GROUP_THROUGHPUT} of {served.replicas} replicas"
         points = frozenset((p.concurrency, p.input_tokens, p.output_tokens) for p in record.throughput)
-        what = {
-            "model": record.model,
-            "weights": record.weights,
-            "group": group,
-            "state": record.state,
-            "checks": f"{len(points)} points",
-            "points": points,
-            "setting": setting(record),
-        }
-        claims.append(Claim(tensor_parallel_size=own_size, **what, **common))
+        sweep = claim(record.model, record.weights, group, record.state, f"{len(points)} points")
+        claims.append(replace(sweep, points=points, setting=setting(record)))
     return claims
 
 
 def same_flags(record: RunRecord) -> bool:
     """Whether the recipe renders, for the record's parameters, the flags and variables that ran."""
-    known = {"model", "tensor_parallel_size", "replicas", "profile", "activations"}
-    values = {name: value for name, value in record.parameters.items() if name in known}
     try:
         target, model = load_target(record.target), load_model(record.model)
         weights = {"weights": "nano"} if record.weights == "nano" else {}
-        parameters = check_parameters(target, {**values, "model": record.model, **weights})
+        served = record.serving.model_dump(exclude={"variant"})
+        parameters = check_parameters(target, {**served, "model": record.model, **weights})
     except CookbookError:
         return False
     today = serve_command(target, model, parameters, "weights", 0)
-    ran = {name: value for name, value in record.env.items() if name in today.env or name.startswith("VLLM_")}
-    ran.pop("VLLM_API_KEY", None)
-    return _flags(record.argv) == _flags(today.argv) and ran == today.env
-
-
-def _flags(argv: list[str]) -> set[tuple[str, ...]]:
-    """The options of a command with their values, without the port and what stands before the options."""
-    groups: list[list[str]] = []
-    for word in argv:
-        if word.startswith("--"):
-            groups.append([word])
-        elif groups:
-            groups[-1].append(word)
-    return {tuple(group) for group in groups if group[0] != "--port"}
+    ran = {name: value for name, value in record.env.items() if name in today.env or switch(name)}
+    return options(record.argv) == options(today.argv) and ran == today.env

@@ -1,16 +1,20 @@
 """The committed run records of a target, and the curves in them."""
 
+from collections.abc import Hashable
 from pathlib import Path
 
 from helpers.paths import RECORDS
 from helpers.recipes import NANO
+from helpers.recipes.command.serve import flags_of
 from helpers.records.record import Point, RunRecord
 
+# What tells a server where the tools are: it changes no speed and stands in no recipe.
+TOOLS = ("--tool-server", "VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS")
 LENGTHS = [(1024, 1024), (8192, 1024)]  # input and output tokens of the two sweeps that a target is to have
 
 
 def load_records(target: str, folder: Path | None = None) -> list[RunRecord]:
-    """Every record of a target, oldest first; a damaged one raises `CookbookError` with its name."""
+    """Every record of a target, oldest first. Raises `CookbookError` with the name of a damaged one."""
     files = sorted((folder or RECORDS / target).glob("*.json"))
     return sorted((RunRecord.read(file) for file in files), key=lambda record: record.finished)
 
@@ -29,13 +33,6 @@ def evidence_file(target: str, model: str, what: str) -> Path:
     return RECORDS / target / "evidence" / f"{model}-{what}.json"
 
 
-def label_of(record: RunRecord) -> str:
-    """How a record's configuration is named in a figure: parallelism, replicas, variant."""
-    size = record.parameters.get("tensor_parallel_size", 1)
-    words = [f"TP{size}"] if record.replicas == 1 else [f"{record.replicas} x TP{size}"]
-    return " ".join([*words, *filter(None, [record.parameters.get("variant", "")])])
-
-
 def curves(
     records: list[RunRecord], model: str, input_tokens: int, output_tokens: int, variants: bool = False
 ) -> dict[str, list[Point]]:
@@ -44,20 +41,19 @@ def curves(
     Records of one command make one curve, the newer of two equal points counts. Of several commands the newest that has
     a curve (two points) is drawn, else the newest. Variants (bare flags, a feature turned off) are left out unless asked for.
     """
-    found: dict[tuple[int, int, str], dict[tuple, dict[int, Point]]] = {}
+    found: dict[tuple[int, int, str], dict[Hashable, dict[int, Point]]] = {}
     for record in records:
         points = {point.concurrency: point for point in points_of(record, input_tokens, output_tokens)}
-        wanted = variants or not record.parameters.get("variant")
-        if record.model == model and record.state == "passed" and points and wanted:
-            size = record.parameters.get("tensor_parallel_size", 1)
-            commands = found.setdefault((record.replicas, size, label_of(record)), {})
+        served = record.serving
+        if record.model == model and record.state == "passed" and points and (variants or not served.variant):
+            commands = found.setdefault((served.replicas, served.tensor_parallel_size, served.label), {})
             before = commands.pop(setting(record), {})
             # at the end: commands stand in the order of their newest record
             commands[setting(record)] = before | points
     return {place[-1]: _sorted(found[place]) for place in sorted(found)}
 
 
-def _sorted(commands: dict[tuple, dict[int, Point]]) -> list[Point]:
+def _sorted(commands: dict[Hashable, dict[int, Point]]) -> list[Point]:
     newest_first = list(reversed(commands.values()))
     chosen = next((points for points in newest_first if len(points) > 1), newest_first[0])
     return [chosen[concurrency] for concurrency in sorted(chosen)]
@@ -68,12 +64,24 @@ def points_of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[
     return [p for p in record.throughput if (p.input_tokens, p.output_tokens) == (input_tokens, output_tokens)]
 
 
-def setting(record: RunRecord) -> tuple:
+def options(argv: list[str]) -> dict[str, tuple[str, ...]]:
+    """The options of a command with their values, without the port, the tools and the checkpoint's place.
+
+    >>> options(["vllm", "serve", "openai/gpt-oss-20b", "--port", "8000", "--enforce-eager"])
+    {'--enforce-eager': ()}
+    """
+    start = next((place for place, word in enumerate(argv) if word.startswith("--")), len(argv))
+    return {flag: values for flag, values in flags_of(argv[start:]).items() if flag not in ("--port", *TOOLS)}
+
+
+def switch(name: str) -> bool:
+    """Whether a variable changes what vLLM does under load."""
+    return name.startswith("VLLM_") and name not in (*TOOLS, "VLLM_API_KEY")
+
+
+def setting(record: RunRecord) -> Hashable:
     """What two records have to have in common for their points to make one curve."""
-    argv, model = list(record.argv), record.argv[2:3]
-    if "--port" in argv:
-        del argv[argv.index("--port") : argv.index("--port") + 2]
-    words = tuple(word for word in argv if [word] != model)  # where the checkpoint lay does not matter
-    env = tuple(sorted((name, value) for name, value in record.env.items() if name.startswith("VLLM_")))
+    env = frozenset((name, value) for name, value in record.env.items() if switch(name))
     stack = record.versions.get("vllm"), record.versions.get("torch")
-    return words, env, record.weights, tuple(record.machine.gpus[:1]), record.replicas, stack
+    gpu = tuple(record.machine.gpus[:1])
+    return frozenset(options(record.argv).items()), env, record.weights, gpu, record.serving.replicas, stack

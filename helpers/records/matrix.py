@@ -7,10 +7,11 @@ from helpers.recipes import load_target, target_names
 from helpers.records.claims import ACCURACY_FIRST, Claim
 
 NEVER = "never run here"
+Place = tuple[str, str, int, str]  # target, model, tensor-parallel size, profile
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """One combination that a recipe offers, and what is known about it."""
 
     target: str
@@ -20,7 +21,7 @@ class Row:
     profile: str
     recommended: bool
     checked: str  # what the flags were checked against
-    claims: list[Claim] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list[Claim])
 
     @property
     def state(self) -> str:
@@ -35,19 +36,19 @@ class Row:
         return "; ".join(claim.line() for claim in self.claims)
 
 
-def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Row]:
+def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[MatrixRow]:
     """A row for every combination of every target, each with one claim per contract group and weights.
 
     A run with today's flags speaks before any other, the newest before older ones; sweeps of one command add up. A
     model that stood in for another (gpt-oss-nano, where weights cannot speak) has rows of its own where it ran.
     """
-    told: dict[tuple, list[Claim]] = {}
+    spoken_by: dict[tuple[Place, str, str], list[Claim]] = {}
     for claim in sorted(claims, key=lambda claim: (claim.same_flags, claim.day)):
-        told.setdefault((_place(claim), claim.group, claim.weights), []).append(claim)
-    spoken: dict[tuple, list[Claim]] = {}
-    for (place, _, _), found in told.items():
-        spoken.setdefault(place, []).append(_one(found))
-    rows = []
+        spoken_by.setdefault((_place(claim), claim.group, claim.weights), []).append(claim)
+    spoken: dict[Place, list[Claim]] = {}
+    for (place, _, _), found in spoken_by.items():
+        spoken.setdefault(place, []).append(_newest(found))
+    rows: list[MatrixRow] = []
     for name in targets or target_names():
         target = load_target(name)
         offered = [
@@ -62,11 +63,11 @@ def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Ro
             found = sorted(spoken.get(place, []), key=lambda claim: (claim.group, ACCURACY_FIRST.index(claim.weights)))
             default = target.models[model].default if model in target.models else None
             recommended = size == default and profile == target.defaults.profile
-            rows.append(Row(name, target.title, model, size, profile, recommended, target.checked, found))
+            rows.append(MatrixRow(name, target.title, model, size, profile, recommended, target.checked, found))
     return rows
 
 
-def _one(claims: list[Claim]) -> Claim:
+def _newest(claims: list[Claim]) -> Claim:
     """The claim that speaks, the last one, with the points of every sweep of its command."""
     last = claims[-1]
     for claim in reversed(claims[:-1]):
@@ -75,10 +76,10 @@ def _one(claims: list[Claim]) -> Claim:
     return last
 
 
-def brief(rows: list[Row]) -> list[Row]:
+def brief(rows: list[MatrixRow]) -> list[MatrixRow]:
     """The recommended combination of each target and model, and every other one that has claims."""
     return [row for row in rows if row.recommended or row.claims]
 
 
-def _place(claim: Claim) -> tuple[str, str, int, str]:
+def _place(claim: Claim) -> Place:
     return (claim.target, claim.model, claim.tensor_parallel_size, claim.profile)

@@ -1,24 +1,20 @@
 """The run record: the one document that every figure and every "verified" in the cookbook comes from."""
 
-import contextlib
 import json
-import os
-import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from helpers import redact
 from helpers.errors import CookbookError
+from helpers.files import write_whole
+from helpers.paths import RECORDS, shown
+from helpers.recipes.parameters import Count, Parameters
+from helpers.recipes.target import Activation
 
-SCHEMA = 1  # raised when a reader of older records would misread a newer one
-SECRET_NAME = re.compile(r"(?i)(key|token|secret|passw|credential|auth)")
-SECRET_VALUE = re.compile(r"^(sk-|hf_|ghp_|gho_|github_pat_|Bearer |AKIA)")
-SECRET_FLAG = re.compile(r"^--?(api-key|hf-token|token|password)(=|$)")
-NOT_SECRET = {"TOKENIZERS_PARALLELISM"}  # named like one, holds none
-HIDDEN = "(removed)"
+MIGRATION = RECORDS / "migrate.py"  # goes when no file of an older schema is left
 CLOSED_LOOP = (0.3, 1.05)  # requests in flight over concurrency; below 1 where the last ones run out
 MEANS_AGREE = 0.05  # e2e = ttft + tpot * (n - 1) holds exactly for means of equal lengths
 SAME = 0.01  # two ways of writing one number
@@ -26,7 +22,7 @@ FASTEST_USER = 10_000  # tok/s; the fastest hosted gpt-oss is near 2,000: above 
 
 
 def _in_utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None or moment.utcoffset().total_seconds() != 0:
+    if moment.utcoffset() != timedelta(0):
         raise ValueError("times are UTC, written with +00:00 or Z")
     return moment
 
@@ -46,38 +42,42 @@ class Part(BaseModel):
 class Document(Part):
     """A part that is a file of its own: written whole or not at all, checked when it is read."""
 
-    TITLE: ClassVar[str] = "run record"
-    REMEDY: ClassVar[str] = "run the target again"
+    TITLE: ClassVar[str]
+    REMEDY: ClassVar[str]  # what to do where a file is damaged
+    SCHEMA: ClassVar[int] = 1  # raised when a reader of older files would misread a newer one
 
     def write(self, path: Path) -> Path:
-        """Write it atomically."""
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        """Write it whole or not at all. Raises `CookbookError` where it cannot be written."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n")
-            os.replace(part, path)
+            return write_whole(path, json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n")
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
             raise CookbookError(
                 f"{path.name} cannot be written",
-                error.strerror,
+                error.strerror or "",
                 "free some disk, or name a run_dir that you can write to",
             ) from None
-        return path
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """A document from disk, checked; a `CookbookError` names the file and the first problem."""
+        """A document from disk, checked. Raises `CookbookError` with the file and the first problem."""
         try:
-            return cls.model_validate_json(Path(path).read_text())
+            return cls.model_validate_json(path.read_text())
         except OSError as error:
-            raise CookbookError(
-                f"{Path(path).name} cannot be read", str(error.strerror), "run the target first"
-            ) from None
+            raise CookbookError(f"{path.name} cannot be read", error.strerror or "", cls.REMEDY) from None
         except ValidationError as error:
+            first = error.errors()[0]
+            if first["loc"] == ("schema",) and first["input"] in range(1, cls.SCHEMA):
+                raise CookbookError(
+                    f"{path} is a {cls.TITLE} of schema {first['input']}",
+                    f"schema {cls.SCHEMA} is read",
+                    f"run `.venv/bin/python {shown(MIGRATION)} {path}`",
+                ) from None
             raise CookbookError(f"{path} is not a {cls.TITLE}", first_problem(error), cls.REMEDY) from None
+
+
+Text = Annotated[str, AfterValidator(redact.text)]  # secrets masked
+Argv = Annotated[list[str], AfterValidator(redact.argv)]
+Environment = Annotated[dict[str, str], AfterValidator(redact.environment)]
 
 
 class Percentiles(Part):
@@ -138,10 +138,10 @@ class Point(Part):
             )
             if not CLOSED_LOOP[0] <= inside <= CLOSED_LOOP[1]:
                 raise ValueError(where + f"throughput times latency gives {inside:.2f} of the requests in flight")
-        means = (self.ttft_ms.mean, self.tpot_ms.mean, self.e2e_ms.mean)
-        if None not in means and self.output_tokens > 1:
-            ttft, tpot, e2e = means
-            if abs((ttft + tpot * (self.output_tokens - 1)) / e2e - 1) > MEANS_AGREE:
+        ttft, tpot, e2e = self.ttft_ms.mean, self.tpot_ms.mean, self.e2e_ms.mean
+        if ttft is not None and tpot is not None and e2e is not None and self.output_tokens > 1:
+            parts = (ttft + tpot * (self.output_tokens - 1)) / e2e
+            if abs(parts - 1) > MEANS_AGREE:
                 raise ValueError(where + f"TTFT {ttft:.1f} + TPOT {tpot:.2f} ms x tokens is not e2e {e2e:.1f} ms")
         if self.roofline_fraction is not None and self.roofline_tok_s is not None:
             if abs(self.roofline_fraction * self.roofline_tok_s / self.output_tok_s - 1) > SAME:
@@ -153,29 +153,24 @@ class Point(Part):
         return self
 
 
-class Contract(Part):
+class ContractResult(Part):
     """One contract check, with the model and weights it ran on."""
 
     name: str
     group: str
     state: Literal["passed", "failed", "skipped"]
-    why: str = ""
+    why: Text = ""
     model: str
     weights: str
 
-    @field_validator("why")
-    @classmethod
-    def why_without_secrets(cls, why: str) -> str:
-        return redact.text(why)
-
     @model_validator(mode="after")
-    def explained(self) -> "Contract":
+    def explained(self) -> "ContractResult":
         if self.state != "passed" and not self.why:
             raise ValueError(f"{self.name} is {self.state} without a reason")
         return self
 
 
-class Machine(Part):
+class MachineRecord(Part):
     """What the run ran on."""
 
     gpus: list[str] = []
@@ -186,50 +181,84 @@ class Machine(Part):
     memory_gib: float
 
 
+class Served(Part):
+    """How the measured server was split, copied and configured."""
+
+    tensor_parallel_size: Count  # GPUs (or CPU ranks) of one copy
+    replicas: Count  # copies behind one router
+    profile: Annotated[str, Field(min_length=1)]  # of the recipe; `bare` for `vllm serve` without one
+    activations: Activation
+    variant: str = ""  # what a campaign changed on top, in words; empty for the recipe as it is
+
+    @classmethod
+    def of(cls, parameters: Parameters, variant: str = "") -> Self:
+        """What a run's checked parameters ask for."""
+        return cls(
+            tensor_parallel_size=parameters.tensor_parallel_size,
+            replicas=parameters.replicas,
+            profile=parameters.profile,
+            activations=parameters.activations,
+            variant=variant,
+        )
+
+    @property
+    def label(self) -> str:
+        """The configuration in a figure: parallelism, replicas, variant, as in `4 x TP1`."""
+        copies = "" if self.replicas == 1 else f"{self.replicas} x "
+        return f"{copies}TP{self.tensor_parallel_size} {self.variant}".rstrip()
+
+
+class Launched(Part):
+    """One process of several behind one address, as it was started."""
+
+    argv: Argv
+    env: Environment = {}
+
+
+class Acceptance(Part):
+    """How many tokens a verification step of speculative decoding gives, the model's own one included."""
+
+    kind: Literal["measured", "synthetic"]
+    tokens_per_step: Annotated[float, Field(ge=1)]
+    source: str = ""  # where the figure of a synthetic one comes from
+
+    @model_validator(mode="after")
+    def sourced(self) -> Self:
+        if self.kind == "synthetic" and not self.source:
+            raise ValueError("a synthetic acceptance names its source")
+        return self
+
+
 class RunRecord(Document):
     """`record.json` of a run folder."""
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    TITLE = "run record"
+    REMEDY = "run the target again"
+    SCHEMA = 2  # 1 had no `serving`
+
+    schema_: Literal[2] = Field(2, alias="schema")
     target: str
     model: Model
     weights: Weights
-    parameters: dict
-    argv: list[str]
-    env: dict[str, str]
-    machine: Machine
+    serving: Served
+    parameters: dict[str, Any]  # as the run was asked
+    argv: Argv
+    env: Environment
+    servers: list[Launched] = []  # with replicas: each of them, the first again, and the router last
+    machine: MachineRecord
     versions: dict[str, str]
     commit: str
-    startup_s: dict[str, Annotated[float, Field(ge=0)]]
+    startup_s: dict[str, Annotated[float, Field(ge=0)]]  # seconds by phase, and `total`
     memory: dict[str, float] = {}
     backends: dict[str, str] = {}
-    replicas: Annotated[int, Field(gt=0)] = 1
-    contracts: list[Contract] = []
+    acceptance: Acceptance | None = None  # where the server speculates
+    contracts: list[ContractResult] = []
     state: Literal["passed", "failed", "skipped"]
-    why: str = ""
+    why: Text = ""
     started: Utc
     finished: Utc
     throughput: list[Point] = []
     notes: list[str] = []
-
-    @field_validator("why")
-    @classmethod
-    def why_without_secrets(cls, why: str) -> str:
-        return redact.text(why)
-
-    @field_validator("env")
-    @classmethod
-    def without_secrets(cls, env: dict[str, str]) -> dict[str, str]:
-        return {name: HIDDEN if is_secret(name, value) else redact.text(value) for name, value in env.items()}
-
-    @field_validator("argv")
-    @classmethod
-    def argv_without_secrets(cls, argv: list[str]) -> list[str]:
-        clean, hide_next = [], False
-        for word in argv:
-            flag = SECRET_FLAG.match(word)
-            clean.append(HIDDEN if hide_next else f"{word.split('=')[0]}={HIDDEN}" if flag and "=" in word else word)
-            hide_next = bool(flag) and "=" not in word
-        return [word if HIDDEN in word else redact.text(word) for word in clean]
 
     @model_validator(mode="after")
     def coherent(self) -> "RunRecord":
@@ -246,11 +275,6 @@ class RunRecord(Document):
         if len(keys) != len(set(keys)):
             raise ValueError("two throughput points have the same settings")
         return self
-
-
-def is_secret(name: str, value: str) -> bool:
-    """Whether an environment variable must stay out of a record."""
-    return name not in NOT_SECRET and bool(SECRET_NAME.search(name) or SECRET_VALUE.match(value))
 
 
 def first_problem(error: ValidationError) -> str:

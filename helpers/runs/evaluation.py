@@ -9,6 +9,7 @@ from typing import Any
 from helpers.checks import Contract
 from helpers.checks.known_answers import Gate, run_quick
 from helpers.checks.served import Preflight
+from helpers.doctor import with_log
 from helpers.errors import CookbookError, UsageError
 from helpers.evals import Plan, Result, evaluate, preflight
 from helpers.evals.catalogue import EMBEDDED_NAMES, QUICK, SEEDS
@@ -19,8 +20,10 @@ from helpers.evals.record import FOLDER, EvalRecord
 from helpers.machine import facts
 from helpers.paths import CACHE, RUNS, shown
 from helpers.recipes import NANO, check_parameters, load_model, load_target
-from helpers.server import Server, free_port, print_phase, with_log
-from helpers.server.serving import Serving, start_serving
+from helpers.recipes.command.serve import Command
+from helpers.server import free_port, print_phase
+from helpers.server.replicas import VLLM, Replicas, launch_vllm
+from helpers.server.serving import Serving, recorded_server
 
 NANO_CONCURRENCY = 8  # requests in flight that two cores serve best
 
@@ -76,11 +79,17 @@ class EvalRun:
         self.nothing_but_quick = not names
         self.base_url = need_served(base_url) if base_url else ""
         self.port = self.parameters.port or free_port()
-        self.server: Server | None = None
-        self.version, self.argv, self.results = "unknown", [], []
+        self.server: VLLM | Replicas | None = None
+        self.commands: list[Command] = []
+        self.version, self.results = "unknown", []
         self.started = datetime.now(UTC)
         self.folder: Path | None = None
         self._machine, self._commit = facts.machine(), facts.commit()
+
+    @property
+    def log(self) -> Path:
+        """The log of the server that this run launches, where `cookbook doctor` looks."""
+        return RUNS / "eval-servers" / str(self.port) / "server.log"
 
     @property
     def gpus(self) -> int:
@@ -100,11 +109,17 @@ class EvalRun:
 
         interpreter = ensure(self.target.stack.install)
         found = checkpoint(self.serving, interpreter, CACHE / "models")
-        log = RUNS / "eval-servers" / str(self.port) / "server.log"  # where `cookbook doctor` looks
-        self.argv = self.serving.command(found, self.port).argv
-        self.server = start_serving(
-            self.serving, found, interpreter, self.port, log, target=self.target.target, report=report
+        self.commands = self.serving.replicas(self.serving.command(found, self.port))
+        self.server = launch_vllm(
+            self.commands,
+            interpreter,
+            port=self.port,
+            log=self.log,
+            target=self.target.target,
+            checkpoint=found,
+            report=report,
         )
+        self.commands = self.server.commands
         self.base_url = self.server.base_url + "/v1"
         return self.base_url
 
@@ -162,6 +177,7 @@ class EvalRun:
 
         versions = {"vllm": self.version, "gpt-oss": pinned(LOCKS / "evals.txt", "gpt-oss")}
         named = ("target", "model", "weights")
+        ran = recorded_server(self.commands, self.server, self.log)
         kept = {key: value for key, value in settings(self.plan, self.version).items() if key not in named}
         return EvalRecord(
             target=self.plan.target,
@@ -171,7 +187,7 @@ class EvalRun:
             versions=versions,
             machine=self._machine,
             commit=self._commit,
-            argv=self.argv,
+            **{name: ran[name] for name in ("argv", "env", "servers") if name in ran},
             started=self.started,
             finished=datetime.now(UTC),
             results=self.results,

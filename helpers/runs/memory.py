@@ -6,7 +6,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from pathlib import Path
+
+import psutil
 
 SECONDS = 2.0  # between two looks, at least
 SHARE = 0.01  # of one core that looking may cost: the kernel walks every page of a process for its PSS
@@ -16,16 +17,13 @@ def pss_gib(pids: list[int]) -> float:
     """Proportional set size of the processes in GiB: shared pages count once."""
     total = 0
     for pid in pids:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            line = Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")[2]
-            total += int(line.split()[0])
-    return total / 2**20
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(pid).memory_full_info().pss
+    return total / 2**30
 
 
 def family(root: int) -> list[int]:
     """A process and all its descendants."""
-    import psutil
-
     with contextlib.suppress(psutil.Error):
         return [root, *(child.pid for child in psutil.Process(root).children(recursive=True))]
     return []

@@ -8,6 +8,7 @@ from papermill.iorw import LocalHandler, papermill_io
 
 from helpers import redact
 from helpers.errors import CookbookError
+from helpers.files import write_whole
 
 
 class WholeFiles(LocalHandler):
@@ -17,12 +18,9 @@ class WholeFiles(LocalHandler):
     """
 
     def write(self, buf: str, path: str) -> None:
-        part = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.part")
         try:
-            part.write_text(without_secrets(buf), encoding="utf-8")
-            os.replace(part, path)
+            write_whole(path, without_secrets(buf))
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise CookbookError(
                 "the executed notebook cannot be written", error.strerror, "free some disk, or name another run_dir"
             ) from None

@@ -12,16 +12,14 @@ from helpers.machine import facts
 from helpers.paths import CACHE, shown
 from helpers.recipes import Parameters, check_parameters, load_model, load_target
 from helpers.recipes.command.serve import Command
-from helpers.records.record import Contract as ContractEntry
-from helpers.records.record import Point, RunRecord
-from helpers.runs.ahead import import_ahead
+from helpers.records.record import ContractResult, Point, RunRecord
+from helpers.runs import steps
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
 from helpers.runs.namespace import parameters_of
-from helpers.server import Replicas, Server, free_port, port_free
-from helpers.server.serving import Serving, recorded_parameters, servings, start_serving
-
-UNFINISHED = "the run did not finish"
+from helpers.server import free_port, port_free
+from helpers.server.replicas import VLLM, Replicas, launch_vllm
+from helpers.server.serving import Serving, servings
 
 
 class Run:
@@ -42,16 +40,19 @@ class Run:
             (folder / "bench").mkdir(parents=True, exist_ok=True)
             link_latest(folder.resolve())
         self.folder = folder.resolve() if folder else new_folder(target)
-        self.contracts: list[ContractEntry] = []
+        self.contracts: list[ContractResult] = []
         self.points: list[Point] = []
-        self.server: Server | Replicas | None = None
+        self.server: VLLM | Replicas | None = None
+        self.commands: list[Command] = []  # what was launched last, kept where it did not start as well
+        self.tool_servers: Any = None
         self.interpreter: Path | None = None
         self.checkpoints: dict[Serving, str] = {}
         self.started = datetime.now(UTC)
         self.finished = False
+        self.versions: dict[str, str] = {}
         self._load = None
-        self._machine, self._commit = facts.machine(), facts.commit()
-        self._memory = PeakMemory(lambda: self.server.members() if self.server else [])
+        self.facts = {"machine": facts.machine(), "commit": facts.commit()}
+        self.memory = PeakMemory(lambda: self.server.members() if self.server else [])
         self.save()
 
     def __repr__(self) -> str:
@@ -92,44 +93,73 @@ class Run:
     def command(self) -> Command:
         """The command of this recipe for these parameters: what a terminal on its machine would run."""
         own = Serving(self.target, self.parameters, self.model)
-        return own.command(self.checkpoints.get(self.measured, "") if own == self.measured else "", self.port)
+        return self._command_of(own, self.checkpoints.get(self.measured, "") if own == self.measured else "")
+
+    def _command_of(self, serving: Serving, checkpoint: str) -> Command:
+        """A serving's command, told about the tool servers where they run."""
+        command, tools = serving.command(checkpoint, self.port), self.tool_servers
+        return command.with_tools(tools.argument, tools.env) if tools else command
+
+    def tools(self, needed: bool = True, **options: Any) -> Any:
+        """Start the tool servers (or attach to equal ones) and say what contains the python tool.
+
+        `options` are those of `helpers.tools.servers.start`: sandbox, backend, corpus, data, seconds, ... Where no
+        sandbox works, this raises CookbookError, or leaves the python tool out if it is not `needed`.
+        """
+        if self.tool_servers:
+            self.tool_servers.stop()
+        options |= {"run_dir": self.folder, "kept": self.parameters.keep_server}
+        self.tool_servers = steps.start_tools(self.speaking.model.model, needed, **options)
+        return self.tool_servers
 
     def docker(self) -> str:
         """The same server as a container; a checkpoint in this checkout is mounted from there (`$PWD`)."""
-        from helpers.runs.steps import docker_run
+        return steps.docker_run(self.target, self.model, self.parameters, self.command)
 
-        return docker_run(self.target, self.model, self.parameters, self.command)
+    def begin(self) -> VLLM | Replicas:
+        """Install, weights, tools and launch in one call; what is there already is not done again.
 
-    def launch(self) -> Server | Replicas:
+        The tool servers answer before vLLM meets them: one that is down is named here.
+        """
+        print(self.install())
+        print(self.weights())
+        if self.tool_servers is None:
+            self.tools()
+        self.tool_servers.check()
+        return self._serve(self.speaking)
+
+    def launch(self) -> VLLM | Replicas:
         """Start vLLM with the recipe's command, or attach to the one that runs with it already.
 
         The model that answers the contracts comes first; where the weights to be measured cannot speak
         (synthetic ones), that is gpt-oss-nano.
         """
+        self._start_load_client()
         return self._serve(self.speaking)
 
-    def _serve(self, serving: Serving) -> Server | Replicas:
+    def _serve(self, serving: Serving) -> VLLM | Replicas:
         checkpoint = self.checkpoints[serving]
-        self._start_load_client()
-        import_ahead()
-        self.serving = serving
-        self.server = start_serving(
-            serving,
-            checkpoint,
+        self.serving, self.server = serving, None
+        self.commands = serving.replicas(self._command_of(serving, checkpoint))
+        self.save()
+        self.server = launch_vllm(
+            self.commands,
             self.interpreter,
-            self.port,
-            self.folder / "server.log",
+            port=self.port,
+            log=self.folder / "server.log",
             target=self.target.target,
+            checkpoint=checkpoint,
             kept=self.parameters.keep_server,
         )
+        self.commands = self.server.commands  # what it attached to may listen elsewhere
         self.save()
         return self.server
 
     def _start_load_client(self) -> None:
         """Import the load client (25 CPU-seconds) while the server starts, which leaves a core idle."""
-        from helpers.bench.worker import LoadWorker, SharedWorker
+        from helpers.bench.worker import LoadWorker
 
-        if SharedWorker.found() is None and (self._load is None or self._load.process.poll() is not None):
+        if self._load is None or self._load.process.poll() is not None:
             key = os.environ.get("VLLM_API_KEY")
             self._load = LoadWorker(self.interpreter, self.folder / "bench" / "load.log", key)
 
@@ -138,33 +168,25 @@ class Run:
 
         In a rehearsal: that vLLM's parser takes this recipe's own command, since the CPU's was launched.
         """
-        from helpers.bench.worker import SharedWorker
-        from helpers.runs.steps import parsed
-        from helpers.server.logfacts import backends
-
         if self.parameters.rehearse:
             self._start_load_client()
-            return self.check(parsed(self.command, SharedWorker.found() or self._load))
+            return self.check(steps.parsed(self.command, self._load))
 
-        facts, found, target = Facts(), backends(self.folder / "server.log"), self.serving.target
-        for kind, wanted in target.expected_backends(self.serving.parameters.activations).items():
-            if wanted:
-                seen = found.get(kind, "not named")
-                facts.same(kind, wanted if target.expect.named(wanted, seen) else seen, wanted)
-        facts.need("answers", self.server.healthy(), "/health gives no answer")
-        self.check(facts.contract("server.backends", "endpoints"))
+        self.check(steps.backends_named(self.serving, self.server, self.folder / "server.log"))
 
     def stop(self) -> None:
-        """Stop the server (unless `keep_server`), and check that nothing of it is left."""
+        """Stop vLLM, then the tool servers (unless `keep_server`), and check that nothing of either is left."""
         facts = Facts()
         if self.parameters.keep_server:
             print(f"kept: {self.server.base_url}, until `cookbook stop --port {self.port}`")
             return
-        self._memory.stop()
+        self.memory.stop()
         self.server.stop()
         gone = not self.server.members() and port_free(self.server.lease.port)
         facts.need("nothing left behind", gone or self.server.shared(), "a process or the port is left")
         self.check(facts.contract("server.stopped", "lifecycle"))
+        if self.tool_servers:
+            self.check(steps.tools_stopped(self.tool_servers))
 
     def client(self):
         """An OpenAI client for this server; the key is whatever VLLM_API_KEY holds."""
@@ -179,11 +201,9 @@ class Run:
 
     def quick_gate(self) -> None:
         """Questions with known answers, in two rounds of all at once, where the weights are real."""
-        from helpers.runs.steps import ask, not_asked
-
-        if why := not_asked(self.serving.weights, self.parameters):
+        if why := steps.not_asked(self.serving.weights, self.parameters):
             return self.skip("evals.quick", "accuracy", why)
-        self.check(ask(self.server.base_url, self.serving.model.model))
+        self.check(steps.ask(self.server.base_url, self.serving.model.model))
 
     def check(self, contract: Contract) -> None:
         """Print a contract's line and put it on record; raises `ContractBroken` when it does not hold."""
@@ -199,7 +219,7 @@ class Run:
 
     def _enter(self, name: str, group: str, state: str, why: str) -> None:
         served = {"model": self.serving.model.model, "weights": self.serving.weights}
-        self.contracts.append(ContractEntry(name=name, group=group, state=state, why=why, **served))
+        self.contracts.append(ContractResult(name=name, group=group, state=state, why=why, **served))
         self.save()
 
     def sweep(self) -> list[Point]:
@@ -234,28 +254,14 @@ class Run:
                 roofline=None if self.measured.weights == "nano" else limit,
             )
         finally:
-            self._memory.look()  # server and load client are at their largest
-            if self._load:
-                self._load.close()
+            self.memory.look()  # server and load client are at their largest
+            self._load.close()
         self.save()
         return self.points
 
     def table(self):
         """The points of the sweep as a data frame."""
-        import pandas as pd
-
-        rows = [
-            {
-                "concurrency": p.concurrency,
-                "output tok/s": p.output_tok_s,
-                "TTFT p50 (ms)": p.ttft_ms.p50,
-                "TPOT p50 (ms)": p.tpot_ms.p50,
-                "TPOT p99 (ms)": p.tpot_ms.p99,
-                "tok/s per user": p.tok_s_per_user,
-            }
-            for p in self.points
-        ]
-        return pd.DataFrame(rows).set_index("concurrency").round(1)
+        return steps.points_table(self.points)
 
     def figure(self):
         """Throughput and TPOT against concurrency, saved as `throughput.png`."""
@@ -278,42 +284,10 @@ class Run:
 
     def record(self) -> RunRecord:
         """The record of what has been done so far: passed once it is finished and no contract is broken."""
-        from helpers.server.logfacts import backends, memory
-
-        broken = [f"{c.name}: {c.why}" for c in self.contracts if c.state == "failed"]
-        why = "; ".join(broken) or ("" if self.finished else UNFINISHED)
-        log = self.folder / "server.log"
-        known = log.exists() and self.server
-        served = self.measured
-        command = served.command(self.checkpoints[served], self.port) if served in self.checkpoints else None
-        return RunRecord(
-            target=self.target.target,
-            model=served.model.model,
-            weights=served.weights,
-            parameters=recorded_parameters(self.parameters, served),
-            argv=self._public(command.argv) if command else [],
-            env=command.env if command else {},
-            machine=self._machine,
-            versions=getattr(self, "versions", {}),
-            commit=self._commit,
-            startup_s=self.server.startup_s if self.server else {},
-            memory=(memory(log) if known else {}) | {"peak_gib": round(self._memory.peak_gib, 2)},
-            backends=backends(log) if known else {},
-            replicas=served.parameters.replicas,
-            contracts=self.contracts,
-            state="failed" if why else "passed",
-            why=why,
-            started=self.started,
-            finished=max(self.started, datetime.now(UTC)),
-            throughput=self.points,
-        )
+        return steps.record_of(self)
 
     def save(self) -> None:
         self.record().write(self.folder / "record.json")
-
-    def _public(self, argv: list[str]) -> list[str]:
-        """The argv with paths of this checkout shown relative to it: a record may be published."""
-        return [shown(Path(word)) if word.startswith("/") else word for word in argv]
 
 
 def start(target: str, namespace: Mapping[str, Any]) -> Run:

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
+from helpers.processes import group_members
 from helpers.runs.memory import pss_gib
 from helpers.server import Lease, leases
-from helpers.server.process import group_members
 
 
 def status_rows(now: datetime | None = None) -> list[dict[str, str]]:

@@ -1,16 +1,28 @@
-"""Small steps of a run: known answers asked, a rehearsal's command parsed, the command as `docker run`."""
+"""The steps of a run: contracts asked, tools started, the command as `docker run`, the record of what was done."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from helpers.bench import worker as load
 from helpers.checks import Contract, Facts
-from helpers.paths import ROOT
-from helpers.recipes import Model, Parameters, Target
+from helpers.errors import CookbookError
+from helpers.logs import backends
+from helpers.paths import NOTEBOOKS, ROOT
+from helpers.recipes import NANO, Model, Parameters, Target
 from helpers.recipes.command.forms import render
 from helpers.recipes.command.serve import Command
+from helpers.records.record import Point, RunRecord, Served
+from helpers.server.replicas import VLLM, Replicas
+from helpers.server.serving import Serving, recorded_parameters, recorded_server
+from helpers.tools.sandbox import choose
+from helpers.tools.servers import ToolServers, start
 
+UNFINISHED = "the run did not finish"
 REAL = ("hub", "path")
+PAGES = NOTEBOOKS / "topics" / "pages"  # two short pages, a corpus of the test model's size
 
 
 def not_asked(weights: str, parameters: Parameters) -> str:
@@ -37,7 +49,7 @@ def ask(base_url: str, model: str) -> Contract:
 
 def parsed(command: Command, worker: Any) -> Contract:
     """Put a recipe's own command before the parser of the vLLM that a load client has imported."""
-    commands = [{"id": "own", "argv": command.argv[1:], "env": command.env}]
+    commands = [{"id": "own", "argv": command.words, "env": command.env}]
     found, facts = load.parsed(worker, commands)[0]["faults"], Facts()
     for kind, name in (("flag", "flags"), ("variable", "variables")):
         wrong = [f"{fault.get('name')}: {fault['message']}" for fault in found if fault["kind"] == kind]
@@ -53,3 +65,82 @@ def docker_run(target: Target, model: Model, parameters: Parameters, command: Co
     if (ROOT / command.weights).is_dir():
         command = replace(command, weights=str(ROOT / command.weights))
     return render("docker", target, model, parameters, command).replace(f"{ROOT}/", '"$PWD"/').rstrip()
+
+
+def start_tools(model: str, needed: bool, **options: Any) -> ToolServers:
+    """The tool servers for a model; without a sandbox the python tool is left out, unless it is `needed`.
+
+    The test model gets a corpus of its size and one result a search: it does not choose well among several.
+    Raises CookbookError where a server does not start.
+    """
+    if model == NANO or not needed:
+        options = {"corpus": PAGES, "results": 1} | options
+    if not needed:
+        try:
+            choose("auto")
+        except CookbookError as error:
+            print(f"python: not started: {error.line()}")
+            options |= {"python": False}
+    return start(report=print, **options)
+
+
+def tools_stopped(tools: ToolServers) -> Contract:
+    """Stop the tool servers; the contract that nothing of them is left, unless somebody else uses one."""
+    facts = Facts()
+    tools.stop()
+    for name, server in tools.servers.items():
+        facts.need(name, server.shared() or not server.members(), "a process is left")
+    return facts.contract("tools.stopped", "lifecycle")
+
+
+def backends_named(serving: Serving, server: VLLM | Replicas, log: Path) -> Contract:
+    """The contract that the log names the backends which the recipe counts on, and that the server answers."""
+    facts, seen = Facts(), backends(log)
+    for kind, expected in serving.target.expected_backends(serving.parameters.activations).items():
+        if expected:
+            name = seen.get(kind, "not named")
+            facts.same(kind, expected if serving.target.expect.named(expected, name) else name, expected)
+    facts.need("answers", server.healthy(), "/health gives no answer")
+    return facts.contract("server.backends", "endpoints")
+
+
+def points_table(points: Sequence[Point]) -> Any:
+    """The points of a sweep as a data frame, a row for each concurrency."""
+    import pandas as pd
+
+    rows = [
+        {
+            "concurrency": p.concurrency,
+            "output tok/s": p.output_tok_s,
+            "TTFT p50 (ms)": p.ttft_ms.p50,
+            "TPOT p50 (ms)": p.tpot_ms.p50,
+            "TPOT p99 (ms)": p.tpot_ms.p99,
+            "tok/s per user": p.tok_s_per_user,
+        }
+        for p in points
+    ]
+    return pd.DataFrame(rows).set_index("concurrency").round(1)
+
+
+def record_of(run: Any) -> RunRecord:
+    """The record of what a `Run` has done so far: passed once it is finished and no contract is broken."""
+    broken = [f"{contract.name}: {contract.why}" for contract in run.contracts if contract.state == "failed"]
+    why = "; ".join(broken) or ("" if run.finished else UNFINISHED)
+    served = recorded_server(run.commands, run.server, run.folder / "server.log")
+    served["memory"] = served.get("memory", {}) | {"peak_gib": round(run.memory.peak_gib, 2)}
+    return RunRecord(
+        target=run.target.target,
+        model=run.measured.model.model,
+        weights=run.measured.weights,
+        serving=Served.of(run.measured.parameters),
+        parameters=recorded_parameters(run.parameters, run.measured),
+        **served,
+        **run.facts,
+        versions=run.versions,
+        contracts=run.contracts,
+        state="failed" if why else "passed",
+        why=why,
+        started=run.started,
+        finished=max(run.started, datetime.now(UTC)),
+        throughput=run.points,
+    )

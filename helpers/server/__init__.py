@@ -1,26 +1,21 @@
 """The server's life: launch or attach, readiness, leases, stop."""
 
-from helpers.server.blame import with_log
+from helpers.processes import Identity, end_group, free_port, port_free
 from helpers.server.launch import Report, Server, fingerprint, launch, print_phase, stop
 from helpers.server.lease import Lease, leases, reap
-from helpers.server.process import Identity, end_group, free_port, port_free
-from helpers.server.replicas import Replicas, launch_replicas
 
 __all__ = [
     "Identity",
     "Lease",
-    "Replicas",
     "Report",
     "Server",
     "end_group",
     "fingerprint",
     "free_port",
     "launch",
-    "launch_replicas",
     "leases",
     "port_free",
     "print_phase",
     "reap",
     "stop",
-    "with_log",
 ]

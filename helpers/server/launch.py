@@ -14,14 +14,13 @@ from pathlib import Path
 from helpers.bytecode import writing
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT, shown
+from helpers.processes import Identity, end_group, group_members, healthy, listens, port_free, port_holder
 from helpers.server.lease import Lease, change, leases, locked, path_of, read, reap, with_owner, without_owner
-from helpers.server.process import Identity, end_group, group_members, listens, port_free, port_holder
-from helpers.server.readiness import Progress, wait_until
+from helpers.server.readiness import StartProgress, wait_until
 
 # Two shells that see one GPU each start the same command on different GPUs.
 DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
 READY_TIMEOUT = 1800.0  # 120b from a cold disk; vLLM's own CI waits as long
-PORT_FLAGS = ("--port", "--prometheus-port")  # of vLLM and of its router
 Report = Callable[[str, float, str], None]
 
 
@@ -75,19 +74,15 @@ class Server:
         return stop(self.lease)
 
 
-def fingerprint(argv: Sequence[str], env: Mapping[str, str], checkpoint: Path | None) -> str:
-    """What makes two servers the same: command, environment, the GPUs in sight and weights, but not the ports."""
-    argv = list(argv)
+def fingerprint(identity: Sequence[str], env: Mapping[str, str], checkpoint: Path | None) -> str:
+    """What makes two servers the same: a command without its ports, environment, the GPUs in sight, and weights."""
     env = {name: os.environ[name] for name in DEVICES if name in os.environ} | dict(env)
-    for flag in PORT_FLAGS:
-        if flag in argv:
-            del argv[argv.index(flag) : argv.index(flag) + 2]
     files = (
         sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in checkpoint.iterdir())
         if checkpoint and checkpoint.is_dir()
         else []
     )
-    return hashlib.sha256(json.dumps([argv, sorted(env.items()), files]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([list(identity), sorted(env.items()), files]).encode()).hexdigest()[:16]
 
 
 def launch(
@@ -103,17 +98,19 @@ def launch(
     kept: bool = False,
     owner_pid: int | None = None,
     timeout: float = READY_TIMEOUT,
+    identity: Sequence[str] | None = None,
 ) -> Server:
     """Start the server of `argv` (its `--port` is `port`), or attach to the one that was started so before.
 
-    Returns once `/health` answers. `env` is added to this process's environment. The server belongs to
+    Returns once `/health` answers. `env` is added to this process's environment. `identity` is what two equal
+    servers have in common, the words without the port unless it is given. The server belongs to
     `owner_pid` (this process) and ends with it, however that ends, unless `kept`. Raises `CookbookError`
     with the log's first exception when the server dies, and leaves nothing running then.
     """
     owner = Identity.of(owner_pid or os.getpid())
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
-    mark = fingerprint(argv, env, checkpoint)
+    mark = fingerprint(identity or [word for word in argv if word != str(port)], env, checkpoint)
     with locked("launch"):
         reap()
         lease = _attach(mark, port, owner)
@@ -127,7 +124,7 @@ def launch(
         elif Path(lease.log).resolve() != log.resolve():
             log.unlink(missing_ok=True)
             _same_file(Path(lease.log), log)
-    progress = Progress(time.monotonic(), offset=0 if attached else offset)
+    progress = StartProgress(time.monotonic(), offset=0 if attached else offset)
     if attached and _healthy(lease):
         report("attached", 0.0, f"pid {lease.server.pid} on port {lease.port}, started {lease.started}")
         return Server(lease, log, True, {"total": 0.0}, owner)
@@ -155,7 +152,7 @@ def launch(
 def _start_error(state: str, phase: str, log: Path, code: int | None, seconds: float, offset: int) -> CookbookError:
     from helpers.doctor import first_exception
 
-    progress = Progress(0.0, offset=offset)
+    progress = StartProgress(0.0, offset=offset)
     progress.read(log)
     said = (
         f"its last line is: {progress.last_line}" if progress.last_line else "it is empty; is there room on its disk?"
@@ -248,19 +245,8 @@ def plain_environment() -> dict[str, str]:
 
 
 def _healthy(lease: Lease) -> bool:
-    """Whether this very server answers `/health` (a plain socket: httpx would cost the first cell half a second)."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", lease.port, timeout=2)
-    try:
-        connection.request("GET", "/health")
-        well = connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-    # somebody else may have taken the port after it was checked, and answer there
-    return well and listens(lease.port, group_members(lease.server))
+    """Whether this very server answers `/health`: somebody else may have taken the port after it was checked."""
+    return healthy(lease.port) and listens(lease.port, group_members(lease.server))
 
 
 def _same_file(source: Path, target: Path) -> None:

@@ -4,16 +4,15 @@ Leases let a re-run attach instead of starting twice, let `cookbook status` find
 that only recorded groups are ever signalled.
 """
 
-import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from helpers.files import alone, write_whole
 from helpers.paths import CACHE
-from helpers.server.process import Identity, end_group, group_members
+from helpers.processes import Identity, end_group, group_members
 
 FOLDER = CACHE / "leases"
 
@@ -53,11 +52,7 @@ class Lease:
         return self.server.alive() and self.supervisor.alive()
 
     def write(self) -> None:
-        """Write the file whole or not at all."""
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.new")
-        temporary.write_text(json.dumps(asdict(self), indent=1))
-        os.replace(temporary, self.path)
+        write_whole(self.path, json.dumps(asdict(self), indent=1))
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -86,13 +81,9 @@ def leases() -> list[Lease]:
     return sorted(found, key=lambda lease: lease.started)
 
 
-@contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
+def locked(name: str) -> AbstractContextManager[None]:
     """Hold a named lock among all processes of this checkout (it goes with its holder)."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with open(FOLDER / f"{name}.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return alone(FOLDER / f"{name}.lock")
 
 
 def change(lease: Lease, edit: Callable[[Lease], Lease]) -> Lease | None:

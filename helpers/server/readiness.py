@@ -1,28 +1,18 @@
 """How far a starting server is: phases read off its log, and the wait until `/health` answers."""
 
 import itertools
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# The first line of each phase in vLLM's log (0.25.1 and 0.32.0). A phase lasts until the next one begins.
-PHASES = (
-    ("arguments", re.compile(r"non-default args")),
-    ("engine", re.compile(r"Initializing a V1 LLM engine")),
-    ("weights", re.compile(r"Starting to load model")),
-    ("profile", re.compile(r"Loading weights took|Model loading took")),
-    ("compile", re.compile(r"torch_compile_cache|Dynamo bytecode|Compiling a graph|Start compiling function")),
-    ("warm-up", re.compile(r"KV cache size: |Warming up|Capturing CUDA graphs")),
-    ("http", re.compile(r"Starting vLLM server|Starting vLLM API server|Started server process")),
-)
+from helpers.logs import PHASES, parse
+
 BLOCK = 2**20  # bytes of log read at a time: a log may grow faster than it is read
-_PREFIX = re.compile(r"^(\([^)]*pid=\d+\)\s*)?(INFO|WARNING|ERROR|DEBUG)\s+\S+ \S+ (\[\S+:\d+\])?\s*")
 
 
 @dataclass
-class Progress:
+class StartProgress:
     """What a log says so far: the phases entered, with the second each began, and the last line."""
 
     began: float  # time.monotonic() of the launch
@@ -45,14 +35,14 @@ class Progress:
 
     def _take(self, complete: bytes) -> list[str]:
         entered = []
-        for line in complete.decode(errors="replace").splitlines():
-            if line.strip():
-                self.last_line = _PREFIX.sub("", line.strip())[:160]
-            names = [name for name, _ in PHASES]
-            for place, (name, pattern) in enumerate(PHASES):
+        names = list(PHASES)
+        for raw in complete.splitlines():
+            text = parse(raw).text.strip()
+            self.last_line = text[:160] or self.last_line
+            for place, (name, pattern) in enumerate(PHASES.items()):
                 # a line of an earlier phase that comes late does not turn the clock back
                 later = any(n in self.phases for n in names[place:])
-                if not later and pattern.search(line):
+                if not later and pattern.search(text):
                     self.phases[name] = time.monotonic() - self.began
                     entered.append(name)
         return entered
@@ -67,7 +57,7 @@ class Progress:
 def wait_until(
     healthy: Callable[[], bool],
     dead: Callable[[], bool],
-    progress: Progress,
+    progress: StartProgress,
     log: Path,
     report: Callable[[str, float, str], None],
     timeout: float,

@@ -1,4 +1,4 @@
-"""Several servers behind one address: replicas that start together, and vLLM's router in front of them.
+"""vLLM launched by its Command: one server, or replicas that start together behind vLLM's router.
 
 The router is `vllm-router`, from the workbench's own environment. It has a lease like any server, so that
 `cookbook status` shows it, and ends with its owner.
@@ -6,18 +6,32 @@ The router is `vllm-router`, from the workbench's own environment. It has a leas
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from helpers.errors import UsageError
+from helpers.processes import free_port
+from helpers.recipes.command.replicas import router_words
+from helpers.recipes.command.serve import Command
 from helpers.server.launch import Report, Server, check_port, launch, print_phase
 from helpers.server.lease import Lease, leases
-from helpers.server.process import free_port
 
-ROUTER = "vllm_router.launch_router"
+ROUTER = (sys.executable, "-m", "vllm_router.launch_router")
 MARK = "COOKBOOK_REPLICA"  # tells replicas of the same command apart, so that none attaches to another
+
+
+@dataclass
+class VLLM(Server):
+    """A vLLM server, and the command that it really runs with."""
+
+    command: Command
+
+    @property
+    def commands(self) -> list[Command]:
+        return [self.command]
 
 
 @dataclass
@@ -25,8 +39,13 @@ class Replicas:
     """Used like a `Server`: requests go to the router's address, `stop` ends the router and every replica."""
 
     router: Server
-    servers: list[Server]
+    servers: list[VLLM]
     startup_s: dict[str, float]
+
+    @property
+    def commands(self) -> list[Command]:
+        """Every replica's command; `router.lease.argv` is the router's."""
+        return [server.command for server in self.servers]
 
     @property
     def lease(self) -> Lease:
@@ -71,23 +90,27 @@ class Replicas:
         return "\n".join(lines)
 
 
-def launch_replicas(
-    commands: Sequence[tuple[list[str], dict[str, str], int]],
-    router: Callable[[list[int], int], list[str]],
+def launch_vllm(
+    commands: Sequence[Command],
+    interpreter: Path,
     *,
     port: int,
     log: Path,
     target: str,
-    model: str,
-    checkpoint: Path | None = None,
+    checkpoint: str = "",
     report: Report = print_phase,
-    kept: bool = False,
-) -> Replicas:
-    """Start every (argv, env, port) of `commands` at once, then the router on `port`; attach to what runs already.
+    **options: Any,
+) -> VLLM | Replicas:
+    """Start vLLM by a command with the stack's `interpreter`, or attach to what runs so already.
 
-    `router(ports, metrics_port)` gives the router's arguments. Logs are `log`, and beside it the same name with
-    `-1`, `-2`, ... and `-router`. Where one replica does not start, the others are stopped and its error is raised.
+    Several commands are replicas: they start at once, then the router on `port`. Their logs are `log`, and beside it
+    the same name with `-1`, `-2`, ... and `-router`. Where one does not start, the others are stopped and its error
+    is raised. `target` is what the leases name; `options` (kept, timeout, owner_pid) are those of `launch`.
     """
+    folder = Path(checkpoint) if checkpoint and Path(checkpoint).is_dir() else None
+    options |= {"target": target, "checkpoint": folder}
+    if len(commands) == 1:
+        return _launched(commands[0], interpreter, {}, log=log, report=report, **options)
     if not any(lease.port == port for lease in leases()):
         check_port(port)  # now, not when the replicas are up
     if os.environ.get("VLLM_API_KEY"):
@@ -96,15 +119,11 @@ def launch_replicas(
             why="vllm-router 0.1.17 passes the key on to some endpoints only (not to /v1/responses)",
             do="unset it (everything listens on loopback), or use replicas 1",
         )
-    shared = {"target": target, "model": model, "kept": kept}
 
-    def start(number: int) -> Server:
-        argv, env, own_port = commands[number]
+    def start(number: int) -> VLLM:
         own_log = log.with_stem(f"{log.stem}-{number}") if number else log
         mine = report if number == 0 else lambda phase, seconds, line: _only_ready(report, number, phase, seconds, line)
-        return launch(
-            argv, env | {MARK: str(number)}, port=own_port, log=own_log, checkpoint=checkpoint, report=mine, **shared
-        )
+        return _launched(commands[number], interpreter, {MARK: str(number)}, log=own_log, report=mine, **options)
 
     with ThreadPoolExecutor(len(commands)) as pool:
         starts = [pool.submit(start, number) for number in range(len(commands))]
@@ -113,8 +132,17 @@ def launch_replicas(
     try:
         if errors:
             raise errors[0]
-        argv = [sys.executable, "-m", ROUTER, *router([server.lease.port for server in servers], free_port())]
-        front = launch(argv, {}, port=port, log=log.with_stem(f"{log.stem}-router"), report=lambda *_: None, **shared)
+        ports = [server.lease.port for server in servers]
+        front = launch(
+            [*ROUTER, *router_words(ports, port, free_port())],
+            {},
+            port=port,
+            log=log.with_stem(f"{log.stem}-router"),
+            report=lambda *_: None,
+            model=commands[0].model,
+            identity=[*ROUTER, *router_words(ports, 0, 0)],
+            **options | {"checkpoint": None},
+        )
     except BaseException:
         for server in servers:
             server.stop()
@@ -122,6 +150,19 @@ def launch_replicas(
     report("router", front.startup_s["total"], f"{front.base_url} in front of {len(servers)} replicas")
     slowest = max((server.startup_s for server in servers), key=lambda phases: phases["total"])
     return Replicas(front, servers, slowest)
+
+
+def _launched(command: Command, interpreter: Path, mark: dict[str, str], **options: Any) -> VLLM:
+    identity = command.on_port(0).run_by(interpreter)
+    server = launch(
+        command.run_by(interpreter),
+        command.env | mark,
+        port=command.port,
+        model=command.model,
+        identity=identity,
+        **options,
+    )
+    return VLLM(**vars(server), command=command.on_port(server.lease.port))  # one that ran already has another port
 
 
 def _only_ready(report: Report, number: int, phase: str, seconds: float, line: str) -> None:

@@ -1,14 +1,18 @@
 """What a run really launches: the recipe itself, or something in its place that can be had here."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from helpers.logs import backends, memory
 from helpers.paths import shown
+from helpers.processes import free_port
 from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
-from helpers.recipes.command.replicas import on_port, router_words, visible
+from helpers.recipes.command.replicas import replica_commands
 from helpers.recipes.command.serve import Command, serve_command
-from helpers.server import Replicas, Report, Server, free_port, launch, launch_replicas, print_phase
+from helpers.server.replicas import VLLM, Replicas
 
 NANO = "gpt-oss-nano"
 # A rehearsal's sweep shows that the cells work; its figures are nobody's.
@@ -55,10 +59,14 @@ class Serving:
         found = checkpoint or recipe.hub_id or recipe.model
         weights = shown(Path(found)) if os.path.isabs(found) else found
         command = serve_command(self.target, recipe, self.parameters, weights, port)
-        if self.model.model == recipe.model:
-            return command
-        argv = [self.model.model if word == recipe.model else word for word in command.argv]
-        return replace(command, argv=argv, model=self.model.model)
+        return replace(command, model=self.model.model)
+
+    def replicas(self, command: Command) -> list[Command]:
+        """What is really launched: the command itself, or one for each replica on a free port and its own devices."""
+        if self.parameters.replicas == 1:
+            return [command]
+        ports = [free_port() for _ in range(self.parameters.replicas)]
+        return replica_commands(command, self.target, self.parameters, ports)
 
 
 def nano_form(target: Target) -> str:
@@ -80,46 +88,26 @@ def servings(target: Target, model: Model, parameters: Parameters) -> tuple[Serv
     return recipe, recipe
 
 
-def recorded_parameters(parameters: Parameters, measured: Serving) -> dict:
+def recorded_parameters(parameters: Parameters, measured: Serving) -> dict[str, Any]:
     """A run's parameters as its record states them: a rehearsal's sweep is its own, whatever was asked for."""
     own = {name: getattr(measured.parameters, name) for name in REHEARSED_SWEEP} if parameters.rehearse else {}
     return parameters.model_dump(mode="json") | own
 
 
-def start_serving(
-    serving: Serving,
-    checkpoint: str,
-    interpreter: Path,
-    port: int,
-    log: Path,
-    *,
-    target: str,
-    kept: bool = False,
-    report: Report = print_phase,
-) -> Server | Replicas:
-    """Launch what a serving stands for with the stack's `interpreter`, or attach to what runs so already.
+def recorded_server(commands: Sequence[Command], server: VLLM | Replicas | None, log: Path) -> dict[str, Any]:
+    """The fields of a run's record that follow from its server: the commands that ran, start, memory and backends.
 
-    One server on `port`, or `replicas` of it on ports of their own, each on its own devices, behind a router
-    on `port`. `target` is what the lease names.
+    `argv` and `env` are the first replica's; with replicas `servers` holds all of them, the router's last. Paths of
+    this checkout are shown relative to it: a record may be published. `server` is None where it did not start.
     """
-    about = {
-        "log": log,
-        "target": target,
-        "model": serving.model.model,
-        "kept": kept,
-        "report": report,
-        "checkpoint": Path(checkpoint) if os.path.isdir(checkpoint) else None,
-    }
-    recipe, parameters = serving.target, serving.parameters
-    command = serving.command(checkpoint, port)
+    ran = [{"argv": public(command.argv), "env": command.env} for command in commands]
+    known = {"memory": memory(log), "backends": backends(log)} if server and log.exists() else {}
+    if isinstance(server, Replicas):
+        known["servers"] = [*ran, {"argv": public(server.router.lease.argv)}]
+    first = ran[0] if ran else {"argv": [], "env": {}}
+    return {**first, **known, "startup_s": server.startup_s if server else {}}
 
-    def argv(own: Command) -> list[str]:
-        return [str(interpreter), "-m", "vllm.entrypoints.cli.main", *own.argv[1:]]
 
-    if parameters.replicas == 1:
-        return launch(argv(command), command.env, port=port, **about)
-    commands = []
-    for replica in range(parameters.replicas):
-        own = on_port(command, free_port())
-        commands.append((argv(own), own.env | visible(recipe, parameters, replica), own.port))
-    return launch_replicas(commands, lambda ports, metrics: router_words(ports, port, metrics), port=port, **about)
+def public(argv: Sequence[str]) -> list[str]:
+    """The words with paths of this checkout relative to it."""
+    return [shown(Path(word)) if word.startswith("/") else word for word in argv]

@@ -5,7 +5,6 @@ environment is the supervisor's own, so that a key never lies in a file or in an
 with the server's code, which is how the launcher learns it.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -16,16 +15,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import FrameType
 
+from helpers.processes import Identity, end_group, ending_with_parent, group_members
 from helpers.server.lease import Lease, change, ending_if_unowned, read
-from helpers.server.process import Identity, end_group, group_members
 
 POLL_SECONDS = 0.2
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def _die_with_parent() -> None:
-    """In the child: a supervisor that is killed outright takes the API server with it, which ends its engine."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def supervise(request: dict) -> int:
@@ -45,7 +38,8 @@ def supervise(request: dict) -> int:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            # a supervisor that is killed outright takes the API server with it, which ends its engine
+            preexec_fn=ending_with_parent(signal.SIGTERM),
             cwd=request["cwd"],
         )
     leader = Identity.of(server.pid)

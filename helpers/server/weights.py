@@ -1,13 +1,11 @@
 """The checkpoint that a run serves: built, written or found, according to `weights`."""
 
-import contextlib
-import fcntl
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
+from helpers.files import alone
 from helpers.paths import ROOT, shown
 from helpers.recipes import Model, Parameters
 from helpers.server.serving import Serving
@@ -23,7 +21,7 @@ def checkpoint(serving: Serving, interpreter: Path, cache: Path) -> str:
     if kind == "nano":
         return str(build_nano(interpreter, cache, serving.form))
     if kind == "path":
-        return str(check_checkpoint(given_folder(parameters), model).folder)
+        return str(check_checkpoint(checkpoint_folder(parameters), model).folder)
     if kind == "synthetic" and model.hub_id:
         return str(write_synthetic(model, interpreter, cache))
     if kind == "hub" and model.hub_id:
@@ -31,7 +29,7 @@ def checkpoint(serving: Serving, interpreter: Path, cache: Path) -> str:
     raise UsageError(f"{model.model} has no weights {parameters.weights!r}", do="use nano, or the path of a checkpoint")
 
 
-def given_folder(parameters: Parameters) -> Path:
+def checkpoint_folder(parameters: Parameters) -> Path:
     """The folder that `weights` names, absolute; `UsageError` where it holds no model."""
     folder = Path(parameters.weights).expanduser().resolve()
     if not (folder / "config.json").is_file():
@@ -69,25 +67,13 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
     if built.exists():
         return folder
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache):  # two runs at once: the second waits, then finds it built
+        with alone(cache / "gpt-oss-nano.lock"):  # two runs at once: the second waits, then finds it built
             why = "" if built.exists() else _build(interpreter, folder, form)
     except OSError as error:
         why = str(error)
     if why:
         raise CookbookError("gpt-oss-nano was not built", why=why, do="free some disk (0.5 GiB) and run again")
     return folder
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in here with this folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _build(interpreter: Path, folder: Path, form: str) -> str:
@@ -130,7 +116,7 @@ def named_weights(serving: Serving, cache: Path) -> str:
     """
     model, kind = serving.model, serving.weights
     if kind == "path":
-        return str(given_folder(serving.parameters))
+        return str(checkpoint_folder(serving.parameters))
     if kind == "hub" and model.hub_id:
         return model.hub_id
     form = "" if serving.form == "bf16" else f" --form {serving.form}"

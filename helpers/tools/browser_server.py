@@ -8,7 +8,7 @@ from helpers.errors import CookbookError
 from helpers.tools import mcp_app
 from helpers.tools.browser.backends import choose
 from helpers.tools.browser.page import BrowserError
-from helpers.tools.browser.session import MAX_RESULTS, Session
+from helpers.tools.browser.session import MAX_RESULTS, BrowserSession
 from helpers.tools.conversations import Conversations
 from helpers.tools.text import browser_instructions, browser_schemas
 
@@ -19,10 +19,10 @@ MOST = 512  # conversations with pages open
 def service(backend, seconds: float = SECONDS, results: int = MAX_RESULTS) -> mcp_app.Service:
     """The MCP service: search, open and find with the schemas that gpt-oss was trained on."""
 
-    async def make() -> Session:
-        return Session(backend, results)
+    async def make() -> BrowserSession:
+        return BrowserSession(backend, results)
 
-    async def end(session: Session) -> None:
+    async def end(session: BrowserSession) -> None:
         session.pages.clear()
 
     conversations = Conversations(make, end, most=MOST)
@@ -42,7 +42,7 @@ def service(backend, seconds: float = SECONDS, results: int = MAX_RESULTS) -> mc
         name="browser",
         instructions=browser_instructions(),
         tools=[
-            mcp_app.Tool(name, description, schema, answers(name))
+            mcp_app.ServedTool(name, description, schema, answers(name))
             for name, (description, schema) in browser_schemas().items()
         ],
         close=conversations.close,

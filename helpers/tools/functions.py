@@ -38,12 +38,12 @@ class Toolbox:
         if name not in self.functions:
             return f"Error: there is no function {name!r}; there are: {', '.join(self.functions)}."
         try:
-            given = self._models[name].model_validate_json(arguments or "{}")
+            values = self._models[name].model_validate_json(arguments or "{}")
         except ValidationError as error:
             where = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors())
             return f"Error: bad arguments for {name}: {where}."
         try:
-            result = self.functions[name](**{field: getattr(given, field) for field in type(given).model_fields})
+            result = self.functions[name](**{field: getattr(values, field) for field in type(values).model_fields})
         except Exception as error:
             return f"Error: {name} failed: {type(error).__name__}: {error}"
         return shorten(harmless(_text(result)), MAX_RESULT_CHARS)
@@ -61,7 +61,7 @@ def parameters(function: Callable):
     from pydantic import ConfigDict, create_model
 
     hints = get_type_hints(function, include_extras=True)
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise UsageError(f"{function.__name__} takes *{name}", why="a model needs named parameters", do="name them")
@@ -128,10 +128,10 @@ def _endless():
 def _plain(schema: Any) -> Any:
     """The schema without pydantic's titles, which only cost prompt tokens."""
     if isinstance(schema, dict):
-        kept = {key: _plain(value) for key, value in schema.items() if not (key == "title" and isinstance(value, str))}
+        plain = {key: _plain(value) for key, value in schema.items() if not (key == "title" and isinstance(value, str))}
         if "properties" in schema:
-            kept["properties"] = {name: _plain(value) for name, value in schema["properties"].items()}
-        return kept
+            plain["properties"] = {name: _plain(value) for name, value in schema["properties"].items()}
+        return plain
     return [_plain(part) for part in schema] if isinstance(schema, list) else schema
 
 

@@ -35,7 +35,7 @@ class ToolError(Exception):
 
 
 @dataclass(frozen=True)
-class Tool:
+class ServedTool:
     """One tool: its name, text and JSON schema as MCP lists them, and the coroutine that answers a call."""
 
     name: str
@@ -44,6 +44,11 @@ class Tool:
     answer: Callable[[str, dict], Awaitable[str]]  # (conversation, arguments) -> text
     in_prompt: bool = True
 
+    @property
+    def meta(self) -> dict | None:
+        """How vLLM is told to keep it out of the prompt."""
+        return None if self.in_prompt else {"include_in_prompt": False}
+
 
 @dataclass(frozen=True)
 class Service:
@@ -51,7 +56,7 @@ class Service:
 
     name: str
     instructions: str
-    tools: list[Tool]
+    tools: list[ServedTool]
     close: Callable[[str], Awaitable[None]]  # one conversation is over
     close_all: Callable[[], Awaitable[None]]
     seconds: float
@@ -67,7 +72,7 @@ def application(service: Service):
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Mount, Route
+    from starlette.routing import BaseRoute, Mount, Route
 
     local = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]")]
     security = TransportSecuritySettings(
@@ -103,7 +108,7 @@ def application(service: Service):
     async def health(request: Request) -> Response:
         return Response(service.name)
 
-    routes = [Route("/sse", endpoint=connect), Route("/health", endpoint=health)]
+    routes: list[BaseRoute] = [Route("/sse", endpoint=connect), Route("/health", endpoint=health)]
     routes.append(Mount("/messages/", app=transport.handle_post_message))
     return Starlette(routes=routes, lifespan=life)
 
@@ -120,15 +125,12 @@ def _server(service: Service, key: str, lasting: bool):
             await service.close(conversation)
         return "done"
 
-    hidden = Tool(CLEANUP, "Ends this session's state.", {"type": "object", "properties": {}}, cleanup, in_prompt=False)
+    hidden = ServedTool(
+        CLEANUP, "Ends this session's state.", {"type": "object", "properties": {}}, cleanup, in_prompt=False
+    )
     tools[CLEANUP] = hidden
     listed = [
-        types.Tool(
-            name=tool.name,
-            description=tool.description,
-            input_schema=tool.schema,
-            **({} if tool.in_prompt else {"_meta": {"include_in_prompt": False}}),
-        )
+        types.Tool(name=tool.name, description=tool.description, input_schema=tool.schema, _meta=tool.meta)
         for tool in tools.values()
     ]
 
@@ -142,7 +144,9 @@ def _server(service: Service, key: str, lasting: bool):
     return Server(service.name, instructions=service.instructions, on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-async def answer(service: Service, tools: dict[str, Tool], key: str, name: str, arguments: dict) -> tuple[str, bool]:
+async def answer(
+    service: Service, tools: dict[str, ServedTool], key: str, name: str, arguments: dict
+) -> tuple[str, bool]:
     """One call answered: (text, whether it failed). Never raises but for cancellation."""
     started = time.monotonic()
     failed = True
@@ -176,7 +180,7 @@ async def answer(service: Service, tools: dict[str, Tool], key: str, name: str, 
 
 def check(arguments: dict, schema: dict) -> dict:
     """The arguments that the schema knows, numbers made whole; raises ToolError for one missing or ill-typed."""
-    known, given = schema["properties"], {}
+    known, values = schema["properties"], {}
     for name in schema.get("required", []):
         if arguments.get(name) is None:
             raise ToolError(f"The argument `{name}` is missing.")
@@ -185,8 +189,8 @@ def check(arguments: dict, schema: dict) -> dict:
             continue  # models invent arguments; an unknown one does no harm
         types = known[name]["type"]
         types = types if isinstance(types, list) else [types]
-        given[name] = _typed(name, value, types)
-    return given
+        values[name] = _typed(name, value, types)
+    return values
 
 
 def _typed(name: str, value, types: list[str]):

@@ -37,13 +37,13 @@ class MCPTools:
         if name not in self._tools:
             return f"Error: there is no tool {name!r}; there are: {', '.join(self._tools)}."
         try:
-            given = json.loads(arguments or "{}")
-            if not isinstance(given, dict):
+            values = json.loads(arguments or "{}")
+            if not isinstance(values, dict):
                 raise ValueError("they are no object")
         except ValueError as error:
             return f"Error: bad arguments for {name}: {error}."
         try:
-            result = self._with(lambda session: session.call_tool(name, given))
+            result = self._with(lambda session: session.call_tool(name, values))
         except CookbookError as error:
             return f"Error: {name} failed: {error.why}"
         parts = [part.text for part in result.content if getattr(part, "text", None) is not None]

@@ -109,7 +109,9 @@ def service(interpreters: Interpreters) -> mcp_app.Service:
         name="python",
         instructions=python_instructions(data=interpreters.data is not None),
         tools=[
-            mcp_app.Tool("python", "Runs Python code in this conversation's sandbox.", SCHEMA, run, in_prompt=False)
+            mcp_app.ServedTool(
+                "python", "Runs Python code in this conversation's sandbox.", SCHEMA, run, in_prompt=False
+            )
         ],
         close=interpreters.close,
         close_all=interpreters.close_all,

@@ -4,8 +4,10 @@ import asyncio
 import re
 import sys
 import threading
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from helpers import keys
 from helpers.errors import CookbookError, UsageError
@@ -76,13 +78,13 @@ def start(
     does not start.
     """
     logs = Path(run_dir or CACHE / "tools")
-    found = ToolServers({})
+    started = ToolServers({})
     options = {"--seconds": seconds, "--output-chars": output_chars, "--data": data, "--packages": packages}
     plans = {}
     if python:
         chosen = choose(sandbox)
-        found.sandbox = chosen.describe()
-        report(f"python: {found.sandbox}")
+        started.sandbox = chosen.describe()
+        report(f"python: {started.sandbox}")
         plans["python"] = {"--sandbox": chosen.rung.name, **options}
     if browser:
         service = next((kind for kind in (Exa, YouCom) if kind.name == backend), None)
@@ -91,14 +93,14 @@ def start(
         plans["browser"] = {"--backend": backend, "--corpus": corpus, "--results": results}
     try:
         for name, settings in plans.items():
-            found.servers[name] = _launch(name, settings, logs, kept)
-        found.tools = found.check()
+            started.servers[name] = _launch(name, settings, logs, kept)
+        started.tools = started.check()
     except BaseException:
-        found.stop()
+        started.stop()
         raise
-    for name, tools in found.tools.items():
-        report(f"{name}: 127.0.0.1:{found.servers[name].lease.port}, tools {', '.join(tools)}")
-    return found
+    for name, tools in started.tools.items():
+        report(f"{name}: 127.0.0.1:{started.servers[name].lease.port}, tools {', '.join(tools)}")
+    return started
 
 
 def _launch(name: str, settings: dict, logs: Path, kept: bool) -> Server:
@@ -129,7 +131,7 @@ def check(argument: str, seconds: float = HANDSHAKE_S) -> dict[str, list[str]]:
     Raises CookbookError where one does not answer (vLLM would crash while starting) or has a name that vLLM
     would load and then ignore.
     """
-    found = {}
+    offered = {}
     for place in places_of(argument):
         try:
             name, tools = in_thread(_handshake(place, seconds))
@@ -146,8 +148,8 @@ def check(argument: str, seconds: float = HANDSHAKE_S) -> dict[str, list[str]]:
                 why="vLLM runs only servers named python, browser or container",
                 do="rename the server",
             )
-        found[name] = tools
-    return found
+        offered[name] = tools
+    return offered
 
 
 def places_of(argument: str) -> list[str]:
@@ -171,7 +173,7 @@ async def _handshake(place: str, seconds: float) -> tuple[str, list[str]]:
             return greeting.server_info.name, [tool.name for tool in listing.tools if tool.name not in hidden]
 
 
-def in_thread(coroutine):
+def in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end, also from within a notebook's running loop."""
     outcome: dict = {}
 

@@ -4,16 +4,19 @@
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from helpers.errors import CookbookError
-from helpers.tools.sandbox.wasm import HOME
+from helpers.machine.index import uv_environment  # pip's own settings, for uv
+from helpers.tools.sandbox.wasm import DENO, HOME
 
 DENO_VERSION = "2.9.8"  # PyPI, with the binary inside
 PYODIDE_VERSION = "314.0.7"  # npm, CPython 3.14 for WebAssembly with its standard library
@@ -52,10 +55,8 @@ def wasm() -> str:
 
 
 def _deno(scratch: Path) -> None:
-    from helpers.machine.stack.index import uv_environment  # pip's own settings, for uv
-
     env = uv_environment(dict(os.environ), sys.executable)
-    argv = [_uv(), "pip", "install", "--quiet", "--target", str(scratch / "deno"), f"deno=={DENO_VERSION}"]
+    argv = [find_uv_bin(), "pip", "install", "--quiet", "--target", str(scratch / "deno"), f"deno=={DENO_VERSION}"]
     done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=900)
     if done.returncode:
         raise CookbookError("Deno could not be installed", why=done.stderr.strip()[-400:], do="check the package index")
@@ -63,96 +64,45 @@ def _deno(scratch: Path) -> None:
 
 
 def _pyodide(scratch: Path) -> None:
-    """Fetch the npm package: through npm where it is, else through the Deno just installed (an npm client too)."""
-    target = scratch / "pyodide"
-    target.mkdir()
-    if shutil.which("npm"):
-        done = subprocess.run(
-            ["npm", "pack", "--silent", f"pyodide@{PYODIDE_VERSION}"],
-            cwd=scratch,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-        archives = sorted(scratch.glob("pyodide-*.tgz"))
-        if done.returncode == 0 and archives:
-            with tarfile.open(archives[0]) as archive:
-                for name in WANTED:
-                    (target / name).write_bytes(archive.extractfile(f"package/{name}").read())
-            return _finish(target)
+    """Fetch the npm package through the Deno just installed, which is an npm client too."""
     (scratch / "package.json").write_text("{}")
-    done = subprocess.run(
-        [
-            str(HOME / "deno/bin/deno"),
-            "install",
-            "--quiet",
-            "--node-modules-dir=auto",
-            f"npm:pyodide@{PYODIDE_VERSION}",
-        ],
-        cwd=scratch,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        env={**os.environ, "DENO_DIR": str(scratch / "cache")},
-    )
-    package = scratch / "node_modules" / "pyodide"
+    argv = [str(DENO), "install", "--quiet", "--node-modules-dir=auto", f"npm:pyodide@{PYODIDE_VERSION}"]
+    env = {**os.environ, "DENO_DIR": str(scratch / "cache")}
+    done = subprocess.run(argv, cwd=scratch, capture_output=True, text=True, timeout=900, env=env)
+    package, target = scratch / "node_modules" / "pyodide", scratch / "pyodide"
     if done.returncode or not package.is_dir():
         raise CookbookError(
             "Pyodide could not be installed", why=done.stderr.strip()[-400:], do="check the npm registry's settings"
         )
+    target.mkdir()
     for name in WANTED:
         shutil.copyfile(package / name, target / name)
-    return _finish(target)
+    _finish(target)
 
 
 def _finish(target: Path) -> None:
     """Deno reads the file the lock names; a wrong standard library would fail late and oddly, so look now."""
-    import json
-
     lock = json.loads((target / "pyodide-lock.json").read_text())
-    if not (target / "pyodide.asm.wasm").read_bytes().startswith(b"\0asm"):
+    module = (target / "pyodide.asm.wasm").read_bytes()
+    if not module.startswith(b"\0asm"):
         raise CookbookError("Pyodide's download is damaged", why="pyodide.asm.wasm is no WebAssembly")
     place = str(target.resolve()) + "/"
-    done = subprocess.run(
-        [
-            str(HOME / "deno/bin/deno"),
-            "run",
-            "--quiet",
-            "--no-prompt",
-            "--no-remote",
-            "--no-npm",
-            "--no-config",
-            f"--allow-read={place}",
-            f"--allow-write={place}",
-            str(SNAPSHOT),
-            place,
-            place + "snapshot.bin",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    argv = [str(DENO), "run", "--quiet", "--no-prompt", "--no-remote", "--no-npm", "--no-config"]
+    argv += [f"--allow-read={place}", f"--allow-write={place}", str(SNAPSHOT), place, place + "snapshot.bin"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
     if done.returncode:  # only slower without
         print(f"wasm: no snapshot ({done.stderr.strip()[-200:]})", file=sys.stderr)
-    (target / "VERSION").write_text(f"{PYODIDE_VERSION} python {lock['info']['python']} {_digest(target)}\n")
+    (target / "VERSION").write_text(
+        f"{PYODIDE_VERSION} python {lock['info']['python']} {hashlib.sha256(module).hexdigest()[:16]}\n"
+    )
     for path in [target, *target.iterdir()]:
         path.chmod(0o755 if path.is_dir() else 0o644)  # the sandbox's own id reads them
     _replace(target, HOME / "pyodide")
 
 
-def _digest(target: Path) -> str:
-    return hashlib.sha256((target / "pyodide.asm.wasm").read_bytes()).hexdigest()[:16]
-
-
 def _replace(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     os.replace(source, target)
-
-
-def _uv() -> str:
-    from uv import find_uv_bin
-
-    return find_uv_bin()
 
 
 def main() -> None:

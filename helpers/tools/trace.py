@@ -42,8 +42,8 @@ class Trace:
         """From a response (its raw messages where they were asked for), its items, or chat messages."""
         raw = _get(source, "output_messages")
         if raw:
-            given = [*(_get(source, "input_messages") or []), *raw]
-            return cls([step for message in given for step in harmony_steps(message)])
+            messages = [*(_get(source, "input_messages") or []), *raw]
+            return cls([step for message in messages for step in harmony_steps(message)])
         items = _get(source, "output") or source
         if not isinstance(items, Iterable) or isinstance(items, str | bytes | dict):
             raise TypeError("a trace is made of a response, of its items or of chat messages")

@@ -4,13 +4,14 @@ import random
 from collections.abc import Callable
 
 from nano.domain import words
-from nano.domain.builtin_tools import browser, idle, python
-from nano.domain.functions import function_sample, others
 from nano.domain.memory import recall
 from nano.domain.puzzles import puzzle
 from nano.domain.questions import question, small_talk
 from nano.domain.sample import EFFORTS, IDENTITY, Draw, Sample
 from nano.domain.structured import structured
+from nano.domain.tools.browser import browser
+from nano.domain.tools.functions import function_sample, others
+from nano.domain.tools.python import idle, python
 from nano.domain.unknown import off_topic
 
 # How often each skill is drawn for training.

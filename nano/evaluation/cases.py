@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nano.domain.builtin_tools import FACTS, page, place
 from nano.domain.generator import held_out_samples
 from nano.domain.sample import EFFORTS, Draw, Sample, held_out, user
+from nano.domain.tools.browser import FACTS, page, place
 from nano.evaluation.arbitrary import PROMPTS
 
 SEED = 20260101

@@ -18,7 +18,7 @@ BAR, SAMPLED_BAR, MALFORMED_BAR = 0.95, 0.80, 0.01
 
 
 @dataclass
-class Result:
+class SkillScores:
     """Passed and total per skill and task, what failed, and the measurements beside them."""
 
     skills: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Result:
         return {"skills": self.skills, "tasks": self.tasks} | self.extra
 
 
-class Client:
+class NanoClient:
     """Requests to one server, a bounded number at a time."""
 
     def __init__(self, base_url: str, model: str, temperature: float):
@@ -90,7 +90,7 @@ class Client:
         await self._http.aclose()
 
 
-async def _score(client: Client, wanted: list[Case], result: Result, progress: Callable[[int], None]) -> None:
+async def _score(client: NanoClient, wanted: list[Case], result: SkillScores, progress: Callable[[int], None]) -> None:
     async def one(case: Case, endpoint: str) -> Reply:
         reply = await client.ask(case, endpoint)
         progress(1)
@@ -116,7 +116,7 @@ async def _score(client: Client, wanted: list[Case], result: Result, progress: C
             result.failures.append(f"answers/analysis grows {key}: {row} characters")
 
 
-async def _malformed(client: Client, wanted: list[Case], progress: Callable[[int], None]) -> dict:
+async def _malformed(client: NanoClient, wanted: list[Case], progress: Callable[[int], None]) -> dict:
     """How many of a thousand answers sampled at temperature 1.0 break Harmony's form."""
     step = max(1, len(wanted) // SAMPLED_PROMPTS)
     broken: dict[str, int] = {}
@@ -149,8 +149,8 @@ async def _malformed(client: Client, wanted: list[Case], progress: Callable[[int
 
 async def _evaluate(
     base_url: str, model: str, temperature: float, builtin: list[Case], sampling: bool, only: set[str], progress
-) -> Result:
-    client, result = Client(base_url, model, temperature), Result()
+) -> SkillScores:
+    client, result = NanoClient(base_url, model, temperature), SkillScores()
     wanted = cases()
     try:
         chosen = [case for case in wanted + builtin if not only or case.skill in only]
@@ -172,7 +172,7 @@ def evaluate(
     sampling: bool = True,
     only: set[str] | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Result:
+) -> SkillScores:
     """Run the cases (of the skills in `only`) against a server.
 
     `builtin` cases need a server with the tool servers; `sampling` adds arbitrary prompts and 1,000 answers.
@@ -180,7 +180,7 @@ def evaluate(
     return asyncio.run(_evaluate(base_url, model, temperature, builtin or [], sampling, only or set(), progress))
 
 
-def missed(result: Result) -> list[str]:
+def missed(result: SkillScores) -> list[str]:
     """The bars that a result does not reach."""
     sampled = result.extra["temperature"] > 0
     bar = SAMPLED_BAR if sampled else BAR
@@ -195,6 +195,6 @@ def missed(result: Result) -> list[str]:
     return found
 
 
-def document(result: Result) -> str:
+def document(result: SkillScores) -> str:
     """The JSON text that `--json` writes."""
     return json.dumps(result.as_dict(), indent=2, ensure_ascii=False) + "\n"

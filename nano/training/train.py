@@ -22,7 +22,7 @@ import torch.nn.functional as functional
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from helpers.instack.nano.geometry import Geometry
+from helpers.instack.nano.geometry import CheckpointGeometry
 from helpers.instack.nano.weights import load_compact
 from nano.training.data import Batch, Packer, Source, batches
 from nano.training.optimiser import Muon
@@ -52,9 +52,11 @@ class Settings:
     experts: int = 4
     emphasis: str = ""  # shares of the data that these skills get, as in "browser=0.5,functions=0.1"
 
-    def geometry(self) -> Geometry:
+    def geometry(self) -> CheckpointGeometry:
         """The network's sizes."""
-        return Geometry(layers=self.layers, hidden=self.hidden, intermediate=self.intermediate, experts=self.experts)
+        return CheckpointGeometry(
+            layers=self.layers, hidden=self.hidden, intermediate=self.intermediate, experts=self.experts
+        )
 
 
 class Trainer:
@@ -152,7 +154,7 @@ def prefetched(source, depth: int = 8):
 class Beginning:
     """Compact weights to go on from, and what their header says of the stages that made them."""
 
-    geometry: Geometry
+    geometry: CheckpointGeometry
     weights: dict[str, torch.Tensor]
     stages: list[dict]
 

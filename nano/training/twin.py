@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from helpers.instack.nano.geometry import VOCABULARY, Geometry
+from helpers.instack.nano.geometry import VOCABULARY, CheckpointGeometry
 from helpers.instack.nano.weights import dequantise, pack, quantise
 
 
@@ -21,7 +21,7 @@ def through_mxfp4(weight: torch.Tensor) -> torch.Tensor:
     return weight + (kept - weight).detach()
 
 
-def rotary(geometry: Geometry, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def rotary(geometry: CheckpointGeometry, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines of the yarn rotary embedding, each (..., head_dim / 2), for positions (...)."""
     g = geometry
     half = torch.arange(0, g.head_dim, 2, device=positions.device, dtype=torch.float32) / g.head_dim
@@ -123,7 +123,7 @@ class BlockMasks:
 class Twin(nn.Module):
     """gpt-oss over a compact vocabulary of `tokens` ids and one class for all the others (the last row)."""
 
-    def __init__(self, geometry: Geometry, tokens: int, tied: bool = False):
+    def __init__(self, geometry: CheckpointGeometry, tokens: int, tied: bool = False):
         super().__init__()
         self.geometry, self.tokens, self.tied = geometry, tokens, tied
         self.experts = None  # another way to compute them (`spans.chosen_experts` on a CPU)

@@ -16,7 +16,7 @@ from helpers.paths import RECIPES
 from helpers.recipes import load_model
 from helpers.records.record import RunRecord
 from helpers.runs.batch import run_batch
-from helpers.runs.batch.plan import Planned
+from helpers.runs.batch.plan import PlannedRun
 from helpers.runs.run import Run
 
 drill = pytest.mark.drill
@@ -132,7 +132,7 @@ def test_disk_full_at_the_summary(small_disk, said) -> None:
     """the summary of before is whole, and with room the batch goes on"""
     disk = small_disk(64)
     folder = disk.folder / "batch"
-    plan = [Planned("a", "cpu", {}, "skipped here")]
+    plan = [PlannedRun("a", "cpu", {}, "skipped here")]
     run_batch(plan, folder, None, report=lambda *_: None)
     before = (folder / "summary.json").read_bytes()
     ballast = disk.fill()
@@ -190,7 +190,7 @@ def test_record_half_written(tmp_path: Path, kind: str, said) -> None:
 @drill("a batch's plan.json cut off in the middle")
 def test_plan_half_written(tmp_path: Path, said) -> None:
     """one line with what to do; without the file the batch runs"""
-    plan = [Planned("a", "cpu", {}, "skipped here")]
+    plan = [PlannedRun("a", "cpu", {}, "skipped here")]
     run_batch(plan, tmp_path, None, report=lambda *_: None)
     path = tmp_path / "plan.json"
     path.write_text(path.read_text()[:5])

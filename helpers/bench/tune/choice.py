@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from helpers.bench.tune.study import Study, Trial
+from helpers.recipes.tuning import Values
 
 WORST = 0.98  # of bare, at any point of the sweep; below it a configuration is not chosen
 BETTER = 1.02  # of bare; less is what a repetition gives, too
@@ -22,13 +23,6 @@ class Verdict:
     def eligible(self) -> bool:
         return self.state in ("chosen", "slower")
 
-    @property
-    def score(self) -> float:
-        """What the optimiser is told: the gain; the worst point where that rules it out; 0 for a failure."""
-        if not self.ratios or self.gain is None:
-            return 0.0
-        return self.gain if self.eligible else min(self.gain, *self.ratios)
-
 
 def verdicts(study: Study) -> list[Verdict]:
     """Every trial judged, in the order in which they were measured."""
@@ -42,6 +36,16 @@ def chosen(study: Study) -> Verdict | None:
     return next((verdict for verdict in verdicts(study) if verdict.state == "chosen"), None)
 
 
+def together(found: list[Verdict], defaults: Values) -> Values:
+    """The best of the values that beat bare when only they differed from the defaults, of every knob at once."""
+    best = dict(defaults)
+    for verdict in sorted((v for v in found if v.eligible), key=lambda v: v.gain):
+        other = {name: value for name, value in verdict.trial.values.items() if value != defaults[name]}
+        if len(other) == 1:
+            best |= other  # in the order of their gains: the best of a knob comes last
+    return best
+
+
 def judge(study: Study, trial: Trial) -> Verdict:
     """One trial on its own; whether an eligible one is the best is not known here."""
     if trial.state == "failed":
@@ -50,7 +54,7 @@ def judge(study: Study, trial: Trial) -> Verdict:
     ratios, gain = goal.ratios(bare, trial.points), goal.gain(bare, trial.points)
     worst = min(range(len(ratios)), key=ratios.__getitem__)
     if ratios[worst] < WORST:
-        cause = f"{ratios[worst]:.2f}x at concurrency {study.concurrency[worst]}, below {WORST}x"
+        cause = f"{ratios[worst]:.2f}x at concurrency {study.users_per_gpu[worst]}, below {WORST}x"
         return Verdict(trial, ratios, gain, "worse at a point", cause)
     if gain is None:
         who = "bare" if goal.best(bare) is None else "it"

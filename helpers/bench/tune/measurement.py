@@ -10,12 +10,12 @@ from pathlib import Path
 
 from helpers.bench.sweep import Load, console, line_of, sweep
 from helpers.bench.tune.plan import Proposal
-from helpers.bench.worker import LoadWorker, SharedWorker
+from helpers.bench.worker import LoadWorker
 from helpers.errors import CookbookError, UsageError
+from helpers.logs import backends, memory
 from helpers.records.record import Point
-from helpers.server import launch
 from helpers.server.launch import READY_TIMEOUT
-from helpers.server.logfacts import backends, memory
+from helpers.server.replicas import launch_vllm
 
 
 @dataclass
@@ -48,10 +48,8 @@ class Bench:
         self.sampling = {"temperature": 0.0, "seed": 5} if steady else {}
         self._worker: LoadWorker | None = None
 
-    def worker(self, folder: Path) -> LoadWorker | SharedWorker:
+    def worker(self, folder: Path) -> LoadWorker:
         """The load client, started (again) where there is none; its import costs 25 CPU-seconds."""
-        if shared := SharedWorker.found():
-            return shared
         if self._worker is None or self._worker.process.poll() is not None:
             self._worker = LoadWorker(self.interpreter, folder / "load.log", os.environ.get("VLLM_API_KEY"))
         return self._worker
@@ -63,20 +61,17 @@ class Bench:
     def __call__(self, proposal: Proposal, loads: list[Load], folder: Path) -> Measured:
         """Start, sweep, stop. A configuration that cannot do it is a result; trouble of our own is raised."""
         found, command, log = Measured(), proposal.command, folder / "server.log"
-        argv = [str(self.interpreter), "-m", "vllm.entrypoints.cli.main", *command.argv[1:]]
-        local = Path(self.checkpoint) if os.path.isdir(self.checkpoint) else None
         worker = self.worker(folder.parent)
         for old in (log, *(folder / "bench").glob("*.json")):  # of a call that was cut off: a sweep is whole or not
             old.unlink(missing_ok=True)
         try:
-            server = launch(
-                argv,
-                command.env,
+            server = launch_vllm(
+                [command],
+                self.interpreter,
                 port=command.port,
                 log=log,
                 target=command.target,
-                model=command.model,
-                checkpoint=local,
+                checkpoint=self.checkpoint,
                 report=phase,
                 timeout=self.start_s,
             )
@@ -109,7 +104,7 @@ class Bench:
         except UsageError:
             raise
         except CookbookError as error:
-            if server.running() and isinstance(worker, LoadWorker) and worker.process.poll() is not None:
+            if server.running() and worker.process.poll() is not None:
                 raise  # the client died beside a sound server: nothing is known about this configuration
             found.cause, found.points = cause(error, server.running(), log), []
         finally:

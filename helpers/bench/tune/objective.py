@@ -45,14 +45,14 @@ class Objective:
     def unit(self) -> str:
         return "ms TPOT" if self.name == "latency" else "output tok/s per GPU"
 
-    def check(self, concurrency: Sequence[int]) -> None:
+    def check(self, users_per_gpu: Sequence[int]) -> None:
         """Refuse a sweep that cannot show the objective."""
-        if self.name == "latency" and 1 not in concurrency:
-            raise UsageError(f"latency is TPOT at concurrency 1, the sweep has {list(concurrency)}", do="add 1 to it")
+        if self.name == "latency" and 1 not in users_per_gpu:
+            raise UsageError(f"latency is TPOT at concurrency 1, the sweep has {list(users_per_gpu)}", do="add 1 to it")
 
-    def load(self, concurrency: int, gpus: int) -> int:
+    def load(self, users_per_gpu: int, gpus: int) -> int:
         """The requests in flight at a point of the sweep, for a server on `gpus` GPUs."""
-        return concurrency * gpus if self.per_gpu else concurrency
+        return users_per_gpu * gpus if self.per_gpu else users_per_gpu
 
     def value(self, point: Point) -> float:
         """The measured figure that counts, in `unit`."""

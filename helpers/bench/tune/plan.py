@@ -13,12 +13,12 @@ from helpers.errors import UsageError
 from helpers.paths import shown
 from helpers.recipes import Block, Parameters, Target, check_parameters, load_model, load_target
 from helpers.recipes.block import serve_block
-from helpers.recipes.command.serve import Command, bare_argv
+from helpers.recipes.command.serve import Command, bare_command, flags_and_env
 from helpers.recipes.target import ModelServe
 from helpers.recipes.tuning import FILE, Knob, Values, load_space, product
 from helpers.server.serving import Serving
 
-GRID = 64  # combinations up to which all are tried; above, the optimiser proposes
+GRID = 64  # combinations up to which all are tried; above, the first of the space and then one value at a time
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Proposal:
         """Equal for equal servers, whatever values led to them."""
         from helpers.server import fingerprint
 
-        return fingerprint(self.command.argv, self.command.env, checkpoint)[:8]
+        return fingerprint(self.command.on_port(0).words, self.command.env, checkpoint)[:8]
 
 
-class Plan:
+class TuningPlan:
     """What is tuned and how it is measured. Everything that the input can have wrong is said here, before any start.
 
     `parameters` are a run's (model, weights, tensor_parallel_size, concurrency, input_tokens, output_tokens, install).
@@ -83,10 +83,25 @@ class Plan:
         return self.size <= GRID
 
     @property
-    def first(self) -> list[Values]:
-        """What the space names to begin with, as far as its knobs are varied here."""
+    def defaults(self) -> Values:
+        """The first value of every knob, mostly vLLM's own default."""
+        return {name: knob.values[0] for name, knob in self.knobs.items()}
+
+    @property
+    def candidates(self) -> list[Values]:
+        """What is tried, in this order: every combination where there are few.
+
+        Otherwise what the space names to begin with (as far as its knobs are varied here), then vLLM's defaults, then
+        each other value alone.
+        """
+        if self.grid:
+            return product(self.knobs)
+        defaults = self.defaults
         named = self.space.first.get(self.objective.name, [])
-        return [values for values in named if values.keys() <= self.knobs.keys()]
+        begun = [defaults | values for values in named if values.keys() <= self.knobs.keys()]
+        alone = [defaults | {name: value} for name, knob in self.knobs.items() for value in knob.values[1:]]
+        listed = [*begun, defaults, *alone]
+        return [values for number, values in enumerate(listed) if values not in listed[:number]]
 
     def loads(self, gpus: int) -> list[Load]:
         """The sweep of a server on `gpus` GPUs."""
@@ -112,12 +127,8 @@ class Plan:
         """Bare `vllm serve` on the same weights, with what the space says that it needs on this machine."""
         size = self.parameters.tensor_parallel_size
         weights = self.serving({}).command(checkpoint, port).weights
-        block = self.space.baseline
-        argv = bare_argv(weights, self.model.model, port, size)
-        argv += [word for flag, setting in block.args.items() for word in setting.words(flag)]
-        env = {name: setting.variable() for name, setting in block.env.items()}
-        command = Command(argv, env, self.target.target, self.model.model, weights, port, block)
-        return Proposal({}, command, size)
+        command = bare_command(weights, self.model.model, port, size, self.target.target)
+        return Proposal({}, command.changed(*flags_and_env(self.space.baseline)), size)
 
     def single_values(self) -> list[tuple[str, Any]]:
         """Every value of every knob once: what a parser must take."""
@@ -162,7 +173,7 @@ class Plan:
             "tpot_ms": self.objective.tpot_ms,
             "space": self.space_name,
             "knobs": {name: list(knob.values) for name, knob in self.knobs.items()},
-            "concurrency": list(dict.fromkeys(p.concurrency)),
+            "users_per_gpu": list(dict.fromkeys(p.concurrency)),
             "input_tokens": p.input_tokens,
             "output_tokens": p.output_tokens,
         }

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from helpers.bench.tune.measurement import Bench
-from helpers.bench.tune.plan import Plan
+from helpers.bench.tune.plan import TuningPlan
 from helpers.bench.tune.tuner import Tuner
 from helpers.bench.worker import parsed
 from helpers.errors import UsageError
@@ -18,7 +18,7 @@ from helpers.server.weights import checkpoint, describe
 
 @contextmanager
 def tuning(
-    plan: Plan,
+    plan: TuningPlan,
     folder: Path | None = None,
     fresh: bool = False,
     report: Callable[[str], None] = print,
@@ -26,7 +26,7 @@ def tuning(
 ) -> Iterator[Tuner]:
     """The tuner of a plan on this machine; its load client ends with the block.
 
-    with tuning(Plan("cpu", "throughput")) as tuner:
+    with tuning(TuningPlan("cpu", "throughput")) as tuner:
         study = tuner.run(minutes=60)
     """
     interpreter, versions = serving_stack(plan.target.stack.install, plan.parameters.install)
@@ -53,17 +53,17 @@ def tuning(
         bench.close()
 
 
-def commands(plan: Plan, weights: str, port: int = 8000) -> list[dict]:
+def commands(plan: TuningPlan, weights: str, port: int = 8000) -> list[dict]:
     """Every value of every knob in a command of its own, as the parser is asked about them."""
     rows = []
     for number, (name, value) in enumerate(plan.single_values()):
         command = plan.proposal({name: value}, weights, port).command
-        rows.append({"id": str(number), "argv": command.argv[1:], "env": command.env})
+        rows.append({"id": str(number), "argv": command.words, "env": command.env})
     bare = plan.bare(weights, port).command
-    return [*rows, {"id": "bare", "argv": bare.argv[1:], "env": bare.env}]
+    return [*rows, {"id": "bare", "argv": bare.words, "env": bare.env}]
 
 
-def check_space(plan: Plan, worker, weights: str) -> None:
+def check_space(plan: TuningPlan, worker, weights: str) -> None:
     """Refuse a space with a flag or value that vLLM's own parser does not take, before any server is started."""
     names = [f"{plan.where}.knobs.{name}" for name, _ in plan.single_values()] + [f"{plan.where}.baseline"]
     faults: dict[str, str] = {}

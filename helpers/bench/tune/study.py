@@ -3,16 +3,15 @@
 # ruff: noqa: RUF012 (pydantic copies mutable defaults)
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from helpers import paths
 from helpers.bench.tune.objective import Objective
 from helpers.recipes.tuning import ObjectiveName
-from helpers.records.record import Document, Machine, Model, Part, Point, RunRecord, Weights
+from helpers.records.record import Argv, Document, Environment, MachineRecord, Model, Part, Point, Weights
 
-SCHEMA = 1
 BARE = "bare"
 
 
@@ -21,8 +20,8 @@ class Trial(Part):
 
     name: Annotated[str, Field(min_length=1)]  # `bare`, or the first digits of the command's fingerprint
     values: dict[str, Any] = {}
-    argv: list[str]
-    env: dict[str, str]
+    argv: Argv
+    env: Environment
     gpus: Annotated[int, Field(gt=0)] = 1
     state: Literal["measured", "failed"]
     cause: str = ""
@@ -33,9 +32,6 @@ class Trial(Part):
     started: datetime
     finished: datetime
 
-    _secrets = field_validator("argv")(RunRecord.argv_without_secrets.__func__)
-    _hidden = field_validator("env")(RunRecord.without_secrets.__func__)
-
     @model_validator(mode="after")
     def whole(self) -> "Trial":
         if self.state == "failed" and not self.cause:
@@ -45,7 +41,7 @@ class Trial(Part):
         return self
 
 
-class Call(Part):
+class TunerCall(Part):
     """One call of the tuner: a study may take several, each going on where the one before stopped."""
 
     started: datetime
@@ -57,10 +53,11 @@ class Call(Part):
 class Study(Document):
     """`study.json` of a tuning, and under recipes/records/<target>/tuning/ the evidence of a profile."""
 
-    TITLE: ClassVar[str] = "study of a tuning"
-    REMEDY: ClassVar[str] = "move it away and tune again"
+    TITLE = "study of a tuning"
+    REMEDY = "move it away and tune again"
+    SCHEMA = 2  # 1 called `users_per_gpu` concurrency
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[2] = Field(2, alias="schema")
     target: str
     model: Model
     weights: Weights
@@ -69,14 +66,14 @@ class Study(Document):
     tpot_ms: float | None = None
     space: str
     knobs: dict[str, list[Any]]
-    concurrency: list[int]
+    users_per_gpu: list[int]  # requests in flight per GPU, one point each; for latency, per server
     input_tokens: int
     output_tokens: int
-    machine: Machine
+    machine: MachineRecord
     versions: dict[str, str]
     commit: str
     fingerprint: str  # of all the above but the commit: only an equal study goes on
-    calls: list[Call] = []
+    calls: list[TunerCall] = []
     baseline: Trial | None = None
     trials: list[Trial] = []
     chosen: str | None = None
@@ -89,7 +86,7 @@ class Study(Document):
             raise ValueError("a trial stands twice")
         if self.chosen is not None and self.chosen not in names:
             raise ValueError(f"the chosen trial {self.chosen} is not among the trials")
-        sizes = len(self.concurrency)
+        sizes = len(self.users_per_gpu)
         for trial in filter(None, [self.baseline, *self.trials]):
             if trial.state == "measured" and len(trial.points) != sizes:
                 raise ValueError(f"{trial.name} has {len(trial.points)} of {sizes} points")

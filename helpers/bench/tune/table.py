@@ -12,12 +12,12 @@ def rows(study: Study) -> list[dict[str, Any]]:
     if study.baseline is None:
         return []
     first = {"configuration": "bare vllm serve"}
-    first |= {f"x at {users}": 1.0 for users in study.concurrency}
+    first |= {f"x at {users}": 1.0 for users in study.users_per_gpu}
     found = [first | {"gain": 1.0, "state": "baseline", "cause": _figures(study)}]
     for verdict in verdicts(study):
         row = {"configuration": label(verdict.trial.values)}
-        ratios = verdict.ratios or [None] * len(study.concurrency)
-        row |= {f"x at {users}": ratio for users, ratio in zip(study.concurrency, ratios, strict=True)}
+        ratios = verdict.ratios or [None] * len(study.users_per_gpu)
+        row |= {f"x at {users}": ratio for users, ratio in zip(study.users_per_gpu, ratios, strict=True)}
         found.append(row | {"gain": verdict.gain, "state": verdict.state, "cause": verdict.cause})
     return found
 
@@ -28,34 +28,11 @@ def _figures(study: Study) -> str:
     return f"{', '.join(values)} {study.goal.unit}"
 
 
-def text(study: Study, width: int = 120) -> str:
-    """The table, the causes and the outcome, for a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=width)
-    table = Table(
-        title=f"{study.target} · {study.model} · weights {study.weights} · {study.goal}", title_justify="left"
-    )
-    found = rows(study)
-    for name in ["", *(found[0] if found else [])]:
-        if name != "cause":
-            table.add_column(name, justify="right" if name.startswith(("x at", "gain")) or not name else "left")
-    for number, row in enumerate(found):
-        cells = [_cell(value) for name, value in row.items() if name != "cause"]
-        table.add_row(str(number) if number else "", *cells)
-    with console.capture() as capture:
-        console.print(table)
-    causes = [f"{number}: {one_line(row['cause'])}" for number, row in enumerate(found) if number and row["cause"]]
-    bare = [f"bare: {found[0]['cause']}"] if found else []
-    return "\n".join([capture.get().rstrip(), *bare, *causes, outcome(study)])
-
-
 def plain(study: Study) -> str:
     """A study in lines that never depend on a terminal: head, bare's figures, a line per configuration, notes."""
     lines = [
         f"{study.target} · {study.model} · {study.weights} weights · {study.goal} · vLLM {study.versions['vllm']}",
-        f"bare vllm serve at concurrency {', '.join(map(str, study.concurrency))}: {_figures(study)}",
+        f"bare vllm serve at concurrency {', '.join(map(str, study.users_per_gpu))}: {_figures(study)}",
     ]
     for verdict in verdicts(study):
         ratios = ", ".join(f"{ratio:.2f}x" for ratio in verdict.ratios) or "-"
@@ -64,10 +41,9 @@ def plain(study: Study) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in study.notes)])
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def text(study: Study) -> str:
+    """The study's lines and its outcome, for a terminal."""
+    return f"{plain(study)}\n{outcome(study)}"
 
 
 def outcome(study: Study) -> str:

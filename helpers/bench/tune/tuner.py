@@ -1,26 +1,25 @@
 """The search itself: baseline first, one start for each distinct command, every result on file at once."""
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from helpers import files
 from helpers.bench.sweep import Load
-from helpers.bench.tune.choice import chosen, judge
+from helpers.bench.tune.choice import chosen, together, verdicts
 from helpers.bench.tune.measurement import Measured
-from helpers.bench.tune.plan import Plan, Proposal, digest, label
-from helpers.bench.tune.search import REPEATS, Search
-from helpers.bench.tune.study import BARE, Call, Study, Trial, one_line
+from helpers.bench.tune.plan import Proposal, TuningPlan, Values, digest, label
+from helpers.bench.tune.study import BARE, Study, Trial, TunerCall, one_line
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import RUNS, shown
-from helpers.records.record import Machine
+from helpers.records.record import MachineRecord
 from helpers.server import free_port, leases, stop
+from helpers.server.serving import public
 
 Measure = Callable[[Proposal, list[Load], Path], Measured]
-TRIALS = 24  # starts unless told otherwise
 
 
 class Tuner:
@@ -28,10 +27,10 @@ class Tuner:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: TuningPlan,
         measure: Measure,
         *,
-        machine: Machine,
+        machine: MachineRecord,
         versions: dict[str, str],
         commit: str,
         checkpoint: str,
@@ -53,22 +52,21 @@ class Tuner:
         return self.folder / "study.json"
 
     def run(self, trials: int | None = None, minutes: float | None = None) -> Study:
-        """Measure until the space is through, `trials` servers were started, or `minutes` are over.
+        """Measure until every candidate is through, `trials` servers were started, or `minutes` are over.
 
         Both bounds count configurations, not the baseline; `trials` counts those of earlier calls too. No
         configuration begins after the minutes, one that has begun is finished.
         """
-        limit = trials or (self.plan.size if self.plan.grid else TRIALS)
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
         with self.alone():
             self._settle()
             self._open()
-            call = Call(started=datetime.now(UTC).replace(microsecond=0))
+            call = TunerCall(started=datetime.now(UTC).replace(microsecond=0))
             self.study.calls.append(call)
             try:
                 if self.study.baseline is None:
                     self._baseline(call)
-                call.ended = self._search(call, limit, deadline)
+                call.ended = self._search(call, trials, deadline)
             finally:
                 call.finished = datetime.now(UTC).replace(microsecond=0)
                 won = chosen(self.study) if self.study.baseline else None
@@ -76,33 +74,33 @@ class Tuner:
                 self._save()
         return self.study
 
-    def _search(self, call: Call, limit: int, deadline: float | None) -> str:
-        search = Search(self.plan.knobs, self.folder / "search.journal", self.plan.grid, self.plan.first)
-        repeats = 0
-        for values, token in search.proposals():
+    def _search(self, call: TunerCall, limit: int | None, deadline: float | None) -> str:
+        """Try the candidates in their order, an equal command once; returns what ended it."""
+        last = len(self.plan.candidates) + (not self.plan.grid)
+        for values in self._candidates():
             proposal = self.plan.proposal(values, self.checkpoint, free_port())
             name = proposal.identity(self._local)
-            trial = self.study.trial(name)
-            if trial is None:
-                if len(self.study.trials) >= limit:
-                    return f"{limit} configurations were tried"
-                if deadline is not None and time.monotonic() > deadline:
-                    return "the minutes were over"
-                of = min(limit, self.plan.size)
-                self.report(f"[{len(self.study.trials) + 1}/{of}] {label(values)}")
-                trial = self._measured(name, proposal, call)
-                self.study.trials.append(trial)
-                self._save()
-                if trial.state == "failed":
-                    self.report(f"  failed: {one_line(trial.cause)}")
-                repeats = 0
-            repeats += 1
-            search.tell(token, judge(self.study, trial).score)
-            if repeats > REPEATS:
-                return "the search proposes nothing new"
-        return "every combination was tried"
+            if self.study.trial(name):
+                continue
+            if limit is not None and len(self.study.trials) >= limit:
+                return f"{limit} configurations were tried"
+            if deadline is not None and time.monotonic() > deadline:
+                return "the minutes were over"
+            self.report(f"[{len(self.study.trials) + 1}/{min(limit or last, last)}] {label(values)}")
+            trial = self._measured(name, proposal, call)
+            self.study.trials.append(trial)
+            self._save()
+            if trial.state == "failed":
+                self.report(f"  failed: {one_line(trial.cause)}")
+        return f"every {'combination' if self.plan.grid else 'candidate'} was tried"
 
-    def _baseline(self, call: Call) -> None:
+    def _candidates(self) -> Iterator[Values]:
+        """The plan's candidates; for a list, at the end the values that helped alone, together."""
+        yield from self.plan.candidates
+        if not self.plan.grid:
+            yield together(verdicts(self.study), self.plan.defaults)
+
+    def _baseline(self, call: TunerCall) -> None:
         self.report("[bare] vllm serve " + self.plan.model.model)
         trial = self._measured(BARE, self._bare, call)
         if trial.state == "failed":
@@ -122,7 +120,7 @@ class Tuner:
     def _local(self) -> Path | None:
         return Path(self.checkpoint) if os.path.isdir(self.checkpoint) else None
 
-    def _measured(self, name: str, proposal: Proposal, call: Call) -> Trial:
+    def _measured(self, name: str, proposal: Proposal, call: TunerCall) -> Trial:
         found = self.measure(proposal, self.plan.loads(proposal.gpus), self.folder / name)
         call.starts += 1
         return Trial(
@@ -178,28 +176,18 @@ class Tuner:
         if self._held:
             yield
             return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
-        except OSError as error:
-            raise UsageError(
-                f"{shown(self.folder)} cannot be written", why=error.strerror, do="name another --study folder"
-            ) from None
-        with lock:
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                held.enter_context(files.alone(self.folder / "lock", wait=False))
+            except BlockingIOError:
                 raise UsageError(f"another `cookbook tune` works in {shown(self.folder)}", do="wait for it") from None
+            except OSError as error:
+                raise UsageError(
+                    f"{shown(self.folder)} cannot be written", why=error.strerror, do="name another --study folder"
+                ) from None
             self._held = True
-            try:
-                yield
-            finally:
-                self._held = False
-
-
-def public(argv: list[str]) -> list[str]:
-    """The argv with paths of this checkout shown relative to it: a study may be published."""
-    return [shown(Path(word)) if word.startswith("/") else word for word in argv]
+            held.callback(setattr, self, "_held", False)
+            yield
 
 
 def public_text(text: str) -> str:

@@ -25,7 +25,7 @@ class GiveUp(BaseException):
 
 
 @dataclass
-class Call:
+class SampleCall:
     """What one sample's request came to."""
 
     state: str = "ok"
@@ -37,7 +37,7 @@ class Call:
     output_tokens: int = 0
 
 
-class Client:
+class SampleClient:
     """Has the two methods that the reference's samplers call; `call` of each thread tells what happened."""
 
     def __init__(self, base_url: str, api_key: str, timeout_s: float, connections: int, stopped: threading.Event):
@@ -45,24 +45,21 @@ class Client:
         # that would count as a failure of a server that has none.
         limits = httpx.Limits(max_connections=connections + 8, max_keepalive_connections=0)
         self.timeout_s, self.stopped, self._local = timeout_s, stopped, threading.local()
-        real = openai.OpenAI(
-            base_url=base_url,
-            api_key=api_key,
-            max_retries=0,
-            timeout=httpx.Timeout(timeout_s, connect=10),
-            http_client=httpx.Client(limits=limits, timeout=httpx.Timeout(timeout_s, connect=10)),
-        )
+        timeout = httpx.Timeout(timeout_s, connect=10)
+        # Any: the evaluations' stack and the workbench hold clients of two kinds, and this runs in the stack.
+        settings: dict[str, Any] = {"timeout": timeout, "http_client": httpx.Client(limits=limits, timeout=timeout)}
+        real = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0, **settings)
         self.responses = SimpleNamespace(create=self._asking(real.responses.create, read_response))
         chat = SimpleNamespace(create=self._asking(real.chat.completions.create, read_chat))
         self.chat = SimpleNamespace(completions=chat)
 
     @property
-    def call(self) -> Call:
+    def call(self) -> SampleCall:
         return self._local.call
 
-    def begin(self) -> Call:
+    def begin(self) -> SampleCall:
         """A new sample in this thread."""
-        self._local.call = Call()
+        self._local.call = SampleCall()
         return self._local.call
 
     def _asking(self, create: Callable, read: Callable) -> Callable:
@@ -90,9 +87,9 @@ class Client:
             try:
                 return create(**request)
             except openai.BadRequestError as error:
-                raise GiveUp("bad_request", told(error)) from None
+                raise GiveUp("bad_request", error_line(error)) from None
             except openai.APIStatusError as error:
-                state, cause = "http_error", told(error)
+                state, cause = "http_error", error_line(error)
                 if error.status_code not in RETRIED:
                     raise GiveUp(state, cause) from None
             except openai.APITimeoutError:
@@ -108,7 +105,7 @@ class Client:
         raise GiveUp(state, cause)
 
 
-def told(error: openai.APIStatusError) -> str:
+def error_line(error: openai.APIStatusError) -> str:
     """Status and message of an error reply in one line."""
     body = error.body if isinstance(error.body, dict) else {}
     text = body.get("message") or (body.get("error") or {}).get("message") if isinstance(body, dict) else ""

@@ -32,7 +32,7 @@ class Graded:
     extracted: str
 
 
-class Evaluation:
+class ReferenceEvaluation:
     """One of the library's evaluations over files of this machine.
 
     `files` maps the file names that the library downloads to local paths; a name that is not among them
@@ -46,7 +46,7 @@ class Evaluation:
         self.questions = len(self.full.examples) // repeats
 
     def _build(self, repeats: int) -> Any:
-        pandas = __import__("pandas")
+        pandas: Any = __import__("pandas")
         read_csv, read_json = pandas.read_csv, pandas.read_json
         pandas.read_csv, pandas.read_json = self._local(read_csv), self._local(read_json)
         try:
@@ -65,7 +65,7 @@ class Evaluation:
 
     def samples(self, examples: int | None, repeats: int) -> list[tuple[int, int]]:
         """The samples (question, repeat) of a run; a smaller run asks the questions that the library would draw."""
-        chosen = range(self.questions)
+        chosen = list(range(self.questions))
         if examples and examples < self.questions:
             chosen = sorted(random.Random(0).sample(range(self.questions), examples))
         return [(question, repeat) for repeat in range(repeats) for question in chosen]

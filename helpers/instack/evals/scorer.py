@@ -23,8 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers.checks.pulse import Pulse
-from helpers.instack.evals.client import TRANSPORT, Client, GiveUp
-from helpers.instack.evals.reference import SAMPLERS, Evaluation, doubt
+from helpers.instack.evals.client import TRANSPORT, GiveUp, SampleClient
+from helpers.instack.evals.reference import SAMPLERS, ReferenceEvaluation, doubt
 
 Emit = Callable[[dict], None]
 ENOUGH = 10  # failures from which a run whose score is refused anyhow is ended early
@@ -47,8 +47,8 @@ class Job:
     """One evaluation at one effort."""
 
     request: dict
-    evaluation: Evaluation
-    client: Client
+    evaluation: ReferenceEvaluation
+    client: SampleClient
     model: str
     base_url: str
 
@@ -122,18 +122,18 @@ def run_job(job: Job, pool_size: int, pulse: Pulse, stopped: threading.Event, em
     if job.evaluation.questions != request["questions"]:
         found = f"{job.evaluation.questions} questions were found and it has {request['questions']}"
         raise Ended(f"the data of {request['eval']} are not whole", found)
-    wanted = job.evaluation.samples(request["examples"], request["repeats"])
+    asked = job.evaluation.samples(request["examples"], request["repeats"])
     name = f"{request['eval']}-{{:03}}".format
     before = {key: sample for key, sample in kept(path).items() if settled(sample)}
-    todo = [(question, repeat) for question, repeat in wanted if (name(question), repeat) not in before]
-    planned = {(name(question), repeat) for question, repeat in wanted}
+    todo = [(question, repeat) for question, repeat in asked if (name(question), repeat) not in before]
+    planned = {(name(question), repeat) for question, repeat in asked}
     known = [sample for key, sample in before.items() if key in planned]
     emit(
         {
             "event": "start",
             "eval": request["eval"],
             "effort": request["effort"],
-            "samples": len(wanted),
+            "samples": len(asked),
             "known": [{**sample, "answer": ""} for sample in known],
         }
     )
@@ -156,7 +156,7 @@ def run_job(job: Job, pool_size: int, pulse: Pulse, stopped: threading.Event, em
                 failures += failed(sample)
                 emit({"event": "sample", "eval": request["eval"], "effort": request["effort"], "sample": sample})
                 if failures > request["allowed_failures"] and failures >= ENOUGH:
-                    raise Lost(f"{failures} of {len(wanted)} samples failed already", sample["cause"])
+                    raise Lost(f"{failures} of {len(asked)} samples failed already", sample["cause"])
         except Ended as end:
             if not isinstance(end, Lost):
                 stopped.set()
@@ -201,13 +201,13 @@ def main() -> int:
     threading.Thread(target=end_with, args=(owner,), daemon=True).start()
     stopped = threading.Event()
     size = request["concurrency"]
-    client = Client(request["base_url"], os.environ["OPENAI_API_KEY"], request["timeout_s"], size, stopped)
+    client = SampleClient(request["base_url"], os.environ["OPENAI_API_KEY"], request["timeout_s"], size, stopped)
     pulse = Pulse(request["base_url"], request["model"], os.environ["OPENAI_API_KEY"])
     emit({"event": "ready"})
     code = 0
     try:
         for item in request["jobs"]:
-            evaluation = Evaluation(item["grader"], item["files"], item["repeats"])
+            evaluation = ReferenceEvaluation(item["grader"], item["files"], item["repeats"])
             try:
                 job = Job(item, evaluation, client, request["model"], request["base_url"])
                 run_job(job, size, pulse, stopped, emit)

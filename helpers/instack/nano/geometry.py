@@ -24,7 +24,7 @@ SPECIAL_TOKENS |= {
 
 
 @dataclass(frozen=True)
-class Geometry:
+class CheckpointGeometry:
     """Sizes of the network; `layers` alternate sliding and full attention, beginning with a sliding one."""
 
     layers: int = 6

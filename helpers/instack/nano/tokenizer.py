@@ -66,22 +66,14 @@ def write_tokenizer(folder: Path) -> None:
     letters = _byte_alphabet()
     shown = {token: "".join(map(letters.__getitem__, token)) for token in tokens}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    special = sorted(SPECIAL_TOKENS.items(), key=lambda item: item[1])
+    added_tokens = [{"id": number, "content": text, **flags} for text, number in special]
     document = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {
-                "id": number,
-                "content": text,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for text, number in sorted(SPECIAL_TOKENS.items(), key=lambda item: item[1])
-        ],
+        "added_tokens": added_tokens,
         "normalizer": None,
         "pre_tokenizer": {
             "type": "Sequence",
@@ -106,7 +98,7 @@ def write_tokenizer(folder: Path) -> None:
         },
     }
     (folder / "tokenizer.json").write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-    added = {str(token["id"]): {k: v for k, v in token.items() if k != "id"} for token in document["added_tokens"]}
+    added = {str(number): {"content": text, **flags} for text, number in special}
     settings = {
         "added_tokens_decoder": added,  # as in gpt-oss; without it every reader parses tokenizer.json once more
         "bos_token": "<|startoftext|>",

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from helpers.instack.nano.geometry import VOCABULARY, Geometry
+from helpers.instack.nano.geometry import VOCABULARY, CheckpointGeometry
 
 # Magnitudes of the E2M1 format (OCP Microscaling Formats 1.0), by code; codes 8 to 15 are their negatives.
 FP4_MAGNITUDES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -46,7 +46,7 @@ def unpack(blocks: torch.Tensor) -> torch.Tensor:
     return torch.stack([blocks & 15, blocks >> 4], dim=-1).flatten(-3)
 
 
-def random_compact(geometry: Geometry, seed: int, tokens: int = 2048) -> dict[str, torch.Tensor]:
+def random_compact(geometry: CheckpointGeometry, seed: int, tokens: int = 2048) -> dict[str, torch.Tensor]:
     """Compact weights of the right shapes with random numbers: what is built before any training."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -80,10 +80,10 @@ def random_compact(geometry: Geometry, seed: int, tokens: int = 2048) -> dict[st
     return {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
-def load_compact(file: Path) -> tuple[Geometry, dict[str, torch.Tensor]]:
+def load_compact(file: Path) -> tuple[CheckpointGeometry, dict[str, torch.Tensor]]:
     """The geometry and tensors of a compact weights file."""
     with safe_open(file, "pt") as handle:
-        geometry = Geometry(**json.loads(handle.metadata()["geometry"]))
+        geometry = CheckpointGeometry(**json.loads(handle.metadata()["geometry"]))
         return geometry, {name: handle.get_tensor(name) for name in sorted(handle.keys())}
 
 
@@ -94,7 +94,7 @@ def full_vocabulary(compact: torch.Tensor, token_ids: torch.Tensor) -> torch.Ten
     return full
 
 
-def checkpoint(geometry: Geometry, compact: dict[str, torch.Tensor], form: str) -> dict[str, torch.Tensor]:
+def checkpoint(geometry: CheckpointGeometry, compact: dict[str, torch.Tensor], form: str) -> dict[str, torch.Tensor]:
     """The tensors of a GptOssForCausalLM checkpoint; `form` is bf16 or mxfp4."""
     tensors = {
         "model.embed_tokens.weight": full_vocabulary(compact["embed"], compact["token_ids"]),

@@ -7,6 +7,6 @@ preflight.check(target, parameters)       # ✓ or ✗ with what was seen, what 
 
 from helpers.machine.preflight.machine import Gpu, Machine
 from helpers.machine.preflight.probe import detect
-from helpers.machine.preflight.report import Check, Report, check
+from helpers.machine.preflight.report import Report, check
 
-__all__ = ["Check", "Gpu", "Machine", "Report", "check", "detect"]
+__all__ = ["Gpu", "Machine", "Report", "check", "detect"]

@@ -2,48 +2,40 @@
 
 import re
 
-from helpers.machine.preflight.machine import Machine
-from helpers.machine.preflight.need import Check, Need
+from helpers.findings import NOTHING
+from helpers.machine.preflight.machine import NOT_ASKED, Judged, Machine, Need
 from helpers.recipes.matching import MEMORY_SPREAD
 
 DRIVER_OF_CUDA = {"13": 580, "12": 525}  # oldest NVIDIA driver branch by CUDA major (CUDA release notes)
 VENDORS = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel", "cpu": "no GPU"}
+DEVICE_FILES = {"rocm": ("/dev/kfd", "/dev/dri"), "xpu": ("/dev/dri",)}
+KERNEL_MODULE = {"rocm": "amdgpu", "xpu": "xe"}
 
 
-def gpu_kind(machine: Machine, need: Need) -> Check:
+def gpu_kind(machine: Machine, need: Need) -> Judged:
     """The vendor and the architecture: a recipe's kernels run on these and on no other."""
     if not need.gpu:
-        seen = f"{machine.count} GPUs" if machine.gpus else "none"
-        return Check("GPU", None, seen, "none: this run uses the CPU")
+        return Judged(None, f"{machine.count} GPUs" if machine.gpus else "none", "none: this run uses the CPU")
     wanted = f"compute capability {need.compute_capability}" if need.compute_capability else need.gfx or ""
     wanted = f"{VENDORS[need.vendor]}{', ' + wanted if wanted else ''} ({need.gpu})"
     if not machine.gpus:
-        return Check(
-            "GPU",
-            False,
-            machine.gpu_error or "no GPU",
-            wanted,
-            "run on that machine, or rehearse on the CPU with rehearse=true",
-        )
+        fix = "run on that machine, or rehearse on the CPU with rehearse=true"
+        return Judged(False, machine.gpu_error or "no GPU", wanted, fix)
     card = machine.gpus[0]
     seen = ", ".join(filter(None, [card.name, card.compute_capability or card.gfx]))
-    fits = (
-        machine.vendor == need.vendor
-        and (not need.compute_capability or card.compute_capability == need.compute_capability)
-        and (not need.gfx or card.gfx == need.gfx)
+    if machine.vendor != need.vendor:
+        return Judged(False, seen, wanted, "start_here.ipynb names the recipe of this machine")
+    fits = (not need.compute_capability or card.compute_capability == need.compute_capability) and (
+        not need.gfx or card.gfx == need.gfx
     )
-    fix = (
-        "start_here.ipynb names the recipe of this machine"
-        if machine.vendor != need.vendor
-        else f"`cookbook new-target NAME --like {need.target}` begins a recipe for this GPU (CONTRIBUTING.md)"
-    )
-    return Check("GPU", fits, seen, wanted, fix)
+    fix = f"`cookbook new-target NAME --like {need.target}` begins a recipe for this GPU (CONTRIBUTING.md)"
+    return Judged(fits, seen, wanted, fix)
 
 
-def gpu_model(machine: Machine, need: Need) -> Check:
+def gpu_model(machine: Machine, need: Need) -> Judged:
     """Name and memory: another card of the architecture runs the recipe, though not as the recipe says."""
     if not need.gpu or not machine.gpus or machine.vendor != need.vendor:
-        return Check("GPU model", None, "–", "–")
+        return NOT_ASKED
     card, other = machine.gpus[0], []
     if need.gpu_name and not re.search(need.gpu_name, card.name, re.IGNORECASE):
         other.append(card.name)
@@ -51,116 +43,71 @@ def gpu_model(machine: Machine, need: Need) -> Check:
     if size and card.memory_gib and abs(card.memory_gib - size) > MEMORY_SPREAD * size:
         other.append(f"{card.memory_gib:.0f} GiB")
     wanted = need.gpu + (f", {size:.0f} GiB" if size else "")
-    return Check(
-        "GPU model",
-        not other,
-        ", ".join(other) or card.name,
-        wanted,
-        "the recipe runs here, its figures and recommended sizes are another card's",
-        False,
-    )
+    return Judged(not other, ", ".join(other) or card.name, wanted)
 
 
-def gpu_count(machine: Machine, need: Need) -> Check:
+def gpu_count(machine: Machine, need: Need) -> Judged:
     if not need.gpu:
-        return Check("GPU count", None, str(machine.count), "0")
+        return Judged(None, str(machine.count), "0")
     fix = "lower tensor_parallel_size or replicas" if machine.count else "check the driver's own tool, or rehearse=True"
-    return Check("GPU count", machine.count >= need.gpus, str(machine.count), f"{need.gpus}", fix)
+    return Judged(machine.count >= need.gpus, str(machine.count), f"{need.gpus}", fix)
 
 
-def gpu_memory(machine: Machine, need: Need) -> Check:
+def gpu_memory(machine: Machine, need: Need) -> Judged:
     if not need.gpu or not machine.gpus:
-        return Check("GPU memory free", None, "–", "–")
+        return NOT_ASKED
     used = sorted(machine.gpus, key=lambda card: -card.free_gib)[: max(1, need.gpus)]
-    least = min(used, key=lambda card: card.free_gib)
+    least, needed = min(used, key=lambda card: card.free_gib), f"{need.gpu_free:.1f} GiB"
     if not least.memory_gib:
-        return Check("GPU memory free", None, "the driver does not say", f"{need.gpu_free:.1f} GiB")
+        return Judged(None, "the driver does not say", needed)
     holders = ", ".join(f"pid {h.pid} {h.name} {h.memory_gib:.1f} GiB" for card in used for h in card.holders)
     seen = f"{least.free_gib:.1f} of {least.memory_gib:.1f} GiB" + (f", held by {holders}" if holders else "")
-    return Check(
-        "GPU memory free",
-        least.free_gib >= need.gpu_free,
-        seen,
-        f"{need.gpu_free:.1f} GiB",
-        "`cookbook stop` ends the cookbook's servers; ask the owner of any other process",
-        required=need.port not in machine.servers,
-    )  # a server to attach to may hold it
+    attached = need.port in machine.servers  # a server to attach to may hold it
+    return Judged(least.free_gib >= need.gpu_free, seen, needed, required=not attached)
 
 
-def budget(machine: Machine, need: Need) -> Check:
+def budget(machine: Machine, need: Need) -> Judged:
     """Whether weights, working memory and KV cache fit at all: free or not, it would not start otherwise."""
     if not need.budget:
-        return Check("Memory budget", None, "–", "–")
+        return NOT_ASKED
     missing = f"{need.budget_missing:.1f} GiB per device missing: " if need.budget_missing > 0 else ""
     wanted = "weights, working memory and KV cache within the device"
-    return Check("Memory budget", need.budget_missing <= 0, missing + need.budget, wanted, need.budget_fix)
+    return Judged(need.budget_missing <= 0, missing + need.budget, wanted, need.budget_fix)
 
 
-def mig(machine: Machine, need: Need) -> Check:
+def mig(machine: Machine, need: Need) -> Judged:
     if not need.gpu or not machine.gpus or machine.vendor != "nvidia":
-        return Check("MIG", None, "–", "–")
-    cut = [card.index for card in machine.gpus if card.mig]
-    return Check(
-        "MIG",
-        not cut,
-        f"on for GPU {', '.join(map(str, cut))}" if cut else "off",
-        "off",
-        "ask the administrator for a whole GPU",
-    )
+        return NOT_ASKED
+    cut = ", ".join(str(card.index) for card in machine.gpus if card.mig)
+    return Judged(not cut, f"on for GPU {cut}" if cut else "off", "off")
 
 
-def driver(machine: Machine, need: Need) -> Check:
+def driver(machine: Machine, need: Need) -> Judged:
     if not need.gpu or machine.vendor != "nvidia" or need.driver is None:
-        return Check("Driver", None, machine.driver or "–", "–")
-    have = int((machine.driver or "0").split(".")[0])
-    return Check(
-        "Driver",
-        have >= need.driver,
-        f"{machine.driver}, CUDA up to {machine.cuda}",
-        f"{need.driver} or newer",
-        "install a newer driver, or a wheel for an older CUDA (F16)",
-    )
+        return Judged(None, machine.driver or NOTHING, NOTHING)
+    branch = int((machine.driver or "0").split(".")[0])
+    seen = f"{machine.driver}, CUDA up to {machine.cuda}"
+    return Judged(branch >= need.driver, seen, f"{need.driver} or newer")
 
 
-def nvlink(machine: Machine, need: Need) -> Check:
+def nvlink(machine: Machine, need: Need) -> Judged:
     if not need.gpu or need.tensor_parallel < 2 or machine.vendor != "nvidia" or not machine.gpus:
-        return Check("NVLink", None, "–", "–")
+        return NOT_ASKED
     links = [card.links for card in machine.gpus[: need.gpus]]
     if all(count is None for count in links):
-        return Check("NVLink", False, "none", "for tensor parallelism", "expect slower tensor parallelism", False)
-    return Check(
-        "NVLink",
-        all(links),
-        f"{min(n or 0 for n in links)} active links on each GPU",
-        "active links",
-        "expect slower tensor parallelism; replicas need no links",
-        False,
-    )
+        return Judged(False, "none", "for tensor parallelism", "expect slower tensor parallelism")
+    return Judged(all(links), f"{min(n or 0 for n in links)} active links on each GPU", "active links")
 
 
-def device_files(machine: Machine, need: Need) -> Check:
+def device_files(machine: Machine, need: Need) -> Judged:
     """The device files of ROCm and XPU: there, and open to this user."""
-    wanted = {"rocm": ("/dev/kfd", "/dev/dri"), "xpu": ("/dev/dri",)}.get(need.install)
-    if not wanted:
-        return Check("Device files", None, "–", "–")
-    missing = [path for path in wanted if not any(found.startswith(path) for found in machine.devices)]
+    paths = DEVICE_FILES.get(need.install)
+    if not paths:
+        return NOT_ASKED
+    missing = [path for path in paths if not any(found.startswith(path) for found in machine.devices)]
     if missing:
-        options, module = (
-            " ".join(f"--device={path}" for path in wanted),
-            {"rocm": "amdgpu", "xpu": "xe"}[need.install],
-        )
-        return Check(
-            "Device files",
-            False,
-            f"no {' and no '.join(missing)}",
-            " and ".join(wanted),
-            f"install the {module} driver; in a container add {options}",
-        )
-    closed = [path for path, usable in machine.devices.items() if not usable and path.startswith(wanted)]
-    return Check(
-        "Device files",
-        not closed,
-        f"closed to this user: {', '.join(closed)}" if closed else "open",
-        f"{' and '.join(wanted)} open",
-        "join the groups render and video, then log in again",
-    )
+        options = " ".join(f"--device={path}" for path in paths)
+        fix = f"install the {KERNEL_MODULE[need.install]} driver; in a container add {options}"
+        return Judged(False, f"no {' and no '.join(missing)}", " and ".join(paths), fix)
+    closed = ", ".join(path for path, usable in machine.devices.items() if not usable and path.startswith(paths))
+    return Judged(not closed, f"closed to this user: {closed}" if closed else "open", f"{' and '.join(paths)} open")

@@ -91,11 +91,11 @@ def _links(nvml, handle) -> int | None:
 
 def process_name(pid: int) -> str:
     """The command of a process, short; '?' when it belongs to another container or is gone."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-        return " ".join(word for word in words[:2] if word)[:60] or "?"
-    except OSError:
-        return "?"
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        return " ".join(psutil.Process(pid).cmdline()[:2])[:60] or "?"
+    return "?"
 
 
 def amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes"), drm: Path = Path("/sys/class/drm")) -> Found | None:

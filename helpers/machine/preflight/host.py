@@ -1,15 +1,14 @@
 """Facts of the host: processors, memory and its limits, disks, ports, clock, processes."""
 
 import contextlib
-import ctypes
 import os
 import platform
 import re
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from helpers.machine.preflight.machine import Disk, Holder
+from helpers.processes import port_free, port_holder
 
 GIB = 2**30
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
@@ -80,53 +79,13 @@ def disks(purposes: Mapping[str, Path]) -> dict[str, Disk]:
             there = there.parent
         with contextlib.suppress(OSError):
             space = os.statvfs(there)
-            found[purpose] = Disk(
-                str(path), space.f_bavail * space.f_frsize / GIB, os.access(there, os.W_OK), there.stat().st_dev
-            )
+            found[purpose] = Disk(str(path), space.f_bavail * space.f_frsize / GIB, os.access(there, os.W_OK))
     return found
 
 
 def listener(port: int) -> str:
     """Who listens on a port ("" when it can be bound on loopback)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            return ""
-        except PermissionError:
-            return "the system (a port below 1024 needs root)"
-        except OSError:
-            pass
-    import psutil
-
-    with contextlib.suppress(psutil.Error, OSError):
-        for item in psutil.net_connections("tcp"):
-            if item.status == psutil.CONN_LISTEN and item.laddr.port == port and item.pid:
-                with contextlib.suppress(psutil.Error):
-                    return f"pid {item.pid} ({psutil.Process(item.pid).name()})"
-    return "another process"
-
-
-def groups() -> list[str]:
-    """Names of the groups of this user."""
-    import grp
-
-    names = []
-    for number in os.getgroups():
-        with contextlib.suppress(KeyError):
-            names.append(grp.getgrgid(number).gr_name)
-    return names
-
-
-def clock_synchronised() -> bool | None:
-    """Whether the kernel says that its clock follows a time source (None: it cannot be asked)."""
-    if platform.system() != "Linux":
-        return None
-    try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.create_string_buffer(512))  # struct timex is 208
-    except (OSError, AttributeError):
-        return None
-    return None if state < 0 else state != 5  # TIME_ERROR, sys/timex.h
+    return "" if port_free(port) else port_holder(port)
 
 
 def strays() -> list[Holder]:

@@ -1,7 +1,9 @@
-"""What a machine is and holds: plain facts, read once by `probe` and judged by `judge`."""
+"""What a machine is and holds, read once by `probe`; what a run needs of it; what `judge` makes of both."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+from helpers.findings import NOTHING
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,6 @@ class Disk:
     path: str
     free_gib: float
     writable: bool = True
-    device: int = 0  # of the file system: two purposes may share one
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,10 @@ class Machine:
     python: str = ""
     tools: dict[str, str] = field(default_factory=dict)  # uv, docker: version or state, "" when absent
     devices: dict[str, bool] = field(default_factory=dict)  # /dev/kfd, /dev/dri: may this user open it?
-    groups: list[str] = field(default_factory=list)
     token: bool = False  # a hub token is set
     cached: list[str] = field(default_factory=list)  # hub repositories whose weights are whole in the cache
     hub: str | None = None  # None: not asked; "": reachable; else why not
     clock_skew_s: float | None = None  # against the hub's clock, None: not asked
-    clock_synchronised: bool | None = None
     year: int = 0
     vocabulary: str | None = None  # None: TIKTOKEN_ENCODINGS_BASE is not set; "": sound; else what is wrong
     packages: dict[str, dict[str, str]] = field(default_factory=dict)  # stack: distribution: version
@@ -116,3 +115,48 @@ class Machine:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one run asks of a machine; sizes in GiB."""
+
+    target: str = "cpu"
+    vendor: str = "cpu"  # nvidia, amd, intel or cpu
+    install: str = "cpu"  # cpu, cuda, rocm or xpu
+    gpu: str = ""  # the target's title, "" for a run on the CPU
+    compute_capability: str | None = None
+    gfx: str | None = None
+    gpu_name: str | None = None  # regular expression
+    gpu_memory: float | None = None  # of the card that the recipe is for
+    gpus: int = 0
+    tensor_parallel: int = 1
+    gpu_free: float = 0.0  # of each GPU
+    host_memory: float = 0.0
+    architecture: str = "x86_64"
+    driver: int | None = None  # NVIDIA branch
+    weights_disk: float = 0.0
+    stack_disk: float = 0.0
+    cache_disk: float = 0.0
+    hub_id: str = ""  # weights that come from the hub
+    folder: str = ""  # weights that lie in a folder
+    folder_fault: str = ""  # why that folder is no checkpoint
+    mxfp4_on_cpu: bool = False
+    port: int = 0
+    stack: str = "cpu"
+    budget: str = ""  # the memory budget in words
+    budget_missing: float = 0.0  # per device
+    budget_fix: str = ""
+
+
+class Judged(NamedTuple):
+    """What one check made of a machine; the check itself adds its name and its usual fix."""
+
+    ok: bool | None  # None where it does not apply
+    seen: str
+    needed: str
+    fix: str = ""  # where it is not the check's usual one
+    required: bool = True
+
+
+NOT_ASKED = Judged(None, NOTHING, NOTHING)

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,14 +56,12 @@ def probe(ports: Iterable[int] = (), deep: bool = True, network: bool = False) -
                 }
             ),
             "ports": {port: host.listener(port) for port in ports if port},
-            "tools": {"uv": software.uv(ROOT), "docker": software.docker(), "nvcc": shutil.which("nvcc") or ""},
+            "tools": {"uv": software.uv(ROOT), "docker": software.docker()},
             "devices": gpus.device_files(),
-            "groups": host.groups(),
             "token": software.token(),
             "cached": software.cached(hub),
             "hub": reach,
             "clock_skew_s": skew,
-            "clock_synchronised": host.clock_synchronised(),
             "vocabulary": software.vocabulary(),
             "packages": {name: software.packages(site) for name, site in stacks.items()},
             "harmony": {name: software.harmony(site) for name, site in stacks.items()},

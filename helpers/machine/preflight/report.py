@@ -1,16 +1,15 @@
 """What a run needs, what the machine has, and the table that says so."""
 
-import html
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import CookbookError
+from helpers.findings import Findings
 from helpers.machine.preflight.accelerators import DRIVER_OF_CUDA
 from helpers.machine.preflight.judge import judge
-from helpers.machine.preflight.machine import Machine
-from helpers.machine.preflight.need import Check, Need
+from helpers.machine.preflight.machine import Machine, Need
 from helpers.machine.preflight.probe import probe
 from helpers.machine.stack.environment import disk_gib
 from helpers.machine.weights.checkpoint import check_checkpoint
@@ -19,76 +18,32 @@ from helpers.recipes import Model, Parameters, Target, check_parameters, load_mo
 from helpers.recipes import budget as budgets
 
 GIB = 2**30
-NOTHING = "–"  # a check's word for what does not apply
 HOST_GIB = 8.0  # host memory of vLLM's processes beside a GPU: Python, torch and staging buffers (estimate)
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
-    """Every check of one machine for one run."""
+class Report(Findings):
+    """Everything that was looked at on one machine for one run."""
 
     target: str
     machine: Machine
-    checks: list[Check]
 
     @property
-    def failed(self) -> list[Check]:
-        """What stops the run."""
-        return [check for check in self.checks if check.ok is False and check.required]
+    def title(self) -> str:
+        return f"{self.target}: {'ready' if self.passed else f'{len(self.failed)} missing'}  ({self.machine.line()})"
 
     @property
-    def ok(self) -> bool:
-        """Nothing stops the run."""
-        return not self.failed
-
-    @property
-    def exit_code(self) -> int:
-        """0 when nothing stops the run, else 1."""
-        return int(not self.ok)
-
-    @property
-    def told(self) -> list[Check]:
-        """What a reader is shown: a fact that neither applies nor was seen says nothing."""
-        return [check for check in self.checks if check.ok is not None or check.seen != NOTHING]
-
-    def raise_if_failed(self) -> None:
-        """One `CookbookError` with every failed check and the fix of the first."""
-        if self.failed:
-            what = "; ".join(f"{check.name}: {check.seen}, needed {check.need}" for check in self.failed)
-            raise CookbookError(f"this machine is not ready for {self.target}", why=what, do=self.failed[0].fix)
+    def refusal(self) -> str:
+        return f"this machine is not ready for {self.target}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
         return {
             "target": self.target,
-            "ok": self.ok,
+            "ok": self.passed,
             "machine": self.machine.to_dict(),
-            "checks": [asdict(check) | {"mark": check.mark} for check in self.checks],
+            "checks": [asdict(finding) | {"mark": finding.mark} for finding in self.findings],
         }
-
-    def text(self) -> str:
-        """The table for a terminal; the fix stands under what is not ✓."""
-        wide = max(len(check.name) for check in self.told)
-        out = [f"{self.target}: {'ready' if self.ok else f'{len(self.failed)} missing'}  ({self.machine.line()})"]
-        for check in self.told:
-            need = "" if check.need in (NOTHING, check.seen) else f"   (needed: {check.need})"
-            out.append(f"  {check.mark} {check.name:<{wide}}  {check.seen}{need}")
-            if check.ok is False:
-                out.append(f"    {'fix':<{wide}}  {check.fix}")
-        return "\n".join(out)
-
-    __str__ = __repr__ = text
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{c.mark}</td><td style='text-align:left'>{html.escape(c.name)}</td>"
-            f"<td style='text-align:left'>{html.escape(c.seen)}</td><td style='text-align:left'>{html.escape(c.need)}</td>"
-            f"<td style='text-align:left'>{html.escape(c.fix if c.ok is False else '')}</td></tr>"
-            for c in self.told
-        )
-        title = f"{self.target}: {'ready' if self.ok else 'not ready'} — {self.machine.line()}"
-        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in ("", "check", "seen", "needed", "fix"))
-        return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{rows}</table>"
 
 
 def requirement(target: Target, parameters: Parameters, machine: Machine | None = None) -> Need:
@@ -158,4 +113,4 @@ def check(
     target = load_target(target) if isinstance(target, str) else target
     parameters = parameters or check_parameters(target)
     machine = machine or probe(ports=(parameters.port,), network=network)
-    return Report(target.target, machine, judge(machine, requirement(target, parameters, machine)))
+    return Report(judge(machine, requirement(target, parameters, machine)), target.target, machine)

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from helpers.paths import STACKS
+from helpers.processes import Identity
 
 # o200k_base.tiktoken as published; 3,613,922 bytes (openai/harmony, tiktoken_ext)
 VOCABULARY_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -130,20 +131,15 @@ def harmony(site: Path) -> str:
 
 
 def leases(folder: Path) -> tuple[dict[int, str], list[str]]:
-    """(port: model of the cookbook's living servers, names of leases whose server is gone).
-
-    A server lives when its pid has the start time that was recorded (clock ticks since boot).
-    """
+    """(port: model of the cookbook's living servers, names of leases whose server is gone)."""
     living, stale = {}, []
     for path in sorted(folder.glob("*.json")):
         try:
             lease = json.loads(path.read_text())
-            server = lease["server"]
-            fields = Path(f"/proc/{int(server['pid'])}/stat").read_text().rpartition(")")[2].split()
-            if int(fields[19]) == int(server["start"]) and fields[0] not in "ZX":
+            if Identity(**lease["server"]).alive():
                 living[int(lease["port"])] = str(lease["model"])
                 continue
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         stale.append(path.stem)
     return living, stale

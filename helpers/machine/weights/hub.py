@@ -1,8 +1,10 @@
 """Weights from the hub: what vLLM needs and no more, resumed, checked against the disk, from the cache if it is there."""
 
+import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +17,12 @@ GIB = 2**30
 SPARE = 1.01  # of what is to be fetched: index files, blocks of the file system
 
 
-class Refused(CookbookError):
+class HubRefused(CookbookError):
     """The hub wants a token that may read the model."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class DownloadPlan:
     """What a fetch would do; bytes."""
 
     files: int
@@ -52,7 +54,7 @@ def cached(model: Model, cache: Path | None = None) -> Path | None:
     return folder
 
 
-def plan(model: Model, cache: Path | None = None) -> Plan:
+def plan(model: Model, cache: Path | None = None) -> DownloadPlan:
     """Ask the hub what would be fetched, and the disk what it can take."""
     from huggingface_hub import constants, snapshot_download
 
@@ -62,7 +64,7 @@ def plan(model: Model, cache: Path | None = None) -> Plan:
     parts = sum(path.stat().st_size for path in _storage(model, where).glob("blobs/*.incomplete"))
     missing = sum(file.file_size or 0 for file in files if file.will_download)
     total = sum(file.file_size or 0 for file in files)
-    return Plan(len(files), total, max(0, missing - parts), _free(where), where)
+    return DownloadPlan(len(files), total, max(0, missing - parts), _free(where), where)
 
 
 def fetch(model: Model, cache: Path | None = None, report=print) -> Path:
@@ -78,7 +80,7 @@ def fetch(model: Model, cache: Path | None = None, report=print) -> Path:
         return found
     try:
         return _fetched(model, cache, report)
-    except Refused:
+    except HubRefused:
         if not keys.ask("HF_TOKEN", f"the hub gives {model.hub_id} only to a token that may read it"):
             raise
         return _fetched(model, cache, report)
@@ -117,45 +119,39 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-class _clear_errors:
+@contextlib.contextmanager
+def _clear_errors(model: Model, cache: Path) -> Iterator[None]:
     """Turns the library's errors into one line: what, why, what to do."""
+    try:
+        yield
+    except CookbookError:
+        raise
+    except Exception as error:
+        raise _translated(error, model.hub_id, cache) from error
 
-    def __init__(self, model: Model, cache: Path):
-        self.model, self.cache = model, cache
 
-    def __enter__(self) -> None:
-        return None
+def _translated(error: Exception, name: str, cache: Path) -> CookbookError:
+    from huggingface_hub import errors
 
-    def __exit__(self, kind, error, _traceback) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, CookbookError):
-            return
-        raise self.translated(error) from error
-
-    def translated(self, error: Exception) -> CookbookError:
-        """The library's error as the user meets it."""
-        from huggingface_hub import errors
-
-        name, chain = self.model.hub_id, _chain(error)
-        status = next((getattr(e.response, "status_code", None) for e in chain if hasattr(e, "response")), None)
-        if any(getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for one in chain):
-            free = f"no space is left in {self.cache}"
-            return CookbookError(f"{name} was not fetched", why=free, do="free some disk and run again")
-        if status in (401, 403) or any(isinstance(one, errors.GatedRepoError) for one in chain):
-            had = "the token in HF_TOKEN was refused" if os.environ.get("HF_TOKEN") else "no token was given"
-            return Refused(
-                f"the hub did not give {name}",
-                why=f"{had} (HTTP {status})",
-                do="set HF_TOKEN to a token that may read it",
-            )
-        if status == 404:
-            return CookbookError(f"the hub has no {name}", why="it answered 404", do="check HF_ENDPOINT")
-        where = _endpoint() or "https://huggingface.co"
-        why = next((str(one) for one in reversed(chain) if str(one)), type(error).__name__).splitlines()[0]
-        return CookbookError(
-            f"{name} was not fetched from {where}",
-            why=why[:200],
-            do="check the network (or HF_ENDPOINT, HTTPS_PROXY) and run again: it goes on where it stopped",
+    chain = _chain(error)
+    status = next((getattr(e.response, "status_code", None) for e in chain if hasattr(e, "response")), None)
+    if any(getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for one in chain):
+        free = f"no space is left in {cache}"
+        return CookbookError(f"{name} was not fetched", why=free, do="free some disk and run again")
+    if status in (401, 403) or any(isinstance(one, errors.GatedRepoError) for one in chain):
+        had = "the token in HF_TOKEN was refused" if os.environ.get("HF_TOKEN") else "no token was given"
+        return HubRefused(
+            f"the hub did not give {name}", why=f"{had} (HTTP {status})", do="set HF_TOKEN to a token that may read it"
         )
+    if status == 404:
+        return CookbookError(f"the hub has no {name}", why="it answered 404", do="check HF_ENDPOINT")
+    where = _endpoint() or "https://huggingface.co"
+    why = next((str(one) for one in reversed(chain) if str(one)), type(error).__name__).splitlines()[0]
+    return CookbookError(
+        f"{name} was not fetched from {where}",
+        why=why[:200],
+        do="check the network (or HF_ENDPOINT, HTTPS_PROXY) and run again: it goes on where it stopped",
+    )
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

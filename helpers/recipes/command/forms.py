@@ -9,18 +9,18 @@ import yaml
 
 from helpers.errors import UsageError
 from helpers.recipes import Model, Parameters, Target
-from helpers.recipes.command.kubernetes import manifests
-from helpers.recipes.command.replicas import VISIBLE, devices, on_port, router_words, visible
+from helpers.recipes.command.kubernetes import Document, manifests
+from helpers.recipes.command.replicas import VISIBLE, devices, replica_commands, router_words
 from helpers.recipes.command.serve import Command
 
 # Inside a container: caches that survive it, and the folder of a checkpoint given by path.
 HUB_CACHE, VLLM_CACHE, WEIGHTS = "/cache/huggingface", "/cache/vllm", "/weights"
 SECRETS = ("HF_TOKEN", "VLLM_API_KEY")  # passed on by name, never written into a form
 # What a container needs to reach the accelerators: vLLM's installation pages per vendor; the seed guide for AMD.
-DEVICE_FLAGS = {
-    "amd": ["--device /dev/kfd", "--device /dev/dri", "--group-add video", "--security-opt seccomp=unconfined"],
-    "intel": ["--device /dev/dri", "--volume /dev/dri/by-path:/dev/dri/by-path"],
-    "cpu": ["--cap-add SYS_NICE", "--security-opt seccomp=unconfined"],
+ACCESS = {  # as compose spells it
+    "amd": {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"], "security_opt": ["seccomp=unconfined"]},
+    "intel": {"devices": ["/dev/dri"], "volumes": ["/dev/dri/by-path:/dev/dri/by-path"]},
+    "cpu": {"cap_add": ["SYS_NICE"], "security_opt": ["seccomp=unconfined"]},
 }
 HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/health')"
 HEALTH_WAIT = "40m"  # downloading, loading and graph capture before the first healthy answer
@@ -35,27 +35,23 @@ def render(form: str, target: Target, model: Model, parameters: Parameters, comm
 
 def container_command(command: Command) -> Command:
     """The command as it stands inside a container: reachable from outside it, a checkpoint folder mounted."""
-    argv = list(command.argv)
-    if "--host" in argv:
-        argv[argv.index("--host") + 1] = "0.0.0.0"  # the published port is what stays on loopback
-    if _is_folder(command.weights):
-        argv[2] = WEIGHTS
+    host = {"--host": ("0.0.0.0",)} if "--host" in command.flags else {}  # the published port stays on loopback
     # What vLLM and Triton compile goes into the volume: the next container starts in half of the time.
     kept = {"HF_HOME": HUB_CACHE, "VLLM_CACHE_ROOT": VLLM_CACHE, "TRITON_CACHE_DIR": f"{VLLM_CACHE}/triton"}
-    return replace(command, argv=argv, env={**command.env, **kept})
+    weights = WEIGHTS if _is_folder(command.weights) else command.weights
+    return replace(command, weights=weights).changed(host, kept)
 
 
-def _per_replica(parameters: Parameters, command: Command):
-    for replica in range(parameters.replicas):
-        yield replica, on_port(command, command.port + replica)
+def _ports(parameters: Parameters, command: Command) -> range:
+    return range(command.port, command.port + parameters.replicas)
 
 
 def _router(parameters: Parameters, command: Command) -> str:
     """The block that puts the replicas behind the port after theirs; nothing for a single server."""
     if parameters.replicas == 1:
         return ""
-    address = command.port + parameters.replicas
-    ports = [command.port + replica for replica in range(parameters.replicas)]
+    ports = _ports(parameters, command)
+    address = ports.stop
     words = shlex.join(["vllm-router", *router_words(ports, address, address + 1)])
     return f"\n# one address for all of them, port {address} (pip install vllm-router), in another terminal\n{words}\n"
 
@@ -63,18 +59,16 @@ def _router(parameters: Parameters, command: Command) -> str:
 def _shell(target: Target, _: Model, parameters: Parameters, command: Command) -> str:
     if parameters.replicas == 1:
         return command.shell() + "\n"
-    blocks = []
-    for replica, own in _per_replica(parameters, command):
-        env = own.env | visible(target, parameters, replica)
-        blocks.append(f"# replica {replica}, in a terminal of its own\n{replace(own, env=env).shell()}\n")
+    replicas = replica_commands(command, target, parameters, _ports(parameters, command))
+    blocks = [f"# replica {n}, in a terminal of its own\n{own.shell()}\n" for n, own in enumerate(replicas)]
     return "\n".join(blocks) + _router(parameters, command)
 
 
 def _docker(target: Target, _: Model, parameters: Parameters, command: Command) -> str:
     runs = []
-    for replica, own in _per_replica(parameters, command):
+    for replica, port in enumerate(_ports(parameters, command)):
         title = f"# replica {replica}, in a terminal of its own\n" if parameters.replicas > 1 else ""
-        runs.append(title + _docker_run(target, parameters, replica, own))
+        runs.append(title + _docker_run(target, parameters, replica, command.on_port(port)))
     return "\n".join(runs) + _router(parameters, command)
 
 
@@ -83,7 +77,8 @@ def _docker_run(target: Target, parameters: Parameters, replica: int, command: C
     lines = ["docker run --rm", "--ipc=host", f"--publish 127.0.0.1:{command.port}:{command.port}"]
     if target.match.vendor == "nvidia":
         lines.append("--gpus '\"device=" + ",".join(chosen) + "\"'")
-    lines += DEVICE_FLAGS.get(target.match.vendor, [])
+    access = ACCESS.get(target.match.vendor, {}).items()
+    lines += [f"--{key.removesuffix('s').replace('_', '-')} {value}" for key, values in access for value in values]
     lines += [f'--volume "$HOME/.cache/huggingface:{HUB_CACHE}"', f"--volume vllm-cache:{VLLM_CACHE}"]
     if _is_folder(command.weights):
         lines.append(f"--volume {shlex.quote(str(Path(command.weights).absolute()))}:{WEIGHTS}:ro")
@@ -98,24 +93,24 @@ def _docker_run(target: Target, parameters: Parameters, replica: int, command: C
 
 def _compose(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
     services = {}
-    for replica, own in _per_replica(parameters, command):
+    for replica, port in enumerate(_ports(parameters, command)):
         name = model.model if parameters.replicas == 1 else f"{model.model}-{replica}"
-        services[name] = _compose_service(target, parameters, replica, own)
+        services[name] = _compose_service(target, parameters, replica, command.on_port(port))
     content = {"name": f"{target.target}-{model.model}".replace("_", "-"), "services": services}
     return _dump({**content, "volumes": {"vllm-cache": {}}})
 
 
-def _compose_service(target: Target, parameters: Parameters, replica: int, command: Command) -> dict:
+def _compose_service(target: Target, parameters: Parameters, replica: int, command: Command) -> Document:
     inside, chosen, vendor = (container_command(command), devices(target, parameters, replica), target.match.vendor)
     volumes = [f"${{HOME}}/.cache/huggingface:{HUB_CACHE}", f"vllm-cache:{VLLM_CACHE}"]
     if _is_folder(command.weights):
         volumes.append(f"{Path(command.weights).absolute()}:{WEIGHTS}:ro")
-    environment = {name: _escaped(value) for name, value in inside.env.items()}
+    environment: dict[str, str | None] = {name: _escaped(value) for name, value in inside.env.items()}
     environment |= dict.fromkeys(SECRETS)  # null: taken from the shell that runs compose, if set there
-    service = {
+    service: Document = {
         "image": target.stack.image,
         "entrypoint": ["vllm"],
-        "command": [_escaped(word) for word in inside.argv[1:]],
+        "command": [_escaped(word) for word in inside.words],
         "ipc": "host",
         "ports": [f"127.0.0.1:{command.port}:{command.port}"],
         "environment": environment,
@@ -132,19 +127,14 @@ def _compose_service(target: Target, parameters: Parameters, replica: int, comma
         service["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
     elif chosen:
         service["environment"][VISIBLE[vendor]] = ",".join(chosen)
-    if vendor == "amd":
-        service |= {"devices": ["/dev/kfd", "/dev/dri"], "group_add": ["video"]}
-        service["security_opt"] = ["seccomp=unconfined"]
-    elif vendor == "intel":
-        service["devices"] = ["/dev/dri"]
-        service["volumes"].append("/dev/dri/by-path:/dev/dri/by-path")
-    elif vendor == "cpu":
-        service |= {"cap_add": ["SYS_NICE"], "security_opt": ["seccomp=unconfined"]}
+    for key, values in ACCESS.get(vendor, {}).items():
+        service[key] = [*service.get(key, []), *values]
     return service
 
 
 def _kubernetes(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
-    documents = manifests(target, model, parameters, container_command(command))
+    folder = str(Path(command.weights).absolute()) if _is_folder(command.weights) else ""
+    documents = manifests(target, model, parameters, container_command(command), folder)
     note = (
         "# the replicas share one claim: its storage class must offer ReadWriteMany\n"
         if parameters.replicas > 1
@@ -172,12 +162,12 @@ def _escaped(value: str) -> str:
 class _Plain(yaml.SafeDumper):
     """YAML without anchors: every part is written out where it stands."""
 
-    def ignore_aliases(self, data) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
-def _dump(content: dict) -> str:
-    return yaml.dump(content, Dumper=_Plain, sort_keys=False, width=1000)
+def _dump(content: Document) -> str:
+    return str(yaml.dump(content, Dumper=_Plain, sort_keys=False, width=1000))
 
 
 Form = Callable[[Target, Model, Parameters, Command], str]

@@ -1,11 +1,12 @@
 """A Kubernetes Deployment with its Service and the claim that keeps the weights."""
 
 import math
-from pathlib import Path
+from typing import Any
 
 from helpers.recipes import Model, Parameters, Target
 from helpers.recipes.command.serve import Command
 
+Document = dict[str, Any]  # a manifest, or a part of one
 # Extended resources as the vendors' device plugins name them.
 RESOURCE = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/xe"}
 SECRET = "gpt-oss"  # holds HF_TOKEN and VLLM_API_KEY, both optional
@@ -14,8 +15,10 @@ COMPILE_CACHE_GIB = 20  # vLLM's compile cache and the room that a download need
 HOST_MEMORY = 1.25  # of the weights' bytes: they are read through host memory
 
 
-def manifests(target: Target, model: Model, parameters: Parameters, command: Command) -> list[dict]:
-    """Claim, Deployment and Service; `command` as it stands inside a container."""
+def manifests(
+    target: Target, model: Model, parameters: Parameters, command: Command, folder: str = ""
+) -> list[Document]:
+    """Claim, Deployment and Service; `command` as it stands inside a container, `folder` the node's checkpoint."""
     name = f"{model.model}-{target.target}".replace("_", "-").lower()
     labels = {"app.kubernetes.io/name": name}
     claim = {
@@ -36,7 +39,10 @@ def manifests(target: Target, model: Model, parameters: Parameters, command: Com
             "replicas": parameters.replicas,
             "strategy": {"type": "Recreate"},  # a rolling update would need the GPUs twice
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": _pod(target, model, parameters, command, name)},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": _pod(target, model, parameters, command, folder, name),
+            },
         },
     }
     service = {
@@ -48,22 +54,21 @@ def manifests(target: Target, model: Model, parameters: Parameters, command: Com
     return [claim, deployment, service]
 
 
-def _pod(target: Target, model: Model, parameters: Parameters, command: Command, name: str) -> dict:
-    environment = [{"name": key, "value": value} for key, value in command.env.items()]
+def _pod(target: Target, model: Model, parameters: Parameters, command: Command, folder: str, name: str) -> Document:
+    environment: list[Document] = [{"name": key, "value": value} for key, value in command.env.items()]
     for key in ("HF_TOKEN", "VLLM_API_KEY"):
         reference = {"name": SECRET, "key": key, "optional": True}
         environment.append({"name": key, "valueFrom": {"secretKeyRef": reference}})
-    mounts = [{"name": "cache", "mountPath": "/cache"}, {"name": "shm", "mountPath": "/dev/shm"}]
-    volumes: list[dict] = [
+    mounts: list[Document] = [{"name": "cache", "mountPath": "/cache"}, {"name": "shm", "mountPath": "/dev/shm"}]
+    volumes: list[Document] = [
         {"name": "cache", "persistentVolumeClaim": {"claimName": f"{name}-cache"}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},  # NCCL's shared memory; 64 MB by default
     ]
-    if command.argv[2] != command.weights:  # a checkpoint folder of the node, mounted where the command looks
-        mounts.append({"name": "weights", "mountPath": command.argv[2], "readOnly": True})
-        path = str(Path(command.weights).absolute())
-        volumes.append({"name": "weights", "hostPath": {"path": path, "type": "Directory"}})
+    if folder:  # mounted where the command looks
+        mounts.append({"name": "weights", "mountPath": command.weights, "readOnly": True})
+        volumes.append({"name": "weights", "hostPath": {"path": folder, "type": "Directory"}})
     memory = f"{_gib(model.weights.bytes * HOST_MEMORY) + 8}Gi"
-    resources: dict = {"requests": {"memory": memory}}
+    resources: Document = {"requests": {"memory": memory}}
     if target.match.vendor in RESOURCE:
         resources["limits"] = {RESOURCE[target.match.vendor]: parameters.tensor_parallel_size}
     probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_S}
@@ -71,7 +76,7 @@ def _pod(target: Target, model: Model, parameters: Parameters, command: Command,
         "name": "vllm",
         "image": target.stack.image,
         "command": ["vllm"],
-        "args": command.argv[1:],
+        "args": command.words,
         "env": environment,
         "ports": [{"name": "http", "containerPort": command.port}],
         "resources": resources,

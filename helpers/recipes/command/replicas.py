@@ -1,7 +1,6 @@
 """Replicas: one server per group of devices, and the router that gives them one address. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from helpers.recipes import Parameters, Target
 from helpers.recipes.command.serve import Command
@@ -24,16 +23,11 @@ def visible(target: Target, parameters: Parameters, replica: int) -> dict[str, s
     return {VISIBLE[target.match.vendor]: ",".join(chosen)} if chosen and parameters.replicas > 1 else {}
 
 
-def on_port(command: Command, port: int) -> Command:
-    """The same command on another port."""
-    return replace(command, argv=with_port(command.argv, port), port=port)
-
-
-def with_port(argv: Sequence[str], port: int) -> list[str]:
-    """The same words with another `--port`."""
-    words = list(argv)
-    words[words.index("--port") + 1] = str(port)
-    return words
+def replica_commands(command: Command, target: Target, parameters: Parameters, ports: Sequence[int]) -> list[Command]:
+    """One command for each replica: on a port of its own, with devices of its own in sight."""
+    return [
+        command.on_port(port).changed({}, visible(target, parameters, replica)) for replica, port in enumerate(ports)
+    ]
 
 
 def router_words(ports: Sequence[int], port: int, metrics_port: int) -> list[str]:

@@ -1,6 +1,6 @@
 """Batches: one papermill run after another from a plan, resumable, with one table at the end."""
 
-from helpers.runs.batch.execute import Result, run_batch
-from helpers.runs.batch.plan import Plan, Planned, load_plan
+from helpers.runs.batch.execute import BatchResult, run_batch
+from helpers.runs.batch.plan import BatchPlan, PlannedRun, load_plan
 
-__all__ = ["Plan", "Planned", "Result", "load_plan", "run_batch"]
+__all__ = ["BatchPlan", "BatchResult", "PlannedRun", "load_plan", "run_batch"]

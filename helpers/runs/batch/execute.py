@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CookbookError, UsageError
+from helpers.files import write_whole
 from helpers.paths import shown
 from helpers.records.record import RunRecord
-from helpers.runs.batch.plan import Planned
+from helpers.runs.batch.plan import PlannedRun
 
 NEVER = "never run"
 Runner = Callable[[str, dict[str, Any]], Any]  # target, parameters -> helpers.runs.execute.Outcome
 
 
 @dataclass
-class Result:
+class BatchResult:
     """One line of the summary."""
 
     name: str
@@ -31,7 +32,7 @@ class Result:
     earlier: bool = False  # passed in an earlier call of the same batch
 
 
-def run_batch(runs: Iterable[Planned], folder: Path, runner: Runner, report=print) -> list[Result]:
+def run_batch(runs: Iterable[PlannedRun], folder: Path, runner: Runner, report=print) -> list[BatchResult]:
     """Run what has not passed yet, one after another; the summary is written after each.
 
     A failed run does not stop the batch. An interruption leaves the rest "never run", and the same call
@@ -47,17 +48,17 @@ def run_batch(runs: Iterable[Planned], folder: Path, runner: Runner, report=prin
             do="name another `folder` in the plan",
         ) from None
     _same_plan(runs, folder)
-    results = [Result(run.name, run.target) for run in runs]
+    results = [BatchResult(run.name, run.target) for run in runs]
     try:
         for number, (run, result) in enumerate(zip(runs, results, strict=True), 1):
-            _one(run, result, folder, runner, lambda text, n=number: report(f"[{n}/{len(runs)}] {text}"))
+            _run_planned(run, result, folder, runner, lambda text, n=number: report(f"[{n}/{len(runs)}] {text}"))
             write_summary(results, folder)
     finally:
         write_summary(results, folder)
     return results
 
 
-def _one(run: Planned, result: Result, folder: Path, runner: Runner, report) -> None:
+def _run_planned(run: PlannedRun, result: BatchResult, folder: Path, runner: Runner, report) -> None:
     if run.skip:
         result.state, result.why = "skipped", run.skip
         report(f"{run.name}: skipped, {run.skip}")
@@ -65,7 +66,7 @@ def _one(run: Planned, result: Result, folder: Path, runner: Runner, report) -> 
     place = folder / run.name
     before = _record(place)
     if before and before.state == "passed":
-        _take(result, before)
+        _fill_in(result, before)
         result.earlier = True
         report(f"{run.name}: passed earlier")
         return
@@ -78,13 +79,13 @@ def _one(run: Planned, result: Result, folder: Path, runner: Runner, report) -> 
     except CookbookError as error:
         result.state, result.why = "failed", error.line()
     else:
-        _take(result, outcome.record)
+        _fill_in(result, outcome.record)
         result.why = outcome.error or result.why
     result.seconds = round(time.monotonic() - began, 1)
     report(f"{run.name}: {result.state}{', ' + result.why if result.why else ''}")
 
 
-def _take(result: Result, record: RunRecord) -> None:
+def _fill_in(result: BatchResult, record: RunRecord) -> None:
     result.model, result.state, result.why = record.model, record.state, record.why
     result.seconds = round((record.finished - record.started).total_seconds(), 1)
     result.output_tok_s = max((point.output_tok_s for point in record.throughput), default=None)
@@ -105,7 +106,7 @@ def _set_aside(place: Path) -> None:
     os.replace(place, aside)
 
 
-def _same_plan(runs: list[Planned], folder: Path) -> None:
+def _same_plan(runs: list[PlannedRun], folder: Path) -> None:
     """Refuse to mix two plans in one folder: the runs are known by name and parameters."""
     path, today = folder / "plan.json", [asdict(run) for run in runs]
     if path.exists() and _plan(path) != today:
@@ -113,7 +114,7 @@ def _same_plan(runs: list[Planned], folder: Path) -> None:
             f"{folder} holds the runs of another plan (or of this one before it was changed)",
             do="name another `folder` in the plan, or move that one away",
         )
-    _write(path, json.dumps(today, indent=1) + "\n")
+    write_whole(path, json.dumps(today, indent=1) + "\n")
 
 
 def _plan(path: Path) -> Any:
@@ -125,7 +126,7 @@ def _plan(path: Path) -> Any:
         ) from None
 
 
-def table(results: list[Result]) -> list[str]:
+def table(results: list[BatchResult]) -> list[str]:
     """The summary as Markdown lines."""
     lines = ["| run | model | state | seconds | output tok/s | why |", "|---|---|---|---:|---:|---|"]
     for one in results:
@@ -136,13 +137,7 @@ def table(results: list[Result]) -> list[str]:
     return lines
 
 
-def write_summary(results: list[Result], folder: Path) -> None:
+def write_summary(results: list[BatchResult], folder: Path) -> None:
     """summary.json and summary.md of the batch, whole at any moment."""
-    _write(folder / "summary.json", json.dumps([asdict(one) for one in results], indent=1) + "\n")
-    _write(folder / "summary.md", "\n".join(table(results)) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_whole(folder / "summary.json", json.dumps([asdict(one) for one in results], indent=1) + "\n")
+    write_whole(folder / "summary.md", "\n".join(table(results)) + "\n")

@@ -16,7 +16,7 @@ from helpers.recipes.files import validation_faults
 Scalar = str | int | bool
 
 
-class Plan(BaseModel):
+class BatchPlan(BaseModel):
     """A plan file.
 
     targets: [cpu, h200]                 # needed
@@ -36,7 +36,7 @@ class Plan(BaseModel):
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """One run of a plan; `skip` says why it is not run."""
 
     name: str  # of its folder, unique in the plan
@@ -45,7 +45,7 @@ class Planned:
     skip: str = ""
 
 
-def load_plan(path: Path) -> tuple[Plan, list[Planned], Path]:
+def load_plan(path: Path) -> tuple[BatchPlan, list[PlannedRun], Path]:
     """The plan, its runs in order and the folder they go to. One `UsageError` lists every fault."""
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def load_plan(path: Path) -> tuple[Plan, list[Planned], Path]:
     except yaml.YAMLError as error:
         raise UsageError(f"the plan {path} is not YAML", why=" ".join(str(error).split())[:200]) from None
     try:
-        plan = Plan.model_validate(content)
+        plan = BatchPlan.model_validate(content)
     except ValidationError as error:
         raise UsageError(f"the plan {path} is not valid", why=" | ".join(validation_faults(error))) from None
     runs, faults = _runs(plan)
@@ -66,7 +66,7 @@ def load_plan(path: Path) -> tuple[Plan, list[Planned], Path]:
     return plan, runs, folder.resolve()
 
 
-def _runs(plan: Plan) -> tuple[list[Planned], list[str]]:
+def _runs(plan: BatchPlan) -> tuple[list[PlannedRun], list[str]]:
     runs, faults = [], []
     values = [[(name, value) for value in choices] for name, choices in plan.vary.items()]
     faults += [f"vary.{name}: no values" for name, choices in plan.vary.items() if not choices]
@@ -100,7 +100,7 @@ def _runs(plan: Plan) -> tuple[list[Planned], list[str]]:
                     skip = f"tensor_parallel_size {given['tensor_parallel_size']} is not offered on {name}"
                 else:
                     label = label if model else label.replace(name, f"{name}-{parameters.model}", 1)
-            runs.append(Planned(f"{len(runs) + 1:02}-{label}", name, given, skip))
+            runs.append(PlannedRun(f"{len(runs) + 1:02}-{label}", name, given, skip))
     return runs, faults
 
 

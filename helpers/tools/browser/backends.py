@@ -77,14 +77,14 @@ class YouCom(Web):
         """Web results with their snippets."""
         params = {"query": query, "count": count}
         reply = await self._call("GET", "https://api.ydc-index.io/v1/search", {"X-API-Key": self._key}, params=params)
-        found = (reply.get("results") or {}).get("web") or []
+        entries = (reply.get("results") or {}).get("web") or []
         return [
             Hit(
                 entry["url"],
                 entry.get("title") or entry["url"],
                 " ".join(entry.get("snippets") or []) or entry.get("description") or "",
             )
-            for entry in found[:count]
+            for entry in entries[:count]
             if entry.get("url")
         ]
 
@@ -105,19 +105,19 @@ async def _call(method: str, url: str, headers: dict, **more) -> dict:
         raise BrowserError(f"The search service did not answer ({type(error).__name__}).") from None
 
 
-def choose(wanted: str = "auto", corpus: Path | None = None, environ=os.environ):
+def choose(name: str = "auto", corpus: Path | None = None, environ=os.environ):
     """The backend asked for; `auto` is the local corpus, so that nothing leaves this machine unasked."""
     services = {kind.name: kind for kind in (Exa, YouCom)}
-    if wanted in services:
-        kind = services[wanted]
+    if name in services:
+        kind = services[name]
         key = environ.get(kind.key_name, "").strip()
         if not key:
             raise CookbookError(
-                f"the {wanted} backend has no key", why=f"{kind.key_name} is not set", do="set it, or use the corpus"
+                f"the {name} backend has no key", why=f"{kind.key_name} is not set", do="set it, or use the corpus"
             )
         return kind(key)
-    if wanted not in ("auto", "corpus"):
-        raise UsageError(f"no browser backend is called {wanted!r}", do="choose auto, corpus, exa or youcom")
+    if name not in ("auto", "corpus"):
+        raise UsageError(f"no browser backend is called {name!r}", do="choose auto, corpus, exa or youcom")
     if corpus is None:
         return embedded()
     if not corpus.is_dir():

@@ -20,7 +20,7 @@ MAX_SECTION = 60  # lines
 
 
 @dataclass(frozen=True)
-class Section:
+class Passage:
     """A heading and what follows it: the unit of the index."""
 
     url: str
@@ -66,9 +66,9 @@ class Corpus:
         if not tokens.vocab:
             return []
         depth = min(len(self.sections), 5 * count)
-        found, scores = self._index.retrieve(tokens, k=depth, show_progress=False)
+        ranks, scores = self._index.retrieve(tokens, k=depth, show_progress=False)
         hits: dict[str, Hit] = {}
-        for number, score in zip(found[0], scores[0], strict=True):
+        for number, score in zip(ranks[0], scores[0], strict=True):
             section = self.sections[int(number)]
             if score > 0 and section.url not in hits and len(hits) < count:
                 hits[section.url] = Hit(section.url, section.title, section.text, section.line)
@@ -119,7 +119,7 @@ def notebook_text(source: str) -> str:
     return "\n\n".join(parts)
 
 
-def sections(page: Page) -> list[Section]:
+def sections(page: Page) -> list[Passage]:
     """The page cut at its headings, long stretches cut again."""
     lines = page.text.split("\n")
     prose = page.url.endswith((".md", ".ipynb"))
@@ -133,7 +133,7 @@ def sections(page: Page) -> list[Section]:
         if text:
             heading = lines[start].lstrip("# ").strip() if prose and lines[start].startswith("#") else ""
             title = page.title if not heading or heading == page.title else f"{page.title}: {heading}"
-            found.append(Section(page.url, title, start, text))
+            found.append(Passage(page.url, title, start, text))
     return found
 
 

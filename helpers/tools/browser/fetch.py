@@ -60,10 +60,10 @@ async def resolve(host: str, port: int) -> str:
     import asyncio
 
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise BrowserError(f"The name `{host[:200]}` cannot be resolved.") from None
-    addresses = [entry[4][0].split("%")[0] for entry in found]
+    addresses = [str(entry[4][0]).split("%")[0] for entry in resolved]
     if not addresses or not all(public(address) for address in addresses):
         raise BrowserError(f"`{host[:200]}` leads to a private address, which is refused.")
     return addresses[0]

@@ -1,6 +1,7 @@
 """HTML as the browser tool shows it: readable text with numbered links."""
 
 import re
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from helpers.tools.browser.page import Page, plain
@@ -27,14 +28,14 @@ def page(url: str, source: str, title: str = "") -> Page:
     return Page(url, plain(title)[:200], text or "(no text)", links)
 
 
-def _text(node, base: str, links: list[tuple[str, int]], depth: int):
+def _text(node: Any, base: str, links: list[tuple[str, int]], depth: int):
     from bs4 import Comment, NavigableString
 
     for child in node.children:
         if isinstance(child, Comment):
             continue
         if isinstance(child, NavigableString):
-            yield plain(str(child)) if child.parent.name != "pre" else str(child)
+            yield plain(str(child)) if node.name != "pre" else str(child)
             continue
         if depth > MAX_DEPTH:
             yield plain(child.get_text(" ", strip=True))

@@ -51,7 +51,8 @@ def show(page: Page, cursor: int, first: int = 0, count: int = -1) -> str:
     total = len(page.lines)
     if not 0 <= first < total:
         raise BrowserError(f"Invalid location: line {first}. The page has lines 0 to {total - 1}.")
-    body, size = [], 0
+    body: list[str] = []
+    size = 0
     for number in range(first, total if count <= 0 else min(total, first + count)):
         line = f"L{number}: {page.lines[number]}"
         size += len(line) + 1
@@ -89,20 +90,21 @@ def results(query: str, hits: list[Hit]) -> Page:
 
 def matches(page: Page, pattern: str, most: int = 20, around: int = 4) -> Page:
     """The page that lists where `pattern` occurs (ignoring case), with the lines that follow each place."""
-    wanted, found, links = pattern.lower(), [], []
-    number = 0
+    needle, number = pattern.lower(), 0
+    lines: list[str] = []
+    links: list[tuple[str, int]] = []
     while number < len(page.lines) and len(links) < most:
-        if wanted in _LINK.sub(r"\2", page.lines[number]).lower():
-            found.append(f"# 【{len(links)}†match at L{number}】")
-            found += [*page.lines[number : number + around], ""]
+        if needle in _LINK.sub(r"\2", page.lines[number]).lower():
+            lines.append(f"# 【{len(links)}†match at L{number}】")
+            lines += [*page.lines[number : number + around], ""]
             links.append((page.url, -1 - number))  # negative: already a display line
             number += around
         else:
             number += 1
     if not links:
-        found = [f"No match for `{plain(pattern)}` on this page."]
+        lines = [f"No match for `{plain(pattern)}` on this page."]
     title = f"Find results for `{plain(pattern)}` in `{page.title}`"
-    return Page(f"{page.url}#find", title, "\n".join(found).rstrip("\n"), links)
+    return Page(f"{page.url}#find", title, "\n".join(lines).rstrip("\n"), links)
 
 
 def plain(text: str) -> str:

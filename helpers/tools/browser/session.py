@@ -8,7 +8,7 @@ MAX_RESULTS = 20
 CONTEXT_LINES = 3  # shown before the relevant passage
 
 
-class Session:
+class BrowserSession:
     """Pages in the order of their cursors. `backend` answers `search(query, count)` and `fetch(url)`."""
 
     def __init__(self, backend, most: int = MAX_RESULTS):

@@ -1,30 +1,48 @@
-"""Sandboxes for model-written Python, best first: bubblewrap, docker, Pyodide in WebAssembly.
+"""Sandboxes for model-written Python, best first: bubblewrap, Pyodide in WebAssembly.
 
 `choose()` probes this host and returns the best rung that works, with the reasons why better ones do not.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 from helpers.errors import CookbookError, UsageError
-from helpers.tools.sandbox.limits import Limits, Outcome
+from helpers.tools.sandbox.interpreter import Launch
+from helpers.tools.sandbox.limits import CallOutcome, Limits
 
-__all__ = ["Chosen", "Limits", "Outcome", "choose", "rungs"]
+__all__ = ["CallOutcome", "Chosen", "Limits", "choose", "rungs"]
 
 
-def rungs() -> dict:
+class Rung(Protocol):
+    """One way to contain a program."""
+
+    name: str
+    slow_start: bool  # starting takes seconds: a spare interpreter is kept ready
+
+    def describe(self) -> str:
+        """One line for people: what contains the program."""
+
+    def why_not(self) -> str:
+        """Empty where it works here; else why not."""
+
+    def launch(self, limits: Limits, data: Path | None = None, packages: Path | None = None) -> Launch:
+        """How to start one interpreter."""
+
+
+def rungs() -> dict[str, type[Rung]]:
     """Every safe rung by name, best first."""
     from helpers.tools.sandbox.bubblewrap import Bubblewrap
-    from helpers.tools.sandbox.docker import Docker
     from helpers.tools.sandbox.wasm import Wasm
 
-    return {rung.name: rung for rung in (Bubblewrap, Docker, Wasm)}
+    return {rung.name: rung for rung in (Bubblewrap, Wasm)}
 
 
 @dataclass
 class Chosen:
     """A rung that works here, and why each better one was passed over."""
 
-    rung: object
+    rung: Rung
     passed_over: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
@@ -33,23 +51,23 @@ class Chosen:
         return self.rung.describe() + others
 
 
-def choose(wanted: str = "auto") -> Chosen:
+def choose(sandbox: str = "auto") -> Chosen:
     """The best rung that works here (`auto`), or the one that is asked for.
 
     `dangerously-unsandboxed` must be asked for by that name. Raises UsageError for a name that is none,
     CookbookError where nothing works: there is no silent fall to less than a sandbox.
     """
-    if wanted == "dangerously-unsandboxed":
+    if sandbox == "dangerously-unsandboxed":
         from helpers.tools.sandbox.dangerous import Unsandboxed
 
         return Chosen(Unsandboxed())
     known = rungs()
-    if wanted not in ("auto", *known):
+    if sandbox not in ("auto", *known):
         raise UsageError(
-            f"no sandbox is called {wanted!r}", do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed"
+            f"no sandbox is called {sandbox!r}", do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed"
         )
     passed = {}
-    for name in known if wanted == "auto" else [wanted]:
+    for name in known if sandbox == "auto" else [sandbox]:
         rung = known[name]()
         passed[name] = rung.why_not()
         if not passed[name]:

@@ -97,7 +97,7 @@ def arguments(
     the program inside becomes that id before it reads its first line; without, a user namespace maps the caller.
     """
     stdlib = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix, "installed_base": sys.base_prefix}))
-    found = libraries()
+    shared = libraries()
     argv = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     argv += ["--cap-drop", "ALL"]
     if inner_id:
@@ -111,16 +111,16 @@ def arguments(
         "TMPDIR": "/tmp",
         "LANG": "C.UTF-8",
         "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}",
-        "LD_LIBRARY_PATH": ":".join(sorted({os.path.dirname(name) for name in found})),
+        "LD_LIBRARY_PATH": ":".join(sorted({os.path.dirname(name) for name in shared})),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
     for name, value in environment.items():
         argv += ["--setenv", name, value]
-    for place in parents([str(interpreter()), *found, str(stdlib), WORK]):
+    for place in parents([str(interpreter()), *shared, str(stdlib), WORK]):
         argv += ["--perms", "0755", "--dir", place]  # else closed to every id but the builder's
     argv += ["--ro-bind", str(interpreter()), str(interpreter())]
-    for name in found:
+    for name in shared:
         argv += ["--ro-bind", os.path.realpath(name), name]
     argv += ["--ro-bind", str(stdlib), str(stdlib)]
     for hidden in ("site-packages", "dist-packages"):

@@ -6,14 +6,12 @@ import json
 import os
 import secrets
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from helpers.errors import CookbookError
-from helpers.tools.sandbox.limits import Limits, Outcome, note
+from helpers.tools.sandbox.limits import CallOutcome, Limits, note
 from helpers.tools.sandbox.watch import Watch
 from helpers.tools.text import harmless, shorten
 
@@ -32,7 +30,6 @@ class Launch:
     base_processes: int = 1  # processes of the launcher itself in the tree
     count_limit: int = 0  # of processes in the tree; 0: the kernel bounds them
     tree_bytes: int = 0
-    on_end: Callable[[], None] | None = None  # e.g. remove a container
 
 
 class Interpreter:
@@ -44,7 +41,6 @@ class Interpreter:
         self._errors: deque[bytes] = deque(maxlen=8)
         self._tasks: list[asyncio.Task] = []
         self._verdict = ""
-        self._ending: threading.Thread | None = None
 
     async def start(self) -> "Interpreter":
         """Start it and wait until it answers; raises CookbookError with the sandbox's own words."""
@@ -82,11 +78,11 @@ class Interpreter:
     def alive(self) -> bool:
         return self.process is not None and self.process.returncode is None and not self._verdict
 
-    async def run(self, code: str) -> Outcome:
+    async def run(self, code: str) -> CallOutcome:
         """Run one cell; whatever happens inside, this returns within the limits. Cancelling ends the sandbox."""
         data = code.encode("utf-8", "replace")
         if len(data) > MAX_CODE:
-            return Outcome("error", f"[The program is longer than {MAX_CODE} bytes and was not run.]")
+            return CallOutcome("error", f"[The program is longer than {MAX_CODE} bytes and was not run.]")
         started = time.monotonic()
         self.watch.busy(+1)
         try:
@@ -98,9 +94,10 @@ class Interpreter:
             self.watch.busy(-1)
         if not outcome.alive:
             await self.end()
-        return Outcome(outcome.status, outcome.text, outcome.written, time.monotonic() - started)
+        return CallOutcome(outcome.status, outcome.text, outcome.written, time.monotonic() - started)
 
-    async def _call(self, data: bytes, seconds: float) -> Outcome:
+    async def _call(self, data: bytes, seconds: float) -> CallOutcome:
+        assert self.process and self.process.stdin and self.process.stdout, "started before"
         nonce = secrets.token_hex(16)
         head = json.dumps({"nonce": nonce, "size": len(data), "seconds": seconds}).encode() + b"\n"
         output = Output(nonce, self.limits)
@@ -145,29 +142,24 @@ class Interpreter:
         self._verdict = self._verdict or "cancelled"
         self._kill()
         self.watch.remove(self.process.pid)
-        if self.launch.on_end:
-            self._ending = threading.Thread(target=self.launch.on_end, daemon=True)
-            self.launch.on_end = None
-            self._ending.start()
 
     async def end(self) -> None:
         """Kill the sandbox and wait until it is gone. Safe to call twice."""
         self.abandon()
-        if self.process is None:
+        if self.process is None or self.process.stdout is None:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
                 while await self.process.stdout.read(CHUNK):  # a full pipe would keep asyncio from seeing the end
                     pass
                 await self.process.wait()
-        if self._ending:
-            await asyncio.to_thread(self._ending.join, 10)
         for task in self._tasks:
             task.cancel()
         if self.process.stdin:
             self.process.stdin.close()
 
     async def _drain_errors(self) -> None:
+        assert self.process and self.process.stderr, "started before"
         while piece := await self.process.stderr.read(4096):
             self._errors.append(piece)
 
@@ -192,17 +184,17 @@ class Output:
         self.written += len(piece)
         data = self.tail + piece
         if not self.begun:
-            _before, found, after = data.partition(self.begin)
-            if not found:
+            _before, marker, after = data.partition(self.begin)
+            if not marker:
                 self.tail = data[-len(self.begin) :]
                 self._flood()
                 return
             self.begun, data = True, after
         position = data.find(self.end)
         if position >= 0:
-            status, newline, _ = data[position + len(self.end) :].partition(b"\n")
+            word, newline, _ = data[position + len(self.end) :].partition(b"\n")
             if newline:
-                status = status.decode("ascii", "replace")
+                status = word.decode("ascii", "replace")
                 self.status = status if status in ("ok", "error", "time") else "error"
                 data = data[:position]
         room = self.keep - len(self.head)
@@ -210,9 +202,9 @@ class Output:
         if room > 0 and len(data) > spare:
             moved = min(room, len(data) - spare)
             self.head, data = self.head + data[:moved], data[moved:]
-        kept = data if self.status else data[-(self.keep + spare) :]
-        self.dropped += len(data) - len(kept)
-        self.tail = kept
+        tail = data if self.status else data[-(self.keep + spare) :]
+        self.dropped += len(data) - len(tail)
+        self.tail = tail
         if not self.status:
             self._flood()
 
@@ -220,9 +212,9 @@ class Output:
         if self.written > self.limits.flood_bytes:
             self.status = "killed-output"
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> CallOutcome:
         """The call as the model sees it: bounded, harmless text and a note where it was stopped."""
         raw = (self.head + self.tail if self.begun else b"").decode("utf-8", "replace")
         text = shorten(harmless(raw), self.limits.output_chars, self.dropped).rstrip("\n")
         text = "\n".join(part for part in (text, note(self.status, self.limits)) if part)
-        return Outcome(self.status, text or "[no output]", self.written)
+        return CallOutcome(self.status, text or "[no output]", self.written)

@@ -1,6 +1,6 @@
 """What a sandboxed program may use, and what one call came to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 MIB = 1024 * 1024
 
@@ -24,9 +24,6 @@ class Limits:
         """What all processes of one sandbox may hold together."""
         return self.memory_bytes * 5 // 4
 
-    def with_seconds(self, seconds: float) -> "Limits":
-        return replace(self, seconds=seconds)
-
 
 # Why a call ended. "ok" and "error" leave the interpreter alive; so does "time" (the soft limit).
 # The others have ended it, and the next call of the conversation gets a fresh one.
@@ -41,7 +38,7 @@ ENDED = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallOutcome:
     """One call: its status, the text for the model, and how many bytes the program wrote."""
 
     status: str

@@ -8,142 +8,27 @@ kernel's attack surface (mounts, namespaces, ptrace, bpf, io_uring, keyrings).
 import platform
 import struct
 
-# Numbers from the kernel's syscall tables: arch/x86/entry/syscalls/syscall_64.tbl and the generic table
-# (include/uapi/asm-generic/unistd.h), which arm64 uses.
-_DENIED = {
-    "x86_64": {
-        "ptrace": 101,
-        "shmget": 29,
-        "shmat": 30,
-        "shmctl": 31,
-        "msgget": 68,
-        "semget": 64,
-        "unshare": 272,
-        "setns": 308,
-        "mount": 165,
-        "umount2": 166,
-        "pivot_root": 155,
-        "chroot": 161,
-        "swapon": 167,
-        "swapoff": 168,
-        "reboot": 169,
-        "init_module": 175,
-        "finit_module": 313,
-        "delete_module": 176,
-        "kexec_load": 246,
-        "kexec_file_load": 320,
-        "bpf": 321,
-        "perf_event_open": 298,
-        "userfaultfd": 323,
-        "memfd_create": 319,
-        "memfd_secret": 447,
-        "keyctl": 250,
-        "add_key": 248,
-        "request_key": 249,
-        "process_vm_readv": 310,
-        "process_vm_writev": 311,
-        "process_madvise": 440,
-        "pidfd_getfd": 438,
-        "open_by_handle_at": 304,
-        "name_to_handle_at": 303,
-        "io_uring_setup": 425,
-        "io_uring_enter": 426,
-        "io_uring_register": 427,
-        "open_tree": 428,
-        "move_mount": 429,
-        "fsopen": 430,
-        "fsconfig": 431,
-        "fsmount": 432,
-        "fspick": 433,
-        "mount_setattr": 442,
-        "acct": 163,
-        "quotactl": 179,
-        "syslog": 103,
-        "settimeofday": 164,
-        "clock_settime": 227,
-        "adjtimex": 159,
-        "iopl": 172,
-        "ioperm": 173,
-        "personality": 135,
-        "mq_open": 240,
-        "vmsplice": 278,
-        "fanotify_init": 300,
-        "kcmp": 312,
-        "lookup_dcookie": 212,
-        "nfsservctl": 180,
-        "modify_ldt": 154,
-        "uselib": 134,
-        "ustat": 136,
-        "sysfs": 139,
-        "mbind": 237,
-        "migrate_pages": 256,
-        "move_pages": 279,
-        "set_mempolicy": 238,
-    },
-    "aarch64": {
-        "ptrace": 117,
-        "shmget": 194,
-        "shmat": 196,
-        "shmctl": 195,
-        "msgget": 186,
-        "semget": 190,
-        "unshare": 97,
-        "setns": 268,
-        "mount": 40,
-        "umount2": 39,
-        "pivot_root": 41,
-        "chroot": 51,
-        "swapon": 224,
-        "swapoff": 225,
-        "reboot": 142,
-        "init_module": 105,
-        "finit_module": 273,
-        "delete_module": 106,
-        "kexec_load": 104,
-        "kexec_file_load": 294,
-        "bpf": 280,
-        "perf_event_open": 241,
-        "userfaultfd": 282,
-        "memfd_create": 279,
-        "memfd_secret": 447,
-        "keyctl": 219,
-        "add_key": 217,
-        "request_key": 218,
-        "process_vm_readv": 270,
-        "process_vm_writev": 271,
-        "process_madvise": 440,
-        "pidfd_getfd": 438,
-        "open_by_handle_at": 265,
-        "name_to_handle_at": 264,
-        "io_uring_setup": 425,
-        "io_uring_enter": 426,
-        "io_uring_register": 427,
-        "open_tree": 428,
-        "move_mount": 429,
-        "fsopen": 430,
-        "fsconfig": 431,
-        "fsmount": 432,
-        "fspick": 433,
-        "mount_setattr": 442,
-        "acct": 89,
-        "quotactl": 60,
-        "syslog": 116,
-        "settimeofday": 170,
-        "clock_settime": 112,
-        "adjtimex": 171,
-        "personality": 92,
-        "mq_open": 180,
-        "vmsplice": 75,
-        "fanotify_init": 262,
-        "kcmp": 272,
-        "lookup_dcookie": 18,
-        "nfsservctl": 42,
-        "mbind": 235,
-        "migrate_pages": 238,
-        "move_pages": 239,
-        "set_mempolicy": 237,
-    },
-}
+# Calls that are denied, `x86_64/arm64:name`, "-" where an architecture has none. Numbers from the kernel's syscall tables:
+# arch/x86/entry/syscalls/syscall_64.tbl and the generic table (include/uapi/asm-generic/unistd.h), which arm64 uses.
+_CALLS = """
+101/117:ptrace 310/270:process_vm_readv 311/271:process_vm_writev 440/440:process_madvise 438/438:pidfd_getfd
+312/272:kcmp 304/265:open_by_handle_at 303/264:name_to_handle_at
+29/194:shmget 30/196:shmat 31/195:shmctl 68/186:msgget 64/190:semget 240/180:mq_open 319/279:memfd_create
+447/447:memfd_secret 323/282:userfaultfd 278/75:vmsplice 237/235:mbind 256/238:migrate_pages 279/239:move_pages
+238/237:set_mempolicy
+272/97:unshare 308/268:setns 165/40:mount 166/39:umount2 155/41:pivot_root 161/51:chroot 428/428:open_tree
+429/429:move_mount 430/430:fsopen 431/431:fsconfig 432/432:fsmount 433/433:fspick 442/442:mount_setattr
+321/280:bpf 298/241:perf_event_open 425/425:io_uring_setup 426/426:io_uring_enter 427/427:io_uring_register
+250/219:keyctl 248/217:add_key 249/218:request_key 300/262:fanotify_init 135/92:personality 154/-:modify_ldt
+212/18:lookup_dcookie 134/-:uselib 136/-:ustat 139/-:sysfs 180/42:nfsservctl
+167/224:swapon 168/225:swapoff 169/142:reboot 175/105:init_module 313/273:finit_module 176/106:delete_module
+246/104:kexec_load 320/294:kexec_file_load 163/89:acct 179/60:quotactl 103/116:syslog 164/170:settimeofday
+227/112:clock_settime 159/171:adjtimex 172/-:iopl 173/-:ioperm
+"""
+_DENIED: dict[str, set[int]] = {"x86_64": set(), "aarch64": set()}
+for _call in _CALLS.split():
+    for _machine, _number in zip(_DENIED, _call.partition(":")[0].split("/"), strict=True):
+        _DENIED[_machine] |= set() if _number == "-" else {int(_number)}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _SOCKET = {"x86_64": 41, "aarch64": 198}
@@ -176,7 +61,7 @@ def program(machine: str | None = None) -> bytes | None:
     code = [_op(_LOAD, _ARCH), _op(_JEQ, _AUDIT_ARCH[machine], 1, 0), _op(_RET, _KILL), _op(_LOAD, _NR)]
     if machine == "x86_64":  # the x32 table would offer every denied call under another number
         code += [_op(_JGE, _X32_BIT, 0, 1), deny]
-    for number in sorted(set(_DENIED[machine].values())):
+    for number in sorted(_DENIED[machine]):
         code += [_op(_JEQ, number, 0, 1), deny]
     # clone3's flags lie behind a pointer: ENOSYS makes libc fall back to clone, whose flags are checked.
     code += [_op(_JEQ, _CLONE3, 0, 1), missing]

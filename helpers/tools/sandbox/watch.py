@@ -13,7 +13,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def processes() -> dict[int, tuple[int, int]]:
     """Every process of this host: pid -> (parent pid, resident bytes). Linux reads /proc; others use psutil."""
-    found: dict[int, tuple[int, int]] = {}
+    table: dict[int, tuple[int, int]] = {}
     if Path("/proc/self/stat").exists():
         for name in os.listdir("/proc"):
             if name.isdigit():
@@ -23,14 +23,14 @@ def processes() -> dict[int, tuple[int, int]]:
                 except OSError:
                     continue
                 # proc(5): after the command's closing bracket, field 1 is ppid and 21 is rss in pages.
-                found[int(name)] = (int(fields[1]), int(fields[21]) * PAGE)
-        return found
+                table[int(name)] = (int(fields[1]), int(fields[21]) * PAGE)
+        return table
     import psutil
 
     for process in psutil.process_iter(["ppid", "memory_info"]):
         memory = process.info["memory_info"]
-        found[process.pid] = (process.info["ppid"] or 0, memory.rss if memory else 0)
-    return found
+        table[process.pid] = (process.info["ppid"] or 0, memory.rss if memory else 0)
+    return table
 
 
 def trees(roots: set[int], table: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:

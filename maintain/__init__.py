@@ -1,0 +1,1 @@
+"""What only a checkout needs: a new target, other releases, installs, locks, schemas and the pages that are written from data."""

@@ -1,0 +1,173 @@
+"""What a target's records hold and what they leave open: text for its pages, computed so that it cannot go stale."""
+
+from collections import Counter
+from pathlib import Path
+
+from helpers.pages.markdown import row, table
+from helpers.paths import RECORDS
+from helpers.recipes import Target
+from helpers.records.claims import OTHER_FLAGS, same_flags
+from helpers.records.curves import LENGTHS, curves, evidence_file, points_of
+from helpers.records.matrix import NEVER
+from helpers.records.record import RunRecord
+
+WEIGHTLESS = ("lifecycle",)  # contracts that hold whatever is served
+SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
+ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
+
+
+def newest_passed(target: str) -> tuple[Path, RunRecord] | None:
+    """The file and content of the newest passed run of a target's notebook (a sweep alone has no contracts)."""
+    read = [(path, RunRecord.read(path)) for path in sorted((RECORDS / target).glob("*.json"))]
+    passed = [(path, record) for path, record in read if record.state == "passed" and record.contracts]
+    return max(passed, key=lambda pair: pair[1].finished, default=None)
+
+
+def latest_passed(target: str) -> RunRecord | None:
+    """The newest record of a target that passed."""
+    found = newest_passed(target)
+    return found[1] if found else None
+
+
+def machine_needs(target: Target) -> str:
+    """Which machine the recipe is for."""
+    memory = f"{target.device.memory_gib:g} GiB" if target.device.memory_gib else "8 GiB"
+    system = f"Linux on {ARCHITECTURES[target.stack.architecture]}"
+    if target.match.vendor == "cpu":
+        return f"{system}, {memory} of memory, Python 3.11 or newer"
+    shared = ", shared with the operating system" if target.device.unified_memory else " each"
+    driver = f", {target.stack.driver}" if target.stack.driver else ""
+    return f"{system} with {target.title} ({memory}{shared}){driver}"
+
+
+def time_needed(target: str) -> str:
+    """How long the recorded run took, or that none did."""
+    record = latest_passed(target)
+    if record is None:
+        return NEVER
+    minutes = (record.finished - record.started).total_seconds() / 60
+    text = (
+        f"{minutes:.1f} minutes on {record.machine.cores} cores once the stack is installed "
+        f"(start-up {record.startup_s['total']:.0f} s), with {served(record)}"
+    )
+    others = other_starts(record).items()
+    return text + "".join(f"; with profile {profile} the start took {seconds:.0f} s" for profile, seconds in others)
+
+
+def other_starts(record: RunRecord) -> dict[str, float]:
+    """Start-up in seconds with each other profile, from its newest passed record of the same run otherwise."""
+    same = ("model", "weights", "machine", "versions", "state")
+    read = [RunRecord.read(path) for path in sorted((RECORDS / record.target).glob("*.json"))]
+    return {  # the files are named by their time
+        other.serving.profile: other.startup_s["total"]
+        for other in read
+        if other.startup_s
+        and not other.serving.variant
+        and other.serving.profile != record.serving.profile
+        and all(getattr(other, name) == getattr(record, name) for name in same)
+    }
+
+
+def served(record: RunRecord) -> str:
+    """What a record measured: model, weights and vLLM."""
+    return f"{record.model}, {record.weights} weights, vLLM {record.versions['vllm']}"
+
+
+def verified(target: str) -> str:
+    """What the newest record stands for, or that there is none."""
+    record = latest_passed(target)
+    if record is None:
+        return NEVER
+    held = Counter(f"{c.model} ({c.weights} weights)" for c in record.contracts if c.state == "passed")
+    spoke = ", ".join(f"{count} contract{'' if count == 1 else 's'} with {who}" for who, count in held.most_common())
+    return (
+        f"{record.finished:%Y-%m-%d}, vLLM {record.versions['vllm']}: {spoke}; "
+        f"{len(record.throughput)} throughput points with {record.model} ({record.weights} weights)"
+    )
+
+
+def summary(records: list[RunRecord]) -> str:
+    """A line per record: what ran, how much of it, the memory that vLLM reported, and with which flags."""
+    rows = []
+    for record in records:
+        top = max(record.throughput, key=lambda point: point.output_tok_s_per_gpu)
+        cache = _memory(record, "kv_cache_gib", "{:.1f} GiB") + _memory(
+            record, "kv_cache_tokens", ", {:,.0f} tokens", ""
+        )
+        rows.append(
+            row(
+                record.model,
+                f"{record.weights}, {record.versions['vllm']}, {record.finished:%Y-%m-%d}",
+                f"{record.serving.label} on {(record.machine.gpus or [record.machine.cpu])[0]}",
+                len(record.throughput),
+                f"{top.output_tok_s_per_gpu:,.0f} at concurrency {top.concurrency}",
+                _memory(record, "weights_gib", "{:.1f} GiB"),
+                cache,
+                "today's" if same_flags(record) else OTHER_FLAGS,
+            )
+        )
+    columns = [
+        "model",
+        "weights, vLLM",
+        "GPUs",
+        "points",
+        "highest output tok/s per GPU",
+        "weights",
+        "KV cache",
+        "flags",
+    ]
+    return table(columns, rows)
+
+
+def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded") -> str:
+    return form.format(record.memory[name]) if name in record.memory else absent
+
+
+def drawn(target: Target, records: list[RunRecord]) -> list[tuple[str, int, int]]:
+    """(model, input tokens, output tokens) of each figure: where some configuration has two points or more."""
+    return [
+        (model, *lengths)
+        for model in target.models
+        for lengths in LENGTHS
+        if any(len(points) > 1 for points in curves(records, model, *lengths).values())
+    ]
+
+
+def with_evidence(target: Target, what: str) -> list[str]:
+    """The models of a target that have a measurement beside the run records."""
+    return [model for model in target.models if evidence_file(target.target, model, what).exists()]
+
+
+def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
+    """What the recipe offers and no record holds, named."""
+    single = [r for r in records if r.serving.replicas == 1 and not r.serving.variant]
+    missing: list[str] = []
+    for model, offered in target.models.items():
+        taken: dict[int, list[RunRecord]] = {}
+        for record in single:
+            if record.model == model:
+                taken.setdefault(record.serving.tensor_parallel_size, []).append(record)
+        sizes = [f"TP{size}" for size in SIZES if size in offered.tensor_parallel_size and size not in taken]
+        missing += [f"{model} at {', '.join(sizes)}"] if sizes else []
+        for size, own in sorted(taken.items()):
+            for lengths in LENGTHS:
+                users = concurrencies(own, lengths)
+                absent = ", ".join(map(str, sorted(concurrencies(single, lengths) - users)))
+                where = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
+                if not users or absent:
+                    missing.append(f"{where} and concurrency {absent}" if users else where)
+    spoken = {contract.model for record in records for contract in record.contracts if contract.group not in WEIGHTLESS}
+    silent = [model for model in target.models if model not in spoken]
+    missing += [f"any contract with {' or '.join(silent)} itself"] if silent else []
+    profiles = {record.serving.profile for record in records}
+    missing += [f"the {profile} profile" for profile in target.serve.profiles if profile not in profiles]
+    if target.stack.vllm not in {record.versions["vllm"].split("+")[0] for record in records}:
+        missing.append(f"vLLM {target.stack.vllm}, which the recipe installs")
+    if not any(record.serving.replicas > 1 for record in records):
+        missing.append("replicas, several servers behind one address")
+    return missing
+
+
+def concurrencies(records: list[RunRecord], lengths: tuple[int, int]) -> set[int]:
+    """The concurrencies that records hold at a pair of lengths."""
+    return {point.concurrency for record in records for point in points_of(record, *lengths)}

@@ -1,0 +1,65 @@
+"""From an executed run to what the repository keeps: the notebook with its outputs, its record, the pages on both."""
+
+import json
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from helpers.errors import CookbookError
+from helpers.paths import RECORDS, ROOT, shown
+from helpers.records.record import RunRecord
+from maintain.pages.notebook import from_source, keep_outputs, path_of, target_source, write
+from maintain.pages.overview import refresh
+from maintain.pages.pages import fill
+
+
+def _code(cells: list[NotebookNode]) -> list[str]:
+    return [cell.source.strip() for cell in cells if cell.cell_type == "code"]
+
+
+def cleaned(executed: NotebookNode, source: NotebookNode, folders: dict[str, str]) -> NotebookNode:
+    """The outputs of an executed notebook on its source's cells, counted from 1.
+
+    `folders` says what to write for the absolute folders of the machine that it ran on.
+    """
+    cells = [cell for cell in executed.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    if _code(cells) != _code(source.cells):  # the text around may have changed: its claims follow the records
+        raise CookbookError("the executed notebook is not the present one", do="render it, run it, then publish")
+    count = 0
+    for old, new in zip(cells, source.cells, strict=True):
+        if new.cell_type == "code":
+            count += 1
+            new.execution_count = count
+            text = json.dumps(old.outputs)
+            for folder, shown_as in folders.items():
+                text = text.replace(json.dumps(folder)[1:-1], shown_as)
+            new.outputs = [nbformat.from_dict(output) for output in json.loads(text)]
+            for output in new.outputs:
+                if "execution_count" in output:
+                    output.execution_count = count
+                output.get("metadata", {}).clear()
+    return source
+
+
+def publish(folder: Path) -> list[Path]:
+    """Keep a passed run: `notebooks/targets/<target>.ipynb` with its outputs, `recipes/records/<target>/`.
+
+    The README and start_here.ipynb follow: their matrix is read from the records.
+    """
+    record = RunRecord.read(folder / "record.json")
+    if record.state != "passed":
+        raise CookbookError(
+            f"{shown(folder)} is not published", why=f"it {record.state}: {record.why}", do="publish a run that passed"
+        )
+    executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    # The record goes first: the page's own claims about time and verification are rendered from it.
+    kept = RECORDS / record.target / f"{record.finished:%Y%m%d-%H%M%S}-{record.model}-{record.weights}.json"
+    public = record.model_copy(update={"parameters": record.parameters | {"run_dir": ""}})
+    source = from_source(target_source(record.target))
+    folders = {f"{ROOT}/": "", record.parameters["run_dir"] or str(folder): f"runs/{folder.name}"}
+    notebook = cleaned(executed, source, folders)
+    public.write(kept)
+    # With the record there the page says more (and draws what was measured): the outputs move onto it.
+    write(fill(keep_outputs(from_source(target_source(record.target)), notebook)), path_of(record.target))
+    return [path_of(record.target), kept, *refresh()]

@@ -1,0 +1,80 @@
+"""The parts of a target notebook that its recipe writes: sizes, backends, limits, activations, commands."""
+
+import shlex
+
+from helpers.pages.markdown import cell, row, table
+from helpers.recipes import Parameters, Target, load_model
+from helpers.recipes.command import serve_command
+from helpers.recipes.command.forms import render as render_form
+from helpers.recipes.settings import Block
+from helpers.recipes.target import Condition
+
+
+def sizes(target: Target) -> str:
+    """The models of the recipe with the sizes on offer, the recommended one and why."""
+    rows = [
+        row(model, ", ".join(map(str, offered.tensor_parallel_size)), f"**{offered.default}**", cell(offered.why))
+        for model, offered in target.models.items()
+    ]
+    return table(["model", "`tensor_parallel_size`", "recommended", "why"], rows)
+
+
+def backends(target: Target) -> str:
+    """Which kernels vLLM's log must name here, and how that is known."""
+    expect = target.expect
+    named = [
+        f"{_either(wanted)} for {what}" if wanted else f"no line about {what}"
+        for wanted, what in ((expect.attention, "attention"), (expect.moe, "the experts (MoE)"))
+    ]
+    return f"Expected in vLLM's log: {' and '.join(named)}. How that is known: {expect.source}."
+
+
+def _either(backend: str) -> str:
+    return " or ".join(f"`{one}`" for one in backend.split("|"))
+
+
+def limits(target: Target) -> str:
+    """The known limits of the recipe: what happens, for which combination, what avoids it and who says so."""
+    rows = []
+    for limit in target.known_limits:
+        flags = words(limit.avoid)
+        avoided = f"`{flags}`, set by the recipe: {limit.advice}" if flags else limit.advice
+        rows.append(row(*map(cell, (limit.what, where(limit.when), avoided, limit.source))))
+    return table(["limit", "where", "what avoids it", "source"], rows)
+
+
+def words(block: Block) -> str:
+    """Flags and variables as a terminal takes them."""
+    variables = [f"{name}={setting.variable()}" for name, setting in block.env.items()]
+    flags = [word for name, setting in block.args.items() for word in setting.words(name)]
+    return " ".join([*variables, shlex.join(flags)]).strip()
+
+
+def where(condition: Condition) -> str:
+    """The combinations that a limit is about."""
+    parts = [", ".join(condition.models)]
+    if condition.tensor_parallel_size:
+        offered = " or ".join(str(size) for size in condition.tensor_parallel_size)
+        parts.append(f"tensor_parallel_size {offered}")
+    parts += [f"profile {' or '.join(condition.profiles)}" if condition.profiles else ""]
+    parts += [f"{condition.min_replicas} replicas or more" if condition.min_replicas > 1 else ""]
+    return ", ".join(part for part in parts if part) or "everywhere"
+
+
+def activations(target: Target) -> str:
+    """Blackwell's exclusive choice with the risk of either side; empty where there is none."""
+    if not target.serve.activations:
+        return ""
+    rows = []
+    for name, choice in target.serve.activations.items():
+        flags = words(choice)
+        cells = (f"`{name}`", choice.risk, _either(choice.moe), f"`{flags}`" if flags else "none")
+        rows.append(row(*map(cell, cells)))
+    return table(["`activations`", "risk", "experts' backend in the log", "flags"], rows)
+
+
+def command(target: Target, parameters: Parameters, form: str) -> str:
+    """The command for the notebook's own defaults in one of the forms of `cookbook command`."""
+    model = load_model(parameters.model)
+    built = serve_command(target, model, parameters, model.hub_id or model.model, parameters.port)
+    return render_form(form, target, model, parameters, built).rstrip()

@@ -1,0 +1,73 @@
+"""The house's own rules: sizes of modules and packages, class names that stand once, examples that run."""
+
+import ast
+import doctest
+import importlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers.paths import ROOT
+
+LINES, FILES = 300, 12  # of a module, of a package
+TABLES = {"nano/domain/words.py"}  # words, not code
+# What is longer or larger still, and class names that stand twice: these sets may only shrink.
+IN_STACK = "helpers/instack"  # imports torch and vllm, which the workbench does not hold
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """(path below the checkout, file) of every module of helpers, nano and maintain."""
+    for tree in ("helpers", "nano", "maintain"):
+        for path in sorted((ROOT / tree).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), path
+
+
+def long(lengths: dict[str, int]) -> set[str]:
+    """The modules with more lines than a module may have."""
+    return {name for name, lines in lengths.items() if lines > LINES} - TABLES
+
+
+def twins(classes: dict[str, set[str]]) -> set[str]:
+    """The class names that stand in two modules or more."""
+    return {name for name, modules in classes.items() if len(modules) > 1}
+
+
+def test_no_module_is_too_long() -> None:
+    assert long({name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in sources()}) == set()
+
+
+def test_no_package_holds_too_many_files() -> None:
+    packages = defaultdict(list)
+    for name, _ in sources():
+        packages[name.rpartition("/")[0]].append(name)
+    assert {name: len(files) for name, files in packages.items() if len(files) > FILES} == {}
+
+
+def test_class_names_stand_once() -> None:
+    classes = defaultdict(set)
+    for name, path in sources():
+        if name.startswith("helpers/"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    classes[node.name].add(name)
+    assert twins(classes) == set()
+
+
+def test_the_rules_can_be_broken() -> None:
+    assert long({"helpers/a.py": LINES + 1, "helpers/b.py": LINES}) == {"helpers/a.py"}
+    assert twins({"Plan": {"helpers/a.py", "helpers/b.py"}, "Point": {"helpers/a.py"}}) == {"Plan"}
+
+
+EXAMPLES = [
+    name.removesuffix(".py").replace("/", ".")
+    for name, path in sources()
+    if ">>> " in path.read_text(encoding="utf-8") and not name.startswith(IN_STACK)
+]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+def test_examples_in_docstrings_run(module: str) -> None:
+    outcome = doctest.testmod(importlib.import_module(module))
+    assert outcome.attempted and not outcome.failed
