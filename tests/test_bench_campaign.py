@@ -128,6 +128,7 @@ def test_a_notebook_runs_on_its_gpus_and_port_and_ends_with_the_campaign(tmp_pat
     run_campaign(made, plan)
     assert time.monotonic() - began < 20
     log = events(tmp_path / "out")
+    assert "-p run_dir small" in log and str(tmp_path / "out" / "small") not in log
     assert (
         "2 -m helpers.cli run h100 -p model gpt-oss-20b -p weights synthetic -p install existing -p port 20100" in log
     )
@@ -185,6 +186,9 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
     speculating, _ = made("h200", "20b-eagle3")
     settings = json.loads(speculating[speculating.index("--speculative-config") + 1])
     assert settings["model"] == "HEAD" and settings["synthetic_acceptance_length"] == 2.72
+    exact = PLANS["short"](load_target("h100"))[1]
+    argv, _ = command(Campaign(tmp_path, sys.executable, "h100"), dataclasses.replace(exact, gpus=(0,)), "W", 8000)
+    assert argv[-2:] == ["--stream-interval", "20"], "nothing but the recipe's flags"
     bare, _ = made("h200", "20b-bare")
     assert "--stream-interval" not in bare and "--cudagraph-capture-sizes" not in bare
     # the recipe bounds the graphs there, and vLLM wants the bound among the sizes
@@ -237,12 +241,14 @@ def test_results_become_records_and_curves(tmp_path):
         (out / name / "record.json").write_text(json.dumps(content))
     (out / "20b-routing").mkdir()
     (out / "20b-routing" / "routing-dummy.json").write_text("{}")
+    (out / "latest").symlink_to("a")  # a notebook's run leaves it: not a step of its own
     pack(out, tmp_path / "x.tgz")
     with tarfile.open(tmp_path / "x.tgz") as tar:
         assert "campaign/a/record.json" in tar.getnames()
     take(out, records, "f" * 40)
     found = [*load_records("h200", records), *load_records("h200", records / "levers")]
     assert [r.serving.variant for r in found] == ["", "async scheduling off"]
+    assert sorted(file.name[9:] for file in records.glob("*.json")) == ["a.json"]
     assert len(found) == 2 and {r.commit for r in found} == {"f" * 40}
     kept = {file.name for file in (records / "evidence").iterdir()}
     assert kept == {"gpt-oss-20b-dummy.json", "gpt-oss-20b-routing-dummy.json"}
@@ -282,8 +288,15 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     (row,) = table
     assert (row["variant"], row["concurrency"], row["output_tok_s"]) == ("FP8", 4, 110.0)
     assert [one["acceptance"] for one in row["takes"]] == [2.7] * 3
-    take(out, records, None)
+    assert row["host"].endswith(" cores"), "what is compared ran on one host"
+    (out / "events.log").write_text("one\n")
+    for _ in range(2):
+        take(out, records, None)
     assert json.loads((records / "evidence" / "levers.json").read_text())["rows"] == table, "taken twice, kept once"
+    (out / "events.log").write_text("two\n")
+    take(out, records, None)
+    (log,) = (records / "evidence").glob("*-campaign.log")
+    assert log.read_text() == "one\ntwo\n"
 
 
 def test_every_kind_of_step_of_every_plan_has_a_way():

@@ -10,13 +10,13 @@ from helpers.errors import CookbookError
 from helpers.pages.answers import answers, pairs, published, sizes
 from helpers.plots import recorded
 from helpers.recipes import load_target
-from helpers.records.curves import curves, speed_records
+from helpers.records.curves import by_version, curves, speed_records, versioned
 from helpers.records.record import RunRecord
 
 
 def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
     records = speed_records("h200")
-    points = curves(records, "gpt-oss-120b", 1024, 1024)
+    points = curves(by_version(records)["0.25.1"], "gpt-oss-120b", 1024, 1024)
     rows = pairs(points["TP1"], "TP2", points["TP2"])
     assert len(rows) == 2 and rows[0].startswith("| 1,024/1,024 | 128 | TP1 |") and "| 128 | TP2 |" in rows[1], (
         "256 on two"
@@ -37,6 +37,17 @@ def test_synthetic_weights_are_held_against_published_ones() -> None:
     assert len(rows) == 9 and "| 8,192/1,024 | TP1 | 16 | 957 | 934 (vLLM 0.13.0) | 1.02x per GPU" in text
     assert text.splitlines()[-1].startswith("From 0.72 to 1.03 times")
     assert published("h200", speed_records("h200"), "gpt-oss-20b") == "", "nobody published vLLM's figures for it"
+
+
+def test_sizes_are_compared_on_one_vllm_only() -> None:
+    records = speed_records("h200")
+    newest, oldest = by_version(records)
+    assert (newest, oldest) == ("0.32.0", "0.25.1")
+    large = sizes(records, "gpt-oss-120b")
+    assert large.count("the better trade") == 1 and "; vLLM 0.25.1, runs of" in large, "0.32.0 has one size only"
+    drawn = versioned(records, "gpt-oss-120b", 1024, 1024)
+    assert [label for label in drawn if "TP1" in label] == ["TP1", "TP1 (vLLM 0.25.1)"] and "TP2 (vLLM 0.25.1)" in drawn
+    assert drawn["TP1"] != drawn["TP1 (vLLM 0.25.1)"]
 
 
 def test_a_machine_without_records_answers_nothing(tmp_path, monkeypatch) -> None:

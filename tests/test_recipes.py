@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -105,6 +106,11 @@ def test_faults_are_reported_together_with_file_and_key(recipes: Path):
         (lambda c: c["serve"].pop("env"), "serve.env: missing"),
         (lambda c: c["serve"]["args"].update({"--max_model_len": {}}), "serve.args.--max_model_len"),
         (lambda c: c["serve"]["profiles"].pop("latency"), "both latency and throughput"),
+        (
+            lambda c: c["serve"]["profiles"]["throughput-fp8"].pop("risk"),
+            "serve.profiles.throughput-fp8: its risk is needed",
+        ),
+        (lambda c: c["defaults"].update(profile="throughput-fp8"), "a risk that a user has to choose"),
         (lambda c: c.update(target="h201"), "the file's name says 'h200'"),
         (lambda c: c["known_limits"][0].update(when={"models": ["gpt-5"]}), "'gpt-5' is not in models"),
     ],
@@ -116,6 +122,27 @@ def test_a_broken_recipe_is_refused(recipes: Path, change, said: str):
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(RecipeError, match=re.escape(said)):
         load_target("h200")
+
+
+def test_a_risky_profile_says_so_and_names_the_backend_that_it_changes():
+    from helpers.runs.run import Run
+
+    target = load_target("h200")
+    assert target.expected_backends(profile="throughput")["moe"] == "TRITON"
+    assert target.expected_backends(profile="throughput-fp8") == {"attention": "FLASH_ATTN", "moe": "HUMMING"}
+    given = {"model": "gpt-oss-20b", "profile": "throughput-fp8"}
+    command = serve_command(target, load_model("gpt-oss-20b"), check_parameters(target, given), "W", 8000)
+    assert command.argv[command.argv.index("--moe-backend") + 1] == "humming"
+    assert json.loads(command.env["VLLM_HUMMING_INPUT_QUANT_CONFIG"]) == {"a_dtype": "float8e4m3"}
+    shown = Run.__repr__(
+        SimpleNamespace(
+            target=target,
+            parameters=check_parameters(target, given),
+            model=load_model("gpt-oss-20b"),
+            folder=paths.ROOT / "runs" / "x",
+        )
+    )
+    assert "risk                   the experts' activations are rounded to 8 bits" in shown
 
 
 def test_a_file_that_is_not_yaml_is_one_line(recipes: Path):
@@ -193,7 +220,7 @@ def test_parameters_list_every_fault_at_once():
         "concurrency: given '1,x'",
         "modell: unknown parameter (given 1)",
         "tensor_parallel_size: given 3; allowed for gpt-oss-120b on h200: 1, 2, 4, 8",
-        "profile: given 'fast' (str); input should be 'latency', 'throughput' or 'evals'",
+        "profile: given 'fast' (str); input should be 'latency', 'throughput', 'evals' or 'throughput-fp8'",
     ):
         assert part in line
 

@@ -26,7 +26,7 @@ from helpers.records.record import Document, RunRecord
 def take(folder: Path, records: Path, commit: str | None) -> list[str]:
     """Copy what a campaign's folder holds; returns one line per thing taken."""
     said, evidence, rows = [], records / "evidence", []
-    for step in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for step in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
         record, model = step / "record.json", "gpt-oss-" + step.name.split("-")[0]
         if record.exists() and (dummy := json.loads(record.read_text())).get("weights") == "dummy":
             if dummy.get("state", "passed") == "passed":
@@ -63,8 +63,14 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
     if events.exists():
         evidence.mkdir(parents=True, exist_ok=True)
         day = datetime.fromtimestamp(events.stat().st_mtime, UTC)
-        (evidence / f"{day:%Y%m%d}-campaign.log").write_text(events.read_text())
+        write_log(evidence / f"{day:%Y%m%d}-campaign.log", events.read_text())
     return said
+
+
+def write_log(file: Path, text: str) -> None:
+    """What a campaign said, beside what an earlier one of the same day said."""
+    said = file.read_text() if file.exists() else ""
+    file.write_text(said if text in said else said + text)
 
 
 def newest(files: Iterable[Path]) -> Path | None:
@@ -97,6 +103,8 @@ def lever_rows(record: RunRecord, step: Path) -> list[dict]:
         "profile": record.serving.profile,
         "gpu": record.machine.gpus[0] if record.machine.gpus else record.machine.cpu,
         "driver": record.machine.driver,
+        "host": f"{len(record.machine.gpus)} GPUs, {record.machine.cores} cores",
+        "commit": record.commit,
         "versions": record.versions,
         "day": f"{record.finished:%Y-%m-%d}",
     }

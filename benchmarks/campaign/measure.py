@@ -102,7 +102,7 @@ def command(campaign, job: Job, weights: str, port: int, draft: str = "") -> Com
         }
         parameters = check_parameters(campaign.target, given)
         own = serve_command(campaign.target, load_model(job.model), parameters, weights, port)
-        if not campaign.on_cpu:
+        if not (campaign.on_cpu or job.exact):
             own = own.changed(captured(own, job))
     return own.changed(flags_of([*job.arguments, *job.lever.laid(draft)]), job.lever.env | campaign.visible(job.gpus))
 

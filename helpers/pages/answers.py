@@ -6,7 +6,7 @@ from statistics import median
 from helpers.bench.tune.study import Study, compared
 from helpers.pages.markdown import Markdown, row, table
 from helpers.records.anchors import load_anchors, matching
-from helpers.records.curves import LENGTHS, curves, options, speed_records
+from helpers.records.curves import LENGTHS, by_version, curves, options, speed_records
 from helpers.records.record import Point, RunRecord
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
@@ -23,7 +23,13 @@ def answers(target: str) -> Markdown:
 
 
 def sizes(records: list[RunRecord], model: str) -> str:
-    """Tensor-parallel sizes and replicas of a model at equal load per GPU, where two of them have such points."""
+    """Tensor-parallel sizes and replicas of a model at equal load per GPU, where two of them have such points on one vLLM."""
+    versions = by_version(records)
+    parts = [_sizes(own, model, f" vLLM {version}," if len(versions) > 1 else "") for version, own in versions.items()]
+    return "\n\n".join(filter(None, parts))
+
+
+def _sizes(records: list[RunRecord], model: str, version: str) -> str:
     rows: list[str] = []
     for lengths in LENGTHS:
         found = curves(records, model, *lengths)
@@ -36,8 +42,8 @@ def sizes(records: list[RunRecord], model: str) -> str:
     kinds = sorted({(len(record.machine.gpus), record.machine.cores) for record in own})
     hosts = " and ".join(f"{gpus} GPUs with {cores} CPU cores" for gpus, cores in kinds)
     text = (
-        f"**Are more GPUs the better trade for {model}?** At equal load per GPU; runs of {days} on hosts of {hosts}, whose "
-        "differences are inside the ratios:\n\n"
+        f"**Are more GPUs the better trade for {model}?** At equal load per GPU;{version} runs of {days} on hosts of {hosts}, "
+        "whose differences are inside the ratios:\n\n"
     ) + table(["tokens", "requests per GPU", "", "output tok/s per GPU", "tok/s per user", "against TP1"], rows)
     if any(" x TP" in line for line in rows):
         text += f"\n\n{COPIES}"

@@ -22,7 +22,7 @@ from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
 from helpers.records.anchors import load_anchors, matching
-from helpers.records.curves import curves, evidence_file, load_records, options
+from helpers.records.curves import by_version, curves, evidence_file, load_records, options, versioned
 from helpers.records.record import RunRecord
 
 
@@ -52,7 +52,7 @@ class Recorded:
 def pareto(target: str, model: str, input_tokens: int = 1024, output_tokens: int = 1024) -> Recorded:
     """Throughput per GPU against speed per user of a model on a target: its records, roofline and published points."""
     records = [record for record in load_records(target) if record.model == model]
-    measured = curves(records, model, input_tokens, output_tokens)
+    measured = versioned([r for r in records if r.state == "passed"], model, input_tokens, output_tokens)
     if not measured:
         raise CookbookError(f"no record of {target} holds {model} at {input_tokens:,}/{output_tokens:,} tokens")
     stacks = ", ".join(sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records}))
@@ -95,8 +95,10 @@ def routing(target: str, model: str) -> Recorded:
 
 def dummy(target: str, model: str) -> Recorded:
     """How much faster a server looks with `--load-format dummy` than with balanced weights, at equal concurrency."""
-    false = {row["concurrency"]: row for row in evidence(target, model, "dummy")["throughput"]}
-    true = {p.concurrency: p for p in curves(load_records(target), model, 1024, 1024).get("TP1", [])}
+    found = evidence(target, model, "dummy")
+    false = {row["concurrency"]: row for row in found["throughput"]}
+    same = by_version(load_records(target)).get(found["versions"]["vllm"].split("+")[0], [])
+    true = {p.concurrency: p for p in curves(same, model, 1024, 1024).get("TP1", [])}
     both = sorted(false.keys() & true.keys())
     rate = [false[c]["output_tok_s"] / true[c].output_tok_s for c in both]
     tpot = [false[c]["tpot_ms"]["p50"] / true[c].tpot_ms.p50 for c in both]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -24,7 +24,7 @@ class Parameters(BaseModel):
     weights: str = Field("hub", description="hub, synthetic, nano, or the path of a checkpoint folder")
     tensor_parallel_size: Count = Field(1, description="devices that one copy of the model is split over")
     replicas: Count = Field(1, description="copies of the server behind the router")
-    profile: Profile = Field("throughput", description="latency or throughput; evals where the target has it")
+    profile: Profile = Field("throughput", description="latency or throughput; others where the target has them")
     activations: Activation = Field("bf16", description="MoE activations: bf16, or mxfp8 on Blackwell")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="port on loopback; 0: a free one")
     install: Literal["stack", "existing"] = Field(
@@ -150,7 +150,7 @@ def _against_target(target: Target, given: Mapping[str, Any]) -> list[str]:
                 + ", ".join(str(one) for one in offered)
             )
     profile = given.get("profile")
-    if profile in ("latency", "throughput", "evals") and profile not in target.serve.profiles:
+    if profile in get_args(Profile) and profile not in target.serve.profiles:
         allowed = ", ".join(target.serve.profiles)
         faults.append(f"profile: given {profile!r}; allowed on {target.target}: {allowed}")
     replicas = given.get("replicas")

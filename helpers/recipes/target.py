@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from helpers.recipes.settings import Block, FlagName, Setting, Strict, Text, VariableName
 
-Profile = Literal["latency", "throughput", "evals"]  # evals: where a target has its own deployment for them
+# evals: where a target has its own deployment for them; throughput-fp8 gives up exact numbers for speed, so it is opt-in.
+Profile = Literal["latency", "throughput", "evals", "throughput-fp8"]
+RISKY: tuple[Profile, ...] = ("throughput-fp8",)
 Activation = Literal["bf16", "mxfp8"]
 Size = Annotated[int, Field(gt=0)]
 
@@ -83,6 +85,13 @@ class ModelServe(Block):
     profiles: dict[Profile, Block] = {}
 
 
+class ProfileBlock(Block):
+    """Flags and variables for one kind of use; what a user risks with them stands first."""
+
+    risk: Text | None = None
+    moe: str | None = None  # the experts' backend that the log then names, where it is not the target's
+
+
 class ActivationChoice(Block):
     """One of the exclusive choices of MoE activations, with its risk and the backend the log then names."""
 
@@ -96,7 +105,7 @@ class Serve(Block):
     args: dict[FlagName, Setting]  # needed even when empty, so that a misspelt `args` cannot pass unseen
     env: dict[VariableName, Setting]
 
-    profiles: dict[Profile, Block]
+    profiles: dict[Profile, ProfileBlock]
     per_model: dict[str, ModelServe] = {}
     per_tp: dict[Size, Block] = {}
     activations: dict[Activation, ActivationChoice] = {}  # Blackwell's choice of MoE activations
@@ -192,16 +201,22 @@ class Target(Strict):
         ]
         if not {"latency", "throughput"} <= set(self.serve.profiles):
             faults.append("serve.profiles: both latency and throughput are needed")
+        for name in RISKY:
+            if name in self.serve.profiles and not self.serve.profiles[name].risk:
+                faults.append(f"serve.profiles.{name}: its risk is needed")
+            if self.defaults.profile == name:
+                faults.append(f"defaults.profile: {name} has a risk that a user has to choose")
         if self.serve.activations and set(self.serve.activations) != {"bf16", "mxfp8"}:
             faults.append("serve.activations: both bf16 and mxfp8 are needed")
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
-    def expected_backends(self, activations: Activation = "bf16") -> dict[str, str | None]:
-        """The backends that the log must name; the choice of MoE activations changes the experts' kernels."""
-        choice = self.serve.activations.get(activations)
-        return {"attention": self.expect.attention, "moe": choice.moe if choice else self.expect.moe}
+    def expected_backends(self, activations: Activation = "bf16", profile: str = "") -> dict[str, str | None]:
+        """The backends that the log must name; a profile and the choice of MoE activations change the experts' kernels."""
+        choice, own = self.serve.activations.get(activations), self.serve.profiles.get(profile)
+        moe = choice.moe if choice else (own.moe if own else None) or self.expect.moe
+        return {"attention": self.expect.attention, "moe": moe}
 
     def limits(self, model: str, size: int, profile: str, replicas: int = 1) -> list[Limit]:
         """The known limits that apply to this combination; `size` is the tensor-parallel size."""

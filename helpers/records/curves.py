@@ -53,6 +53,24 @@ def curves(
     return {place[-1]: _sorted(found[place]) for place in sorted(found)}
 
 
+def by_version(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The records of each vLLM, the newest release first: what two releases gave is no comparison of anything else."""
+    found: dict[str, list[RunRecord]] = {}
+    for record in records:
+        found.setdefault(record.versions["vllm"].split("+")[0], []).append(record)
+    number = lambda version: [int(part) if part.isdigit() else 0 for part in version.split(".")]  # noqa: E731
+    return {version: found[version] for version in sorted(found, key=number, reverse=True)}
+
+
+def versioned(records: list[RunRecord], model: str, input_tokens: int, output_tokens: int) -> dict[str, list[Point]]:
+    """The `curves` of every vLLM; those of an older one than the newest say so."""
+    found: dict[str, list[Point]] = {}
+    for number, (version, own) in enumerate(by_version([r for r in records if r.model == model]).items()):
+        for label, points in curves(own, model, input_tokens, output_tokens).items():
+            found[f"{label} (vLLM {version})" if number else label] = points
+    return found
+
+
 def _sorted(commands: dict[Hashable, dict[int, Point]]) -> list[Point]:
     newest_first = list(reversed(commands.values()))
     chosen = next((points for points in newest_first if len(points) > 1), newest_first[0])

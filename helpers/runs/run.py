@@ -58,6 +58,8 @@ class Run:
     def __repr__(self) -> str:
         values = self.parameters.model_dump(exclude={"run_dir"})
         lines = [f"{name:22} {value}" for name, value in values.items()]
+        risk = self.target.serve.profiles[self.parameters.profile].risk
+        lines += [f"{'risk':22} {risk}"] if risk else []
         return f"{self.target.title}: {self.model.title}, files in {shown(self.folder)}\n" + "\n".join(lines)
 
     def install(self) -> str:

@@ -96,7 +96,8 @@ def tools_stopped(tools: ToolServers) -> Contract:
 def backends_named(serving: Serving, server: VLLM | Replicas, log: Path) -> Contract:
     """The contract that the log names the backends which the recipe counts on, and that the server answers."""
     facts, seen = Facts(), backends(log)
-    for kind, expected in serving.target.expected_backends(serving.parameters.activations).items():
+    own = serving.parameters
+    for kind, expected in serving.target.expected_backends(own.activations, own.profile).items():
         if expected:
             name = seen.get(kind, "not named")
             facts.same(kind, expected if serving.target.expect.named(expected, name) else name, expected)
