@@ -85,8 +85,8 @@ def right_integers() -> dict[str, str]:
 def right_letters(scorer: Path) -> dict[tuple[str, int], str]:
     """The letter of the right option in the library's own order of them."""
     code = (
-        "import json, sys; from helpers.instack.evals.reference import Evaluation\n"
-        "e = Evaluation('gpqa', {'gpqa_diamond.csv': 'recipes/evals/nano-choice.csv'}, 2)\n"
+        "import json, sys; from helpers.instack.evals.reference import ReferenceEvaluation\n"
+        "e = ReferenceEvaluation('gpqa', {'gpqa_diamond.csv': 'recipes/evals/nano-choice.csv'}, 2)\n"
         "print(json.dumps([[f'nano-choice-{i % 16:03}', i // 16, 'ABCD'[x['permutation'].index(0)]]"
         " for i, x in enumerate(e.full.examples)]))"
     )

@@ -212,9 +212,11 @@ class Target(Strict):
             raise ValueError("; ".join(faults))
         return self
 
-    def expected_backends(self, activations: Activation = "bf16", profile: str = "") -> dict[str, str | None]:
+    def expected_backends(
+        self, activations: Activation = "bf16", profile: Profile | None = None
+    ) -> dict[str, str | None]:
         """The backends that the log must name; a profile and the choice of MoE activations change the experts' kernels."""
-        choice, own = self.serve.activations.get(activations), self.serve.profiles.get(profile)
+        choice, own = self.serve.activations.get(activations), profile and self.serve.profiles.get(profile)
         moe = choice.moe if choice else (own.moe if own else None) or self.expect.moe
         return {"attention": self.expect.attention, "moe": moe}
 
