@@ -1,29 +1,35 @@
-"""What a newcomer waits for, and what the notebook adds to it: `make run` fresh and warm, `make test`, the overhead.
+"""What a newcomer waits for: `make run` fresh and warm, the three tiers of tests, what the notebook adds.
 
-python -m benchmarks.flow [fresh] [warm] [test] [overhead]      (all four, in this order, unless some are named)
+python -m benchmarks.flow [fresh] [warm] [test] [quick] [rest] [overhead]      (all, in this order, unless named)
 
 The record is `benchmarks/records/flow.json`, a `benchmarks.result.Result`. Its `values` may hold, each optional and
 under these names (`maintain.pages.readme.FLOW` puts them into the README, "not measured" where one is absent):
 
     make_run_fresh_s    s  wall time of `make run` in a fresh clone of HEAD; pip's and uv's caches are as they are
     make_run_warm_s     s  the same command again in that clone
-    make_test_s         s  `make test` in that clone
+    make_test_fresh_s   s  wall time of `make test` in another fresh clone, its installs included
+    make_test_s         s  the same without the installs: pytest's own count
+    make_quick_s        s  `make quick` in that clone
+    make_test_all_s     s  `make test-all`: pytest's counts of `make test` and of what it has beyond it, each test once
     overhead_percent    %  what the notebook through papermill takes longer than a bare `vllm serve`, the notebook's
                            own requests and the same sweep; both sides in one run, alternately
 
 A run that is asked for some of them keeps the others of an older record of the same machine. Then
-`cookbook render` writes the README. It takes up to an hour and serves on port 8000: nothing else should run.
+`cookbook render` writes the README. It takes up to an hour, writes the seconds of each test file into `suite.json`, and
+serves on port 8000: nothing else should run.
 """
 
 import argparse
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 from benchmarks.result import RECORDS, Result, Value, result_of
 from benchmarks.sweep_cost import recipe_command
@@ -32,8 +38,16 @@ from helpers.paths import CACHE, NOTEBOOKS, ROOT, shown
 from helpers.runs.folder import kept_on_failure
 
 CPU = NOTEBOOKS / "targets" / "cpu.ipynb"
-STEPS = ("fresh", "warm", "test", "overhead")
-BARS = {"make_run_fresh_s": 300, "make_run_warm_s": 150, "make_test_s": 1200, "overhead_percent": 5}
+STEPS = ("fresh", "warm", "test", "quick", "rest", "overhead")
+BARS = {
+    "make_run_fresh_s": 300,
+    "make_run_warm_s": 150,
+    "make_quick_s": 60,
+    "make_test_s": 600,
+    "make_test_fresh_s": 900,
+    "make_test_all_s": 1800,
+    "overhead_percent": 5,
+}
 PAIRS = 2  # of bare and notebook, alternately: a start varies by seconds
 SWEEP = {"concurrency": [1, 2, 4, 8], "input_tokens": 128, "output_tokens": 64}  # the CPU recipe's defaults
 
@@ -44,8 +58,8 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def timed_make(folder: Path, *words: str) -> float:
-    """Wall time of `make` in a clone, which shares no stack, cache or run with this checkout."""
+def timed_make(folder: Path, *words: str) -> tuple[float, str]:
+    """Wall time of `make` in a clone, which shares no stack, cache or run with this checkout, and what it printed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("COOKBOOK_")}
     for name in ("VIRTUAL_ENV", "PYTHONPATH"):
         env.pop(name, None)
@@ -57,7 +71,7 @@ def timed_make(folder: Path, *words: str) -> float:
         raise CookbookError(
             f"`make {' '.join(words)}` failed in the clone", why=last, do=f"see its runs/ in {shown(folder)}"
         )
-    return seconds
+    return seconds, done.stdout
 
 
 def requests_of(notebook: Path) -> str:
@@ -168,21 +182,50 @@ def overhead() -> Value:
     return Value(name="overhead_percent", value=percent, unit="%", bar=BARS["overhead_percent"], detail=detail)
 
 
-def seconds(name: str, value: float) -> Value:
-    return Value(name=name, value=value, unit="s", bar=BARS[name])
+def seconds(name: str, value: float, detail: str = "") -> Value:
+    return Value(name=name, value=value, unit="s", bar=BARS[name], detail=detail)
 
 
-def measure(steps: list[str]) -> list[Value]:
-    """The values of the steps; the makes share one clone, so warm and test install it first where fresh is not asked."""
-    values = []
+def counted(printed: str) -> tuple[float, str]:
+    """pytest's own seconds, and its lines of counts: of the tiers, of what passed."""
+    lines = printed.splitlines()
+    last = next(line for line in reversed(lines) if " passed" in line)
+    tiers = next(line for line in reversed(lines) if line.startswith("tiers: "))
+    return float(re.search(r" in ([\d.]+)s", last)[1]), f"{last.split(' in ')[0].strip('= ')}; {tiers}"
+
+
+def by_file(report: Path) -> list[Value]:
+    """The seconds of each test file in a JUnit report, fixtures included, the longest first; two seconds at least."""
+    spent: dict[str, list[float]] = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        spent.setdefault(case.get("classname").replace(".", "/") + ".py", []).append(float(case.get("time")))
+    values = [Value(name=name, value=sum(all_), unit="s", detail=f"{len(all_)} tests") for name, all_ in spent.items()]
+    return sorted((value for value in values if value.value >= 2), key=lambda value: -value.value)
+
+
+def measure(steps: list[str]) -> tuple[list[Value], list[Value]]:
+    """The values of the steps, and the seconds by test file. The runs share one clone, the tests another."""
+    values, files = [], []
     with kept_on_failure("bench-clone") as scratch:
-        if {"fresh", "warm", "test"} & set(steps):
-            folder = clone(scratch / "clone")
-            first = timed_make(folder, "run")
+        if {"fresh", "warm"} & set(steps):
+            folder = clone(scratch / "run")
+            first = timed_make(folder, "run")[0]
             values += [seconds("make_run_fresh_s", first)] if "fresh" in steps else []
-            values += [seconds("make_run_warm_s", timed_make(folder, "run"))] if "warm" in steps else []
-            values += [seconds("make_test_s", timed_make(folder, "test"))] if "test" in steps else []
-    return values + ([overhead()] if "overhead" in steps else [])
+            values += [seconds("make_run_warm_s", timed_make(folder, "run")[0])] if "warm" in steps else []
+        if {"test", "quick", "rest"} & set(steps):
+            folder = clone(scratch / "test")
+            wall, printed = timed_make(folder, "test", f"ARGS=--junitxml={scratch}/test.xml")
+            own, counts = counted(printed)
+            values += [seconds("make_test_fresh_s", wall), seconds("make_test_s", own, counts)]
+            files += by_file(scratch / "test.xml")
+        if "quick" in steps:
+            values.append(seconds("make_quick_s", timed_make(folder, "quick")[0]))
+        if "rest" in steps:
+            wall, printed = timed_make(folder, "test-rest", f"ARGS=--junitxml={scratch}/rest.xml")
+            rest, counts = counted(printed)
+            values.append(seconds("make_test_all_s", own + rest, f"beyond `make test`: {counts}"))
+            files += by_file(scratch / "rest.xml")
+    return values + ([overhead()] if "overhead" in steps else []), files
 
 
 def merged(new: Result, path: Path) -> Result:
@@ -204,7 +247,7 @@ def main() -> int:
     if unknown := set(options.steps) - set(STEPS):
         parser.error(f"there is no step {', '.join(sorted(unknown))}; choose from {', '.join(STEPS)}")
     try:
-        values = measure(options.steps or list(STEPS))
+        values, files = measure(options.steps or list(STEPS))
     except CookbookError as error:
         print(f"flow: {error.line()}", file=sys.stderr)
         return error.exit_code
@@ -214,6 +257,8 @@ def main() -> int:
     versions = {"vllm": facts.versions(interpreter("cpu"))["vllm"]}
     result = result_of("flow", "What does a newcomer wait for?", values, versions)
     merged(result, RECORDS / "flow.json").write()
+    if files:
+        result_of("suite", "What does each test file take?", files, versions).write()
     for value in values:
         print(f"{value.name:20} {value.value:8.1f} {value.unit}  {value.detail}")
     return 0

@@ -2,7 +2,7 @@
 
 import ast
 
-from benchmarks.flow import BARS, CPU, merged, requests_of
+from benchmarks.flow import BARS, CPU, by_file, counted, merged, requests_of
 from benchmarks.result import Value, result_of
 from maintain.pages.readme import FLOW
 
@@ -27,6 +27,20 @@ def test_every_request_of_the_notebook_is_sent_and_no_check_is_made():
 
 def test_the_record_holds_what_the_readme_shows():
     assert set(BARS) == set(FLOW)
+
+
+def test_the_seconds_are_pytests_own_and_the_files_are_added_up(tmp_path):
+    tiers = "tiers: quick 2 in 1 s · test 1 in 9 s · test-all 0 in 0 s"
+    printed = f"...\n{tiers}\nslowest\n== 3 passed, 1 skipped in 12.50s (0:00:12) ==\n"
+    assert counted(printed) == (12.5, f"3 passed, 1 skipped; {tiers}")
+    report = tmp_path / "report.xml"
+    case = '<testcase classname="tests.{}" name="x" time="{}"/>'
+    cases = "".join(
+        case.format(*pair) for pair in (("test_a", 1.5), ("test_a", 1), ("drills.test_b", 7), ("test_c", 1))
+    )
+    report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    found = [(value.name, value.value, value.detail) for value in by_file(report)]
+    assert found == [("tests/drills/test_b.py", 7, "1 tests"), ("tests/test_a.py", 2.5, "2 tests")]
 
 
 def test_a_part_of_it_measured_again_keeps_the_rest(tmp_path):
