@@ -21,6 +21,9 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(paths.ROOT / name, tmp_path / name)
+    pages = Path("notebooks/topics/pages")  # one folder, so that its tool servers are the ones that the tests share
+    shutil.rmtree(tmp_path / pages)
+    (tmp_path / pages).symlink_to(paths.ROOT / pages)
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "-A")
     git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "start")
