@@ -67,7 +67,7 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
     if built.exists():
         return folder
     try:
-        with alone(cache / "gpt-oss-nano.lock"):  # two runs at once: the second waits, then finds it built
+        with alone(cache.with_name(f"{cache.name}.lock")):  # two runs at once: the second waits, then finds it built
             why = "" if built.exists() else _build(interpreter, folder, form)
     except OSError as error:
         why = str(error)

@@ -156,11 +156,15 @@ def test_a_thousand_requests_at_once(server, said) -> None:
 
 
 @pytest.fixture
-def own_server(place: Place, interpreter, checkpoint) -> Iterator:
-    """A real vLLM server of the drill's own: the CPU recipe's command, leases in the drill's corner."""
+def own_server(place: Place, interpreter, checkpoint, request: pytest.FixtureRequest) -> Iterator:
+    """A real vLLM server of the drill's own: the CPU recipe's command, leases in the drill's corner.
+
+    Workers are processes of their own with tensor parallelism only; one alone runs inside the engine's.
+    """
     from helpers.runs.run import Run
 
-    run = Run("cpu", {"run_dir": str(place.folder / "run"), "port": place.port})
+    size = 2 if request.node.callspec.params["name"] == "VLLM::Worker" else 1
+    run = Run("cpu", {"run_dir": str(place.folder / "run"), "port": place.port, "tensor_parallel_size": size})
     run.install()
     run.weights()
     run._start_load_client = lambda: None  # nothing is measured here; its import costs 25 CPU-seconds
@@ -174,7 +178,8 @@ def test_real_server_loses_a_process(place: Place, own_server, name: str, cli_pr
     """the request ends with an error and not as half an answer, the whole group ends, the doctor names it, the port is free"""
     group = [psutil.Process(pid) for pid in own_server.members()]
     named = {process.name(): process.pid for process in group} | {"the API server": own_server.lease.server.pid}
-    assert name in named, sorted(named)
+    victim = next((pid for known, pid in named.items() if known.startswith(name)), None)
+    assert victim, sorted(named)
     body = {"model": own_server.model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]} | LONG
     lines = []
     with httpx.Client(timeout=120) as client:
@@ -182,7 +187,7 @@ def test_real_server_loses_a_process(place: Place, own_server, name: str, cli_pr
             with client.stream("POST", own_server.base_url + CHAT, json=body) as reply:
                 for line in reply.iter_lines():
                     if not lines:
-                        os.kill(named[name], signal.SIGKILL)
+                        os.kill(victim, signal.SIGKILL)
                     lines.append(line)
         except httpx.HTTPError as error:
             lines.append(f"error: {type(error).__name__}")
