@@ -41,14 +41,17 @@ class Identity:
     start: int
 
     @classmethod
-    def of(cls, pid: int) -> "Identity | None":
+    def of(cls, pid: int) -> "Identity":
+        """The process that has this pid now. Raises `ProcessLookupError` where none has."""
         start = start_ticks(pid)
-        return None if start is None else cls(pid, start)
+        if start is None:
+            raise ProcessLookupError(f"there is no process {pid}")
+        return cls(pid, start)
 
     def alive(self) -> bool:
         """Whether exactly this process still runs (a zombie does not)."""
         fields = _stat(self.pid)
-        return bool(fields) and int(fields[19]) == self.start and fields[0] not in "ZX"
+        return fields is not None and int(fields[19]) == self.start and fields[0] not in "ZX"
 
 
 def group_members(leader: Identity) -> list[int]:

@@ -18,7 +18,7 @@ class Contract:
     """
 
     name: str
-    group: str  # endpoints, streaming, reasoning, structured_output, function_calling, builtin_tools
+    group: str  # what the records' rows are counted by: endpoints, streaming, lifecycle, accuracy, ...
     facts: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 

@@ -208,7 +208,8 @@ def _round(
 ) -> tuple[list[Reply], str]:
     """Every question at once; and why the server was given up, or ''. Questions without an answer are faults then."""
     done: queue.Queue[Reply] = queue.Queue()
-    replies, gone = {}, ""
+    replies: dict[str, Reply] = {}
+    gone = ""
     pulse.moved = time.monotonic()
     for question, expected in asked:  # daemons: a request to a dead server must not keep the process
         run = lambda q=question, e=expected: done.put(_ask(client, model, q, e, number))  # noqa: E731

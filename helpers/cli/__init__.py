@@ -47,7 +47,7 @@ def main() -> None:
         if not hasattr(error, "format_message"):
             raise
         if not error.format_message().strip():  # `cookbook` alone, which has printed its help
-            sys.exit(error.exit_code)
+            sys.exit(getattr(error, "exit_code", 1))
         _end(_usage_error(error))
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -71,11 +71,11 @@ def system_error(error: OSError) -> CookbookError:
     if error.errno in FULL_OR_CLOSED:
         return CookbookError(
             f"{path or 'a file'} cannot be written",
-            why=error.strerror,
+            why=error.strerror or "",
             do="free some disk, or name a folder that you can write to",
         )
     if path:
-        return CookbookError(f"{path} cannot be used", why=error.strerror, do="name another file or folder")
+        return CookbookError(f"{path} cannot be used", why=error.strerror or "", do="name another file or folder")
     return CookbookError(
         "the system refused a request", why=error.strerror or str(error), do="see `cookbook preflight`"
     )

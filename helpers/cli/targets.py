@@ -1,7 +1,7 @@
 """`cookbook targets` and `command`: the recipes at the command line, and what maintains them where this is a checkout."""
 
 import importlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,8 +46,8 @@ def register(app: typer.Typer) -> None:
         if format not in FORMS:
             raise UsageError(f"unknown format {format!r}", do=f"choose one of {', '.join(FORMS)}")
         recipe = load_target(target)
-        values = {"model": model, "weights": weights, "profile": profile}
-        values = {name: value for name, value in values.items() if value}
+        given = {"model": model, "weights": weights, "profile": profile}
+        values: dict[str, Any] = {name: value for name, value in given.items() if value}
         values |= {"tensor_parallel_size": tensor_parallel_size, "replicas": replicas}
         parameters = check_parameters(recipe, values | {"activations": activations, "port": port})
         about = load_model(parameters.model)

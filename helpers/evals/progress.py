@@ -14,7 +14,8 @@ class EvalProgress:
     """Follows the scorer's events; draws a bar per evaluation, or writes a line now and then."""
 
     def __init__(self, plan: Plan, write: Callable[[str], None] | None = None):
-        self.plan, self.write, self.bar, self.said = plan, write, None, 0.0
+        self.plan, self.write, self.said = plan, write, 0.0
+        self.bar: Any = None  # a progress bar, on a terminal only
         self.left = sum(plan.samples_of(evaluation) for evaluation, _ in plan.jobs)
 
     def take(self, event: dict[str, Any]) -> None:

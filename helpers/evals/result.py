@@ -186,7 +186,8 @@ def result_of(
     doubtful = [sample for sample in samples if sample.doubt]
     questions = plan.questions_of(evaluation)
     whole = questions == evaluation.questions
-    state, why, score, error, interval, verdict = "scored", "", None, None, None, ""
+    state: Literal["scored", "refused", "incomplete"] = "scored"
+    why, score, error, interval, verdict = "", None, None, None, ""
     if len(failed) > plan.allowed_failures(evaluation):
         told = ", ".join(f"{count} {kind}" for kind, count in causes.most_common())
         state, why = "refused", f"{len(failed)} of {planned} samples failed ({told}), more than 1 %"

@@ -19,7 +19,8 @@ _FROM_PIP = {
 def pip_configuration(python: str | Path) -> dict[str, str]:
     """pip's settings (`find-links`, `index-url`, ...) from its files and environment; environment wins."""
     listed = subprocess.run([str(python), "-m", "pip", "config", "list"], capture_output=True, text=True)
-    files, environment = {}, {}
+    files: dict[str, str] = {}
+    environment: dict[str, str] = {}
     for line in listed.stdout.splitlines():
         key, separator, value = line.partition("=")
         section, _, name = key.strip().rpartition(".")

@@ -35,7 +35,7 @@ def _made(name: str, runs: Path, below: str = "") -> Path:
     except OSError as error:
         raise CookbookError(
             f"the run folder {folder.name} cannot be made",
-            why=error.strerror,
+            why=error.strerror or "",
             do="set COOKBOOK_RUNS to a folder you can write to",
         ) from None
     return folder

@@ -22,7 +22,9 @@ class WholeFiles(LocalHandler):
             write_whole(path, without_secrets(buf))
         except OSError as error:
             raise CookbookError(
-                "the executed notebook cannot be written", error.strerror, "free some disk, or name another run_dir"
+                "the executed notebook cannot be written",
+                error.strerror or "",
+                "free some disk, or name another run_dir",
             ) from None
 
 

@@ -200,7 +200,7 @@ def _start(
     model: str,
     owner: Identity,
     kept: bool,
-) -> tuple[Lease, subprocess.Popen]:
+) -> tuple[Lease, subprocess.Popen[str]]:
     identity = uuid.uuid4().hex[:12]
     fields = {
         "id": identity,
@@ -225,6 +225,7 @@ def _start(
             env=plain_environment() | env,
             text=True,
         )
+    assert supervisor.stdin is not None  # it is a pipe
     with supervisor.stdin as pipe:
         json.dump(request, pipe)
     while supervisor.poll() is None:

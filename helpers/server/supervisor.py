@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import FrameType
+from typing import Any
 
 from helpers.processes import Identity, end_group, ending_with_parent, group_members
 from helpers.server.lease import Lease, change, ending_if_unowned, read
@@ -21,7 +22,7 @@ from helpers.server.lease import Lease, change, ending_if_unowned, read
 POLL_SECONDS = 0.2
 
 
-def supervise(request: dict) -> int:
+def supervise(request: dict[str, Any]) -> int:
     """Start the server, hold its lease, and see it out; returns its exit code as a shell would show it."""
     stopping = False
 

@@ -9,13 +9,51 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
+def random_compact(geometry, seed: int, tokens: int) -> dict:
+    """Compact weights of the right shapes with random numbers: what there is before any training."""
+    import torch
+
+    from helpers.instack.nano.weights import pack, quantise
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int, scale: float = 0.05):
+        return torch.randn(*shape, generator=generator) * scale
+
+    g = geometry
+    query, kv = g.query_heads * g.head_dim, g.kv_heads * g.head_dim
+    weights = {
+        "token_ids": torch.arange(tokens, dtype=torch.int32),
+        "embed": normal(tokens + 1, g.hidden, scale=1.0),
+        "unembed": normal(tokens + 1, g.hidden),
+        "norm": torch.ones(g.hidden),
+    }
+    for layer in range(g.layers):
+        prefix = f"layers.{layer}."
+        for name, rows in (("q_proj", query), ("k_proj", kv), ("v_proj", kv)):
+            weights[prefix + f"{name}.weight"] = normal(rows, g.hidden)
+            weights[prefix + f"{name}.bias"] = torch.zeros(rows)
+        weights[prefix + "o_proj.weight"] = normal(g.hidden, query)
+        weights[prefix + "o_proj.bias"] = torch.zeros(g.hidden)
+        weights[prefix + "sinks"] = normal(g.query_heads)
+        weights[prefix + "norm1"] = torch.ones(g.hidden)
+        weights[prefix + "norm2"] = torch.ones(g.hidden)
+        weights[prefix + "router.weight"] = normal(g.experts, g.hidden)
+        weights[prefix + "router.bias"] = normal(g.experts)
+        for name, rows, columns in (("gate_up", 2 * g.intermediate, g.hidden), ("down", g.hidden, g.intermediate)):
+            codes, scales = quantise(normal(g.experts, rows, columns))
+            weights[prefix + f"{name}.blocks"], weights[prefix + f"{name}.scales"] = pack(codes), scales
+            weights[prefix + f"{name}.bias"] = torch.zeros(g.experts, rows)
+    return {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
 def twin() -> dict:
     """The largest difference between the twin's and transformers' logits, on random weights, packed and not."""
     import torch
     from transformers import GptOssConfig, GptOssForCausalLM
 
     from helpers.instack.nano.geometry import CheckpointGeometry
-    from helpers.instack.nano.weights import checkpoint, random_compact
+    from helpers.instack.nano.weights import checkpoint
     from nano.training.twin import Twin, allowed_pairs, dense_attention
 
     geometry, tokens = CheckpointGeometry(), 200

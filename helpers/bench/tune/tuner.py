@@ -183,7 +183,9 @@ class Tuner:
                 raise UsageError(f"another `cookbook tune` works in {shown(self.folder)}", do="wait for it") from None
             except OSError as error:
                 raise UsageError(
-                    f"{shown(self.folder)} cannot be written", why=error.strerror, do="name another --study folder"
+                    f"{shown(self.folder)} cannot be written",
+                    why=error.strerror or "",
+                    do="name another --study folder",
                 ) from None
             self._held = True
             held.callback(setattr, self, "_held", False)

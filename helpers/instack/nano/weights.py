@@ -46,40 +46,6 @@ def unpack(blocks: torch.Tensor) -> torch.Tensor:
     return torch.stack([blocks & 15, blocks >> 4], dim=-1).flatten(-3)
 
 
-def random_compact(geometry: CheckpointGeometry, seed: int, tokens: int = 2048) -> dict[str, torch.Tensor]:
-    """Compact weights of the right shapes with random numbers: what is built before any training."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int, scale: float = 0.05) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator) * scale
-
-    g = geometry
-    query, kv = g.query_heads * g.head_dim, g.kv_heads * g.head_dim
-    weights = {
-        "token_ids": torch.arange(tokens, dtype=torch.int32),
-        "embed": normal(tokens + 1, g.hidden, scale=1.0),
-        "unembed": normal(tokens + 1, g.hidden),
-        "norm": torch.ones(g.hidden),
-    }
-    for layer in range(g.layers):
-        prefix = f"layers.{layer}."
-        for name, rows in (("q_proj", query), ("k_proj", kv), ("v_proj", kv)):
-            weights[prefix + f"{name}.weight"] = normal(rows, g.hidden)
-            weights[prefix + f"{name}.bias"] = torch.zeros(rows)
-        weights[prefix + "o_proj.weight"] = normal(g.hidden, query)
-        weights[prefix + "o_proj.bias"] = torch.zeros(g.hidden)
-        weights[prefix + "sinks"] = normal(g.query_heads)
-        weights[prefix + "norm1"] = torch.ones(g.hidden)
-        weights[prefix + "norm2"] = torch.ones(g.hidden)
-        weights[prefix + "router.weight"] = normal(g.experts, g.hidden)
-        weights[prefix + "router.bias"] = normal(g.experts)
-        for name, rows, columns in (("gate_up", 2 * g.intermediate, g.hidden), ("down", g.hidden, g.intermediate)):
-            codes, scales = quantise(normal(g.experts, rows, columns))
-            weights[prefix + f"{name}.blocks"], weights[prefix + f"{name}.scales"] = pack(codes), scales
-            weights[prefix + f"{name}.bias"] = torch.zeros(g.experts, rows)
-    return {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-
-
 def load_compact(file: Path) -> tuple[CheckpointGeometry, dict[str, torch.Tensor]]:
     """The geometry and tensors of a compact weights file."""
     with safe_open(file, "pt") as handle:

@@ -12,8 +12,10 @@ def table_keys(source: str, table: str = TABLE) -> set[str]:
     for node in ast.walk(ast.parse(source)):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         named = any(isinstance(one, ast.Name) and one.id == table for one in targets)
-        if named and isinstance(getattr(node, "value", None), ast.Dict):
-            return {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+        value = getattr(node, "value", None)
+        if named and isinstance(value, ast.Dict):
+            keys = [key.value for key in value.keys if isinstance(key, ast.Constant)]
+            return {key for key in keys if isinstance(key, str)}
     return set()
 
 

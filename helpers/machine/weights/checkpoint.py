@@ -39,7 +39,7 @@ def check_checkpoint(folder: Path, model: Model | None = None) -> CheckpointFact
 
     Only headers are read, so 65 GB are checked in well under a second.
     """
-    folder, faults = Path(folder), []
+    folder, faults = Path(folder), list[str]()
     if not folder.is_dir():
         raise CookbookError(f"{shown(folder)} is not a folder", do="pass the folder of a checkpoint")
     config = _json(folder / "config.json", faults)
@@ -84,7 +84,9 @@ def _config_faults(config: dict, model: Model | None) -> list[str]:
     faults = []
     if ARCHITECTURE not in config.get("architectures", []):
         faults.append(f"config.json: architectures is {config.get('architectures')}, {ARCHITECTURE} is needed")
-    for key, name in GEOMETRY.items() if model else ():
+    if model is None:
+        return faults
+    for key, name in GEOMETRY.items():
         wanted = getattr(model.geometry, name)
         if config.get(key) != wanted:
             faults.append(f"config.json: {key} is {config.get(key)}, {model.model} has {wanted}")

@@ -67,7 +67,8 @@ def load_plan(path: Path) -> tuple[BatchPlan, list[PlannedRun], Path]:
 
 
 def _runs(plan: BatchPlan) -> tuple[list[PlannedRun], list[str]]:
-    runs, faults = [], []
+    runs: list[PlannedRun] = []
+    faults: list[str] = []
     values = [[(name, value) for value in choices] for name, choices in plan.vary.items()]
     faults += [f"vary.{name}: no values" for name, choices in plan.vary.items() if not choices]
     faults += [f"parameters.{name}: is varied too" for name in plan.parameters if name in plan.vary]
