@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3 || echo python3)
 BIN := .venv/bin
 TARGET ?= cpu
+STATIC := $(BIN)/ruff check . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy
 # Every start of vLLM reads thousands of modules: where this is set, each one would compile them all again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -20,18 +21,15 @@ run: setup      ## install, then run notebooks/targets/cpu.ipynb from cold to st
 	@$(BIN)/cookbook run $(TARGET) $(ARGS)
 
 quick: setup    ## tests without vLLM: units, recipes, drift of rendered pages, static checks; a minute
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not real and not full" $(ARGS)
 
 test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; ten minutes
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not full" $(ARGS)
 
 test-all: stacks  ## every test, every target rehearsed; half an hour
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(STATIC)
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-rest: stacks  ## what test-all has beyond test
@@ -52,8 +50,7 @@ check-install: setup  ## install the CUDA stack for real (several GB) and ask it
 	@$(BIN)/cookbook check-install cuda
 
 lint: setup     ## ruff on code and notebooks, mypy on types
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(STATIC)
 
 lab: setup      ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/start_here.ipynb

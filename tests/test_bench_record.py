@@ -138,7 +138,7 @@ def test_an_old_record_is_refused_and_its_migration_is_read(tmp_path):
     """The line names the command, and what it writes says typed what the old parameters said."""
     old = record() | {"schema": 1, "replicas": 4, "parameters": SERVED_BEFORE}
     del old["serving"]
-    old["argv"] = [*old["argv"], *SPECULATES]
+    old["argv"] = [*old["argv"], *SPECULATES, "--tensor-parallel-size", str(SERVED_BEFORE["tensor_parallel_size"])]
     old["notes"] = [
         "the draft is random; how many of its tokens count is set, not measured (a recipe, 3 drafted tokens)"
     ]
@@ -208,3 +208,16 @@ def test_the_figure_has_both_curves_and_refuses_one_point():
     assert rate.lines[0].get_marker() != "None"
     with pytest.raises(CookbookError, match="at least two"):
         throughput_figure(points[:1])
+
+
+def test_serving_and_the_command_agree() -> None:
+    """What a record says of the server and what was launched are one thing; several copies are all on record."""
+    served = lambda **changes: record() | {"serving": record()["serving"] | changes}  # noqa: E731
+    with pytest.raises(ValidationError, match="serving says tensor_parallel_size 2, argv 1"):
+        RunRecord.model_validate(served(tensor_parallel_size=2))
+    RunRecord.model_validate(
+        served(tensor_parallel_size=2) | {"argv": [*record()["argv"], "--tensor-parallel-size", "2"]}
+    )
+    with pytest.raises(ValidationError, match="3 replicas and the command of one"):
+        RunRecord.model_validate(served(replicas=3))
+    RunRecord.model_validate(served(replicas=3) | {"servers": [{"argv": ["vllm", "serve"]}] * 4})

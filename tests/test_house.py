@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from helpers.paths import ROOT
 
 LINES, FILES = 300, 12  # of a module, of a package
 TABLES = {"nano/domain/words.py"}  # words, not code
+BUDGET = 20_000
+SMALL = 30
+MODULE = re.compile(r"^\s*(?:from|import) ((?:helpers|nano|maintain)[\w.]*)", re.M)
 IN_STACK = "helpers/instack"  # imports torch and vllm, which the workbench does not hold
 
 
@@ -35,6 +39,26 @@ def twins(classes: dict[str, set[str]]) -> set[str]:
 
 def test_no_module_is_too_long() -> None:
     assert long({name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in sources()}) == set()
+
+
+def test_helpers_stays_within_its_budget() -> None:
+    """Lines of the package's Python: what a new feature adds, something that nobody needs makes room for."""
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in sources()}
+    total = sum(lines for name, lines in lengths.items() if name.startswith("helpers/"))
+    assert total <= BUDGET, f"helpers/ holds {total:,} lines"
+
+
+def test_no_small_file_serves_one_caller() -> None:
+    """A file of fewer than SMALL lines that one module imports is a part of that module."""
+    texts = {name: path.read_text(encoding="utf-8") for name, path in sources()}
+    imports = {name: set(MODULE.findall(text)) for name, text in texts.items()}
+    found = []
+    for name, text in texts.items():
+        module = name.removesuffix(".py").replace("/", ".")
+        users = [other for other, used in imports.items() if module in used and other != name]
+        if len(text.splitlines()) < SMALL and len(users) == 1 and not name.endswith("__init__.py"):
+            found.append(name)
+    assert found == []
 
 
 def test_no_package_holds_too_many_files() -> None:

@@ -44,6 +44,17 @@ def test_a_test_in_the_wrong_tier_fails_and_is_named(tmp_path: Path) -> None:
     assert "tiers: quick 3 in" in done.stdout and "test 1 in" in done.stdout and "test-all 1 in" in done.stdout
 
 
+def test_real_inside_full_is_refused() -> None:
+    """`make test` selects `not full`: it would leave the test out that says it belongs there."""
+
+    class Item:
+        nodeid, own_markers = "test_x.py::test_x", [pytest.mark.real.mark]
+        iter_markers = lambda self: [pytest.mark.real.mark, pytest.mark.full.mark]  # noqa: E731
+
+    with pytest.raises(pytest.UsageError, match="`real` inside `full`"):
+        tiers.tier_of(Item())
+
+
 def test_two_tiers_are_refused() -> None:
     class Item:
         nodeid, own_markers = "test_x.py::test_x", [pytest.mark.real.mark, pytest.mark.full.mark]

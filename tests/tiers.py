@@ -36,6 +36,8 @@ def tier_of(item: pytest.Item) -> str:
     if len(own) == 2 and not hasattr(item, "callspec"):
         raise pytest.UsageError(f"{item.nodeid}: in two tiers, real and full")
     tier = next((marker.name for marker in item.iter_markers() if marker.name in ("real", "full")), "quick")
+    if tier == "real" and any(marker.name == "full" for marker in item.iter_markers()):
+        raise pytest.UsageError(f"{item.nodeid}: `real` inside `full`, which `make test` would leave out")
     if tier == "quick" and (asked := STACK.intersection(getattr(item, "fixturenames", ()))):
         raise pytest.UsageError(f"{item.nodeid}: asks for {', '.join(sorted(asked))} and has no tier")
     return tier

@@ -10,7 +10,6 @@ the rest follows from the checkpoint.
 from dataclasses import dataclass
 from typing import Any
 
-from helpers.errors import CookbookError
 from helpers.recipes import Block, Model, Parameters, Target, load_model
 from helpers.recipes.block import serve_block
 
@@ -113,19 +112,6 @@ def memory_budget(target: Target, model: Model, parameters: Parameters, memory_g
         load=concurrency * _kv_gib(model, tokens, 0, size, kv_bytes),
         max_model_len=length,
         concurrency=concurrency,
-    )
-
-
-def require_fit(target: Target, model: Model, parameters: Parameters, memory_gib: float | None = None) -> Budget:
-    """The budget, or a `CookbookError` that says by how much it does not fit and what would."""
-    budget = memory_budget(target, model, parameters, memory_gib)
-    if budget.fits:
-        return budget
-    options = alternatives(target, model, parameters, budget, memory_gib)
-    raise CookbookError(
-        f"{parameters.model} with tensor_parallel_size {parameters.tensor_parallel_size} does not fit on {target.title}",
-        why=f"{budget.missing:.1f} GiB per device are missing ({budget.line()})",
-        do="what would fit: " + "; ".join(options) if options else "nothing that this recipe offers would fit",
     )
 
 

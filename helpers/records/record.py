@@ -244,7 +244,8 @@ class RunRecord(Document):
     parameters: dict[str, Any]  # as the run was asked
     argv: Argv
     env: Environment
-    servers: list[Launched] = []  # with replicas: each of them, the first again, and the router last
+    # With replicas: each of them, the first again, and the router last. None: a record of before they were kept.
+    servers: list[Launched] | None = []
     machine: MachineRecord
     versions: dict[str, str]
     commit: str
@@ -271,6 +272,11 @@ class RunRecord(Document):
             raise ValueError(f"passed with failed contracts: {', '.join(failed)}")
         if "vllm" not in self.versions and self.state == "passed":
             raise ValueError("versions name no vllm")
+        size = dict(zip(self.argv, self.argv[1:], strict=False)).get("--tensor-parallel-size", "1")
+        if self.argv and size != str(self.serving.tensor_parallel_size):
+            raise ValueError(f"serving says tensor_parallel_size {self.serving.tensor_parallel_size}, argv {size}")
+        if self.serving.replicas > 1 and self.argv and self.servers == []:
+            raise ValueError(f"{self.serving.replicas} replicas and the command of one")
         keys = [(point.concurrency, point.input_tokens, point.output_tokens) for point in self.throughput]
         if len(keys) != len(set(keys)):
             raise ValueError("two throughput points have the same settings")

@@ -102,8 +102,9 @@ def recorded_server(commands: Sequence[Command], server: VLLM | Replicas | None,
     """
     ran = [{"argv": public(command.argv), "env": command.env} for command in commands]
     known = {"memory": memory(log), "backends": backends(log)} if server and log.exists() else {}
-    if isinstance(server, Replicas):
-        known["servers"] = [*ran, {"argv": public(server.router.lease.argv)}]
+    if len(ran) > 1:
+        router = [{"argv": public(server.router.lease.argv)}] if isinstance(server, Replicas) else []
+        known["servers"] = [*ran, *router]
     first = ran[0] if ran else {"argv": [], "env": {}}
     return {**first, **known, "startup_s": server.startup_s if server else {}}
 

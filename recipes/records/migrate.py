@@ -2,7 +2,7 @@
 
 Without names it takes every file below recipes/records, evidence left out. A file of today's schema stays as it is. A
 study stays readable but is not gone on with: its fingerprint is that of its old document. This script goes when no file
-of schema 1 is left.
+of schema 1 is left, here or with those who keep records of their own.
 """
 
 import json
@@ -49,6 +49,8 @@ def migrated(document: dict[str, Any]) -> dict[str, Any] | None:
             made |= {"acceptance": speculation, "contracts": value}
         elif name != "replicas":
             made[name] = 2 if name == "schema" else value
+    if served["replicas"] > 1:
+        made.setdefault("servers", None)  # the commands of the other copies were not kept
     return made
 
 
