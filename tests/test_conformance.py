@@ -222,7 +222,8 @@ def test_cookbook_check_fails_with_file_and_key(tmp_path, interpreter: Path):
     import sys
 
     shutil.copytree(paths.RECIPES, tmp_path / "recipes", ignore=shutil.ignore_patterns("records"))
-    shutil.copytree(paths.ROOT / "helpers", tmp_path / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("helpers", "maintain"):
+        shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / "recipes" / "targets" / "r9700.yaml"
     content = yaml.safe_load(path.read_text())
     planted = {"value": 1, "why": "planted by a test", "source": "a test"}

@@ -3,8 +3,6 @@
 All have the same code, so `make test` runs one of them; `make test-all` runs the others too.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -14,7 +12,6 @@ from helpers.recipes import target_names
 from helpers.records.record import RunRecord
 from maintain.pages import notebook
 
-AT_ONCE = 3
 REHEARSED = "h100"  # by `make test`
 OTHERS = [name for name in target_names() if name != "cpu"]
 
@@ -41,25 +38,12 @@ def test_every_target_runs_the_same_code() -> None:
         assert code_of(target) == code, f"{target}.ipynb runs other code than {REHEARSED}.ipynb"
 
 
-@pytest.fixture(scope="module")
-def rehearsals(request, server, cli_process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future]]:
-    """Those that were selected, `AT_ONCE` at a time on the shared server: one alone leaves most of the machine idle."""
-    chosen = [item.callspec.params["target"] for item in request.session.items if "rehearsals" in item.fixturenames]
-    folder = tmp_path_factory.mktemp("rehearsals")
-
-    def rehearse(target: str):
-        words = ["-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(folder / target)]
-        return cli_process("run", target, *words, timeout=300)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {target: pool.submit(rehearse, target) for target in chosen}
-
-
 @pytest.mark.parametrize(
     "target", [pytest.param(t, marks=pytest.mark.real if t == REHEARSED else pytest.mark.full) for t in OTHERS]
 )
-def test_a_rehearsal_runs_every_cell(server, rehearsals: dict[str, Future], target: str) -> None:
-    done = rehearsals[target].result()
+def test_a_rehearsal_runs_every_cell(server, cli_process, target: str, tmp_path: Path) -> None:
+    words = ["-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(tmp_path / target)]
+    done = cli_process("run", target, *words, timeout=300)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     record = RunRecord.model_validate_json((Path(done.args[-1]) / "record.json").read_text())
     names = {contract.name for contract in record.contracts}

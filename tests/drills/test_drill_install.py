@@ -104,7 +104,7 @@ def test_install_interrupted(place: Place, tiny: Tiny, said) -> None:
     assert wait(lambda: (tiny.stacks / "tiny").exists(), 30)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate()
-    assert process.returncode != 0 and not processes_of(place.token)
+    assert process.returncode != 0 and wait(lambda: not processes_of(place.token), 5)
     said(tiny.whole())
 
 
