@@ -187,7 +187,7 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
     settings = json.loads(speculating[speculating.index("--speculative-config") + 1])
     assert settings["model"] == "HEAD" and settings["synthetic_acceptance_length"] == 2.72
     exact = PLANS["short"](load_target("h100"))[1]
-    argv, _ = command(Campaign(tmp_path, sys.executable, "h100"), dataclasses.replace(exact, gpus=(0,)), "W", 8000)
+    argv = command(Campaign(tmp_path, sys.executable, "h100"), dataclasses.replace(exact, gpus=(0,)), "W", 8000).argv
     assert argv[-2:] == ["--stream-interval", "20"], "nothing but the recipe's flags"
     bare, _ = made("h200", "20b-bare")
     assert "--stream-interval" not in bare and "--cudagraph-capture-sizes" not in bare
@@ -235,6 +235,7 @@ def test_results_become_records_and_curves(tmp_path):
     out, records = tmp_path / "campaign", tmp_path / "records"
     raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic", "commit": "unknown"}
     raw["serving"] = raw["serving"] | {"tensor_parallel_size": 2}
+    raw["argv"] = [*raw["argv"], "--tensor-parallel-size", "2"]
     off = raw | {"serving": raw["serving"] | {"variant": "async scheduling off"}}
     for name, content in (("a", raw), ("b", off), ("20b-dummy", {"weights": "dummy", "throughput": [point()]})):
         (out / name).mkdir(parents=True)

@@ -242,6 +242,7 @@ def test_what_was_taken_is_no_longer_named_as_missing() -> None:
     points = [{**point, "output_tok_s_per_gpu": point["output_tok_s"] / 2} for point in raw["throughput"]]
     long = [{**point, "input_tokens": 8192} for point in points[:3]]
     raw |= {"serving": {**raw["serving"], "tensor_parallel_size": 2}, "throughput": points + long}
+    raw["argv"] = [*raw["argv"], "--tensor-parallel-size", "2"]
     off = {**raw, "serving": {**raw["serving"], "variant": "async scheduling off"}}
     records = [*speed_records("h200"), *(RunRecord.model_validate(one) for one in (raw, off))]
     open_ = measured.not_taken(load_target("h200"), records)

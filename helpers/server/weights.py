@@ -67,6 +67,7 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
     if built.exists():
         return folder
     try:
+        cache.mkdir(parents=True, exist_ok=True)
         with alone(cache.with_name(f"{cache.name}.lock")):  # two runs at once: the second waits, then finds it built
             why = "" if built.exists() else _build(interpreter, folder, form)
     except OSError as error:
