@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from helpers.bench import plan
-from helpers.bench.sweep import point_of
+from helpers.bench.sweep import plan, point_of
 from helpers.errors import CookbookError, UsageError
 from helpers.records.record import MIGRATION, Point, RunRecord
 

@@ -38,7 +38,7 @@ def ready(target: str, folder: Path, **given) -> Run:
     run = Run(target, {**given, "run_dir": str(folder), "port": 8123})
     run.interpreter, run.versions = Path(PYTHON), {"vllm": "0.32.0"}
     run.checkpoints = dict.fromkeys([run.speaking, run.measured], "openai/gpt-oss-20b")
-    run._start_load_client = lambda: None
+    run.load_client = lambda: None
     return run
 
 

@@ -522,6 +522,22 @@ def test_a_trace_reads_chat_responses_and_raw_messages():
     ]
 
 
+def test_a_trace_reads_whole_replies_and_what_they_cost():
+    """Chat completions and completions as dictionaries, as the SDK's `model_dump` gives them."""
+    message = {"role": "assistant", "reasoning": "France.", "content": "Paris."}
+    usage = {"prompt_tokens": 21, "completion_tokens": 9}
+    trace = Trace.of({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+    assert [(step.kind, step.text) for step in trace.steps] == [("analysis", "France."), ("final", "Paris.")]
+    assert trace.usage == "21 tokens in, 9 out · stop" and str(trace).endswith(trace.usage)
+    assert trace.usage in trace._repr_html_()
+    trace = Trace.of({"choices": [{"text": " Paris", "finish_reason": "length"}], "usage": usage})
+    assert trace.answer == " Paris" and trace.usage == "21 tokens in, 9 out · length"
+    usage = {"input_tokens": 21, "output_tokens": 8, "output_tokens_details": {"reasoning_tokens": 5}}
+    cut = {"output": [], "usage": usage, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    assert Trace.of(cut).usage == "21 tokens in, 8 out (5 of them reasoning) · incomplete · max_output_tokens"
+    assert Trace.of([{"role": "user", "content": "hi"}]).usage == ""
+
+
 @pytest.mark.real
 def test_every_part_is_reachable_without_heavy_imports():
     code = (

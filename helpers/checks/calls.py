@@ -1,4 +1,8 @@
-"""Checks of tool use and structured output. Pure: they look at replies and traces, they do not call."""
+"""Checks of tool use and structured output. Pure: they look at replies and traces, they do not call.
+
+A full model may add an argument that is optional, write a text of its own around a value, call a tool again, look at
+more pages, or know the answer without a tool. None of that is a fault of the server, and the checks take it.
+"""
 
 import json
 import re
@@ -6,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from helpers.checks.contract import Contract, Facts
+from helpers.checks.endpoints import holds
 
 
 def calls_of(reply: Any) -> list[tuple[str, str]]:
@@ -18,7 +23,7 @@ def calls_of(reply: Any) -> list[tuple[str, str]]:
 def call(
     reply: Any, name: str, arguments: dict | None = None, contract: str = "function.call", finish: str = "tool_calls"
 ) -> Contract:
-    """One function call: this function, arguments that are JSON, and these values where they are given."""
+    """One function call: this function, arguments that are JSON and, where they are given, hold these."""
     facts = Facts()
     calls = calls_of(reply)
     facts.same("calls", len(calls), 1)
@@ -27,7 +32,7 @@ def call(
     given = _json(text)
     facts.need("arguments JSON", isinstance(given, dict), f"the arguments are {text[:200]!r}")
     if arguments is not None:
-        facts.need("arguments as asked", given == arguments, f"{given} instead of {arguments}")
+        facts.need("arguments as asked", holds(given, arguments), f"{given} instead of {arguments}")
     if getattr(reply, "object", "") == "chat.completion":
         facts.same("finish", reply.choices[0].finish_reason, finish)
     return facts.contract(contract, "function_calling")
@@ -47,19 +52,47 @@ def conversation(
     contract: str,
     group: str = "function_calling",
     arguments: dict | None = None,
+    must_call: bool = True,
 ) -> Contract:
-    """A whole conversation: these tools were called in this order (none where none fits), each result came back, and
-    the answer holds `expect`; with `arguments`, the first call had exactly these."""
+    """A whole conversation: these tools were called (none where none fits), each result came back, and the answer holds
+    `expect`; with `arguments`, the first call had these.
+
+    The first call must be the first of `functions`; further ones may repeat a tool or take another of its family
+    (`browser.find` after `browser.search`). A model that knows the answer may call nothing: where `must_call` is false,
+    such a reply is skipped, for it shows nothing of the tool.
+    """
     facts = Facts()
     called = trace.tools()
-    facts.same("called", ", ".join(called) or "nothing", ", ".join(functions) or "nothing")
+    if functions and not called and not must_call:
+        return Contract(contract, group, skipped="the model answered without the tool")
+    facts.facts["called"] = ", ".join(called) or "nothing"
+    if not same_tools(called, functions):
+        facts.faults.append(f"called is {facts.facts['called']!r} instead of {', '.join(functions) or 'nothing'!r}")
     if arguments is not None:
         text = next((step.text for step in trace.steps if step.kind == "call"), "")
-        facts.need("arguments as asked", _json(text) == arguments, f"{text[:200]!r} instead of {arguments}")
+        facts.need("arguments as asked", holds(_json(text), arguments), f"{text[:200]!r} instead of {arguments}")
     results = len(trace.results())
     facts.need("results", results == len(called), f"{results} results for {len(called)} calls")
     facts.need("answered", expect.lower() in trace.answer.lower(), f"{expect!r} is not in {trace.answer[:200]!r}")
     return facts.contract(contract, group)
+
+
+def same_tools(called: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether the calls begin with the first tool that is wanted, go on to the others, and take no tool of another family.
+
+    >>> same_tools(["add", "add"], ["add"]), same_tools(["add"], ["add", "add"]), same_tools(["add"], [])
+    (True, False, False)
+    >>> same_tools(["browser.search", "browser.find"], ["browser.search", "browser.open"])
+    True
+    >>> same_tools(["browser.open"], ["browser.search"]), same_tools(["browser.search", "python"], ["browser.search"])
+    (False, False)
+    """
+    if not called or not wanted:
+        return list(called) == list(wanted)
+    rest = iter(called)
+    in_order = all(name in rest for name in wanted) or all("." in name for name in wanted)
+    families = {name.split(".")[0] for name in wanted}
+    return called[0] == wanted[0] and {name.split(".")[0] for name in called} <= families and in_order
 
 
 def cited(trace: Any, cursor: int, line: int, contract: str = "browser.citation") -> Contract:

@@ -27,12 +27,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from helpers.bench.client import bench_words
 from helpers.files import write_whole
 
 Emit = Callable[[dict], None]
 # keys of vLLM's result that hold a value per request
 DETAILS = re.compile("input_lens|output_lens|start_times|ttfts|itls|generated_texts|errors|latencies|queue_times")
-PERCENTILES = "50,90,99"
 WARMUP_OUTPUT_TOKENS = 64  # enough decode steps at full batch for Triton to compile every shape it meets
 PROGRESS_S = 1.0
 
@@ -89,35 +89,11 @@ def point_name(point: dict) -> str:
     return f"c{point['concurrency']:04d}-i{point['input_tokens']}-o{point['output_tokens']}.json"
 
 
-# Past the end of an answer (--ignore-eos) a model may say special tokens only: hidden, they would send no chunk, and
-# the next word would look like a burst of tokens.
-EXTRA_BODY = json.dumps({"skip_special_tokens": False})
-
-
-def bench_argv(request: dict, point: dict, *, prompts: int, output_tokens: int, seed: int) -> list[str]:
-    """The `vllm bench serve` arguments of one pass over a point."""
-    flags = {
-        "backend": "openai",
-        "endpoint": "/v1/completions",
-        "base-url": request["base_url"].rstrip("/"),
-        "model": request["model"],
-        "tokenizer": request["tokenizer"],
-        "dataset-name": "random",
-        "random-input-len": point["input_tokens"],
-        "random-output-len": output_tokens,
-        "random-range-ratio": 0.0,
-        "num-prompts": prompts,
-        "max-concurrency": point["concurrency"],
-        "request-rate": "inf",
-        "temperature": request.get("temperature", 1.0),
-        "seed": seed,
-        "percentile-metrics": "ttft,tpot,itl,e2el",
-        "metric-percentiles": PERCENTILES,
-        "ready-check-timeout-sec": 0,
-        "num-warmups": 0,
-        "extra-body": EXTRA_BODY,
-    }
-    return ["--ignore-eos", "--save-detailed", *(f"--{name}={value}" for name, value in flags.items())]
+def one_pass(request: dict, point: dict, *, prompts: int, output_tokens: int, seed: int) -> list[str]:
+    """The `vllm bench serve` arguments of one pass over a point of a request."""
+    where = request["base_url"], request["model"], request["tokenizer"]
+    temperature = request.get("temperature", 1.0)
+    return bench_words(*where, point, prompts=prompts, output_tokens=output_tokens, seed=seed, temperature=temperature)
 
 
 def settings_of(request: dict, point: dict) -> dict:
@@ -180,10 +156,10 @@ def measure(client: LoadClient, request: dict, point: dict, emit: Emit) -> dict:
     warm_prompts = int(point.get("warmup_prompts", point["concurrency"]))
     warm_tokens = min(int(point.get("warmup_output_tokens", WARMUP_OUTPUT_TOKENS)), point["output_tokens"])
     if warm_prompts:
-        argv = bench_argv(request, point, prompts=warm_prompts, output_tokens=warm_tokens, seed=seed + 1)
+        argv = one_pass(request, point, prompts=warm_prompts, output_tokens=warm_tokens, seed=seed + 1)
         checked(client.run(argv, reporter(emit, "warmup")), f"the warm-up of {name} failed")
     warmed = time.perf_counter()
-    argv = bench_argv(request, point, prompts=point["prompts"], output_tokens=point["output_tokens"], seed=seed)
+    argv = one_pass(request, point, prompts=point["prompts"], output_tokens=point["output_tokens"], seed=seed)
     result = checked(client.run(argv, reporter(emit, "progress")), f"{name} failed")
     done = time.perf_counter()
     result = {key: value for key, value in result.items() if not DETAILS.fullmatch(key)}

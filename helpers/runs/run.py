@@ -13,7 +13,7 @@ from helpers.paths import CACHE, shown
 from helpers.recipes import Parameters, check_parameters, load_model, load_target
 from helpers.recipes.command.serve import Command
 from helpers.records.record import ContractResult, Point, RunRecord
-from helpers.runs import steps
+from helpers.runs import steps, throughput
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
 from helpers.runs.namespace import parameters_of
@@ -136,7 +136,7 @@ class Run:
         The model that answers the contracts comes first; where the weights to be measured cannot speak
         (synthetic ones), that is gpt-oss-nano.
         """
-        self._start_load_client()
+        self.load_client()
         return self._serve(self.speaking)
 
     def _serve(self, serving: Serving) -> VLLM | Replicas:
@@ -157,13 +157,14 @@ class Run:
         self.save()
         return self.server
 
-    def _start_load_client(self) -> None:
-        """Import the load client (25 CPU-seconds) while the server starts, which leaves a core idle."""
+    def load_client(self) -> Any:
+        """The load client's process, started unless it runs: it imports for 25 CPU-seconds while the server starts."""
         from helpers.bench.worker import LoadWorker
 
         if self._load is None or self._load.process.poll() is not None:
             key = os.environ.get("VLLM_API_KEY")
             self._load = LoadWorker(self.interpreter, self.folder / "bench" / "load.log", key)
+        return self._load
 
     def check_backends(self) -> None:
         """The contract that vLLM chose the attention and MoE backends which the recipe counts on.
@@ -171,8 +172,7 @@ class Run:
         In a rehearsal: that vLLM's parser takes this recipe's own command, since the CPU's was launched.
         """
         if self.parameters.rehearse:
-            self._start_load_client()
-            return self.check(steps.parsed(self.command, self._load))
+            return self.check(steps.parsed(self.command, self.load_client()))
 
         self.check(steps.backends_named(self.serving, self.server, self.folder / "server.log"))
 
@@ -209,6 +209,8 @@ class Run:
 
     def check(self, contract: Contract) -> None:
         """Print a contract's line and put it on record; raises `ContractBroken` when it does not hold."""
+        if contract.skipped:
+            return self.skip(contract.name, contract.group, contract.skipped)
         state, why = ("passed", "") if contract.passed else ("failed", "; ".join(contract.faults))
         self._enter(contract.name, contract.group, state, why)
         print(contract.line())
@@ -224,46 +226,33 @@ class Run:
         self.contracts.append(ContractResult(name=name, group=group, state=state, why=why, **served))
         self.save()
 
+    def load_command(self) -> str:
+        """The `vllm bench serve` line behind the last point of the sweep."""
+        return throughput.load_command(self)
+
     def sweep(self) -> list[Point]:
         """Throughput and latency at each concurrency of the parameters (`vllm bench serve`, warmed up at each).
 
         Weights that cannot speak are served here in place of gpt-oss-nano, which answered the contracts.
         """
-        from helpers.bench.roofline import roofline
-        from helpers.bench.sweep import plan, sweep
-
-        p, model = self.measured.parameters, self.measured.model
         if self.serving != self.measured:
             self.server.stop()
             self._serve(self.measured)
-        loads = plan(p.concurrency, p.input_tokens, p.output_tokens)
-        limit = roofline(model, self.measured.target.device, p.tensor_parallel_size, p.replicas)
-        self._start_load_client()
-        # gpt-oss-nano may fall into tokens without text past its answer's end: greedy and seeded it does not.
-        steady = {"temperature": 0.0, "seed": 5} if self.measured.weights == "nano" else {}
         try:
-            self.points = sweep(
-                self.server.base_url,
-                model.model,
-                self.checkpoints[self.measured],
-                self.interpreter,
-                loads,
-                self.folder,
-                worker=self._load,
-                **steady,
-                gpus=p.tensor_parallel_size * p.replicas,
-                tag=self.server.lease.fingerprint,
-                roofline=None if self.measured.weights == "nano" else limit,
-            )
+            self.points = throughput.measure(self)
         finally:
             self.memory.look()  # server and load client are at their largest
             self._load.close()
         self.save()
         return self.points
 
+    def takeaways(self) -> str:
+        """Where the knee of the sweep is and what one user feels there."""
+        return throughput.takeaways(self.points)
+
     def table(self):
         """The points of the sweep as a data frame."""
-        return steps.points_table(self.points)
+        return throughput.points_table(self.points)
 
     def figure(self):
         """Throughput and TPOT against concurrency, saved as `throughput.png`."""

@@ -1,6 +1,5 @@
 """The steps of a run: contracts asked, tools started, the command as `docker run`, the record of what was done."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from helpers.paths import NOTEBOOKS, ROOT
 from helpers.recipes import NANO, Model, Parameters, Target
 from helpers.recipes.command.forms import render
 from helpers.recipes.command.serve import Command
-from helpers.records.record import Point, RunRecord, Served
+from helpers.records.record import RunRecord, Served
 from helpers.server.replicas import VLLM, Replicas
 from helpers.server.serving import Serving, recorded_parameters, recorded_server
 from helpers.tools.sandbox import choose
@@ -103,24 +102,6 @@ def backends_named(serving: Serving, server: VLLM | Replicas, log: Path) -> Cont
             facts.same(kind, expected if serving.target.expect.named(expected, name) else name, expected)
     facts.need("answers", server.healthy(), "/health gives no answer")
     return facts.contract("server.backends", "endpoints")
-
-
-def points_table(points: Sequence[Point]) -> Any:
-    """The points of a sweep as a data frame, a row for each concurrency."""
-    import pandas as pd
-
-    rows = [
-        {
-            "concurrency": p.concurrency,
-            "output tok/s": p.output_tok_s,
-            "TTFT p50 (ms)": p.ttft_ms.p50,
-            "TPOT p50 (ms)": p.tpot_ms.p50,
-            "TPOT p99 (ms)": p.tpot_ms.p99,
-            "tok/s per user": p.tok_s_per_user,
-        }
-        for p in points
-    ]
-    return pd.DataFrame(rows).set_index("concurrency").round(1)
 
 
 def record_of(run: Any) -> RunRecord:

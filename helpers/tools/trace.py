@@ -33,21 +33,25 @@ class Step:
 
 @dataclass(repr=False)
 class Trace:
-    """The steps of a conversation. `str()` is plain text; notebooks show a table."""
+    """The steps of a conversation and what they cost. `str()` is plain text; notebooks show a table."""
 
     steps: list[Step] = field(default_factory=list)
+    usage: str = ""  # tokens in and out, and how the reply ended; empty for a list of messages
 
     @classmethod
     def of(cls, source: Any) -> "Trace":
-        """From a response (its raw messages where they were asked for), its items, or chat messages."""
-        raw = _get(source, "output_messages")
-        if raw:
+        """From a reply of `/v1/responses` (its raw messages where they were asked for), chat or completions; from the
+        items of a response; or from chat messages."""
+        usage = _usage(source)
+        if raw := _get(source, "output_messages"):
             messages = [*(_get(source, "input_messages") or []), *raw]
-            return cls([step for message in messages for step in harmony_steps(message)])
-        items = _get(source, "output") or source
+            return cls([step for message in messages for step in harmony_steps(message)], usage)
+        if choices := _get(source, "choices"):
+            return cls([step for choice in choices for step in _choice_steps(choice)], usage)
+        items = source if (output := _get(source, "output")) is None else output
         if not isinstance(items, Iterable) or isinstance(items, str | bytes | dict):
-            raise TypeError("a trace is made of a response, of its items or of chat messages")
-        return cls([step for item in items for step in item_steps(item)])
+            raise TypeError("a trace is made of a reply, of a response's items or of chat messages")
+        return cls([step for item in items for step in item_steps(item)], usage)
 
     def tools(self) -> list[str]:
         """The tools called, in order."""
@@ -68,7 +72,7 @@ class Trace:
             head = f"{number:2}. {LABELS[step.kind]}" + (f" {step.tool}" if step.tool else "")
             body = shorten(step.text, MAX_CHARS).split("\n")
             lines += [f"{head}: {body[0]}", *(f"      {line}" for line in body[1:])]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"    {self.usage}"] if self.usage else lines)
 
     __repr__ = __str__
 
@@ -81,6 +85,11 @@ class Trace:
             rows.append(
                 f'<tr style="vertical-align:top"><td style="text-align:left;white-space:nowrap;color:{colour}">{head}</td>'
                 f'<td style="text-align:left"><pre style="margin:0;white-space:pre-wrap;color:{colour}">{body}</pre></td></tr>'
+            )
+        if self.usage:
+            rows.append(
+                '<tr><td></td><td style="text-align:left;color:#777;font-size:smaller">'
+                f"{html.escape(self.usage)}</td></tr>"
             )
         return f"<table>{''.join(rows)}</table>"
 
@@ -136,6 +145,28 @@ def item_steps(item: Any) -> list[Step]:
         for call in _get(item, "tool_calls") or []
     ]
     return steps + ([Step("final", text)] if text else [])
+
+
+def _choice_steps(choice: Any) -> list[Step]:
+    """The steps of one choice of a chat completion, or the text of one of a plain completion."""
+    message = _get(choice, "message")
+    return [Step("final", _get(choice, "text") or "")] if message is None else item_steps(message)
+
+
+def _usage(reply: Any) -> str:
+    """`21 tokens in, 30 out (18 of them reasoning) · stop`; empty where nothing was counted."""
+    usage = _get(reply, "usage")
+    if not usage:
+        return ""
+    into = _get(usage, "input_tokens") or _get(usage, "prompt_tokens")
+    out = _get(usage, "output_tokens") or _get(usage, "completion_tokens")
+    thought = _get(_get(usage, "output_tokens_details"), "reasoning_tokens")
+    choices = _get(reply, "choices") or []
+    ends = [_get(choice, "finish_reason") for choice in choices] or [_get(reply, "status")]
+    if reason := _get(_get(reply, "incomplete_details"), "reason"):
+        ends.append(reason)
+    counted = f"{into} tokens in, {out} out" + (f" ({thought} of them reasoning)" if thought else "")
+    return " · ".join(map(str, filter(None, [counted, *ends])))
 
 
 def _get(source: Any, name: str) -> Any:

@@ -167,7 +167,7 @@ def own_server(place: Place, interpreter, checkpoint, request: pytest.FixtureReq
     run = Run("cpu", {"run_dir": str(place.folder / "run"), "port": place.port, "tensor_parallel_size": size})
     run.install()
     run.weights()
-    run._start_load_client = lambda: None  # nothing is measured here; its import costs 25 CPU-seconds
+    run.load_client = lambda: None  # nothing is measured here; its import costs 25 CPU-seconds
     yield run.launch()
 
 

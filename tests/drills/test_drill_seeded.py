@@ -78,7 +78,7 @@ def bare_server(place: Place, interpreter, checkpoint, monkeypatch: pytest.Monke
     run = run_module.Run("cpu", {"run_dir": str(place.folder / "run"), "port": place.port})
     run.install()
     run.weights()
-    run._start_load_client = lambda: None  # nothing is measured here; its import costs 25 CPU-seconds
+    run.load_client = lambda: None  # nothing is measured here; its import costs 25 CPU-seconds
     server = run.launch()
     assert "--no-enable-chunked-prefill" not in server.lease.argv
     yield server
