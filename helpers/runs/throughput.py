@@ -10,7 +10,7 @@ from helpers.bench.sweep import Load, plan
 from helpers.records.record import Point
 
 # gpt-oss-nano may fall into tokens without text past its answer's end: greedy and seeded it does not.
-STEADY = {"temperature": 0.0, "seed": 5}
+STEADY_TEMPERATURE, STEADY_SEED = 0.0, 5
 PAYS = 0.5  # below this share of a proportional gain in tok/s, more requests in flight mostly wait for each other
 
 
@@ -22,7 +22,7 @@ def loads(run: Any) -> list[Load]:
 
 def load_command(run: Any) -> str:
     """The line for a terminal behind the last point of a run's sweep: its settings, without what only files need."""
-    load = loads(run)[-1]
+    load, nano = loads(run)[-1], run.measured.weights == "nano"
     local = run.checkpoints.get(run.measured, run.measured.model.model)
     words = bench_words(
         run.server.base_url if run.server else f"http://127.0.0.1:{run.port}",
@@ -31,8 +31,8 @@ def load_command(run: Any) -> str:
         load.model_dump(),
         prompts=load.prompts,
         output_tokens=load.output_tokens,
-        seed=STEADY["seed"] if run.measured.weights == "nano" else 0,
-        temperature=STEADY["temperature"] if run.measured.weights == "nano" else 1.0,
+        seed=STEADY_SEED if nano else 0,
+        temperature=STEADY_TEMPERATURE if nano else 1.0,
     )
     return " \\\n    ".join(["vllm bench serve", *map(shlex.quote, words)])
 
@@ -56,7 +56,8 @@ def measure(run: Any) -> list[Point]:
         loads(run),
         run.folder,
         worker=run.load_client(),
-        **(STEADY if nano else {}),
+        temperature=STEADY_TEMPERATURE if nano else 1.0,
+        seed=STEADY_SEED if nano else None,
         gpus=p.tensor_parallel_size * p.replicas,
         tag=run.server.lease.fingerprint,
         roofline=None if nano else limit,
