@@ -5,10 +5,14 @@ takes a `Toolbox`'s place in `converse` and `respond`.
 """
 
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from helpers.errors import CookbookError
+from helpers.server import free_port
 from helpers.tools.servers import in_thread, innermost
 from helpers.tools.text import harmless, shorten
 
@@ -75,3 +79,28 @@ class MCPTools:
             raise CookbookError(
                 f"the MCP server at {self.url} failed", why=f"{type(cause).__name__}: {cause}", do="is it running?"
             ) from error
+
+
+@contextmanager
+def serving(*functions: Callable) -> Iterator[str]:
+    """An MCP server over SSE on loopback with these typed functions as its tools, while the block runs; its address."""
+    import uvicorn
+    from mcp.server import MCPServer
+
+    server = MCPServer("own", log_level="ERROR")
+    for function in functions:
+        server.add_tool(function)
+    host, port = "127.0.0.1", free_port()
+    app = server.sse_app()
+    runner = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=runner.run, daemon=True)
+    thread.start()
+    try:
+        while not runner.started:
+            if not thread.is_alive():
+                raise CookbookError("the MCP server did not start", why=f"port {port} was taken", do="try again")
+            time.sleep(0.02)
+        yield f"http://{host}:{port}/sse"
+    finally:
+        runner.should_exit = True
+        thread.join(5)
