@@ -13,6 +13,7 @@ from helpers.errors import CookbookError, UsageError
 from helpers.paths import ROOT
 from helpers.runs import folder as folder_module
 from helpers.runs.folder import kept_on_failure
+from helpers.server.launch import _start_error
 
 DEAD = (ROOT / "tests" / "fixtures" / "doctor" / "S26.log").read_text()
 WELL = "INFO:     Started server process [1]\nINFO:     Application startup complete.\n"
@@ -60,14 +61,28 @@ def test_an_error_names_the_log_and_its_cause(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text(DEAD)
     error = CookbookError("a request failed", why="HTTP 500", do="look at the server's log")
-    assert with_log(error, log, died=True).line() == (
-        f"a request failed because RuntimeError: CPU Generator does not use offset; see `cookbook doctor {log}`"
-    )
+    line = with_log(error, log, died=True).line()
+    assert line.startswith("a request failed because RuntimeError: CPU Generator does not use offset; ")
+    assert line.endswith(f"; this is failure S26, see `cookbook doctor {log}`")
     assert (
         with_log(error, log, died=False).line().endswith(f"because HTTP 500; look at the server's log (its log: {log})")
     )
     log.write_text(WELL)
     assert "because HTTP 500; see `cookbook doctor" in with_log(error, log, died=True).line(), "the log names no cause"
+
+
+def test_a_failed_launch_says_the_cause_and_the_fix(tmp_path: Path) -> None:
+    """The doctor's verdict stands in the cell that failed: nobody has to run a second command to read the fix."""
+    log = tmp_path / "server.log"
+    log.write_text((ROOT / "tests" / "fixtures" / "doctor" / "F21.log").read_text())
+    line = _start_error("dead", "profile", log, 1, 3.0, 0).line()
+    assert line.startswith(
+        "vLLM ended while starting (exit code 1, phase profile) because ValueError: To serve at least"
+    )
+    assert "; Lower --max-model-len to what the log says fits" in line and "(+ --max-model-len 54528)" in line
+    assert line.endswith(f"this is failure F21, see `cookbook doctor {log}`")
+    log.write_text(WELL)
+    assert "names no exception" in _start_error("dead", "profile", log, 1, 3.0, 0).line()
 
 
 def test_an_error_that_needs_no_log_stays_as_it_is(tmp_path: Path) -> None:

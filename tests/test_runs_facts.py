@@ -1,11 +1,16 @@
 """What a record says of the machine and of the parameters: what was there, and what ran."""
 
+from pathlib import Path
+
 import pytest
 
+from helpers.cli.runs import summary
 from helpers.machine import facts
 from helpers.machine.preflight import gpus
 from helpers.machine.preflight.machine import Gpu
 from helpers.recipes import check_parameters, load_model, load_target
+from helpers.runs.execute import Outcome
+from helpers.runs.run import Run
 from helpers.server.serving import REHEARSED_SWEEP, recorded_parameters, servings
 
 
@@ -35,3 +40,14 @@ def test_a_rehearsals_record_holds_the_sweep_that_ran() -> None:
     own = check_parameters(target, asked | {"rehearse": False})
     _, measured = servings(target, load_model(own.model), own)
     assert recorded_parameters(own, measured)["concurrency"] == [64]
+
+
+def test_the_summary_of_a_run_that_failed_early_says_why_and_no_more(tmp_path: Path) -> None:
+    run = Run("cpu", {"run_dir": str(tmp_path), "port": 0})
+    why = "/models/x is no checkpoint because config.json [1] is missing; " + "fetch it again, " * 9 + "then run this"
+    text = summary(Outcome(tmp_path, run.record().model_copy(update={"why": why}), why))
+    assert text.splitlines()[0] == "cpu · gpt-oss-nano · weights nano", "no version of a vLLM that was not looked for"
+    assert text.splitlines()[-1] == f"failed: {why}"
+    assert not any(word in text for word in ("?", "start-up", "peak memory", "contracts", "┃"))
+    run.versions = {"vllm": "0.32.0"}
+    assert "vLLM 0.32.0" in summary(Outcome(tmp_path, run.record()))

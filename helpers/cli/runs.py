@@ -119,7 +119,7 @@ def register(app: typer.Typer) -> None:
 
 
 def summary(outcome) -> str:
-    """The tables that end a run: contracts by group, points, times."""
+    """The tables that end a run: contracts by group, points, times; what it did not reach is left out, why it failed told."""
     from rich.console import Console
     from rich.table import Table
 
@@ -129,9 +129,8 @@ def summary(outcome) -> str:
         groups: dict[str, list[str]] = {}
         for contract in record.contracts:
             groups.setdefault(contract.group, []).append(contract.state)
-        console.print(
-            f"{record.target} · {record.model} · weights {record.weights} · vLLM {record.versions.get('vllm', '?')}"
-        )
+        version = f" · vLLM {record.versions['vllm']}" if "vllm" in record.versions else ""
+        console.print(f"{record.target} · {record.model} · weights {record.weights}{version}")
         table = Table()
         table.add_column("contracts")
         table.add_column("passed", justify="right")
@@ -139,7 +138,8 @@ def summary(outcome) -> str:
             skipped = states.count("skipped")
             counted = f"{states.count('passed')}/{len(states) - skipped}" if skipped < len(states) else "skipped"
             table.add_row(group, counted)
-        console.print(table)
+        if groups:
+            console.print(table)
         if record.throughput:
             table = Table()
             for name in ("concurrency", "output tok/s", "TTFT p50 (ms)", "TPOT p50 (ms)"):
@@ -152,7 +152,13 @@ def summary(outcome) -> str:
                     f"{point.tpot_ms.p50:,.2f}",
                 )
             console.print(table)
-        seconds = (record.finished - record.started).total_seconds()
-        startup, peak = record.startup_s.get("total", 0), record.memory.get("peak_gib", 0)
-        console.print(f"start-up {startup:.0f} s · whole run {seconds:.0f} s · peak memory {peak:.1f} GiB")
+        startup, peak = record.startup_s.get("total"), record.memory.get("peak_gib")
+        times = [
+            f"start-up {startup:.0f} s" if startup else "",
+            f"whole run {(record.finished - record.started).total_seconds():.0f} s",
+            f"peak memory {peak:.1f} GiB" if peak else "",
+        ]
+        console.print(" · ".join(filter(None, times)))
+        if record.why:
+            console.print(f"failed: {record.why}", markup=False, soft_wrap=True)
     return capture.get().rstrip()

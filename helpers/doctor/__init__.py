@@ -6,6 +6,6 @@ doctor.diagnose("runs/x/server.log")           # the cause, the fix as a diff, t
 """
 
 from helpers.doctor.diagnosis import Cause, Diagnosis
-from helpers.doctor.explain import diagnose, first_exception, with_log
+from helpers.doctor.explain import diagnose, first_exception, why_and_fix, with_log
 
-__all__ = ["Cause", "Diagnosis", "diagnose", "first_exception", "with_log"]
+__all__ = ["Cause", "Diagnosis", "diagnose", "first_exception", "why_and_fix", "with_log"]

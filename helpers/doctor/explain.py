@@ -133,17 +133,27 @@ def first_exception(path: str | Path, offset: int = 0) -> str | None:
     `offset` is where to begin, in bytes, for a log that earlier servers wrote to. Where nothing raised but a known
     fatal line was logged, it is that line.
     """
+    return why_and_fix(path, offset)[0]
+
+
+def why_and_fix(path: str | Path, offset: int = 0) -> tuple[str | None, str]:
+    """`first_exception`, and what to do about it: a known failure's fix and change, and where the whole report is."""
     try:
         known = list(load())
     except CookbookError:  # a broken signature file must not hide the reason of a failed launch
         known = []
     stream = open_log(path)
     stream.seek(offset)
-    return diagnose(stream, known).exception
+    found = diagnose(stream, known)
+    do = f"see `cookbook doctor {shown(Path(path).resolve())}`"
+    if found.cause and found.fatal:
+        fix, change = found.cause.signature.fix.rstrip("."), found.cause.remedy.line()
+        do = f"{fix}{change and f' ({change})'}; this is failure {found.cause.signature.id}, {do}"
+    return found.exception, do
 
 
 def with_log(error: CookbookError, log: Path, died: bool) -> CookbookError:
-    """The error naming the log; where the server `died`, its first exception is why and the doctor what to do.
+    """The error naming the log; where the server `died`, its first exception is why and the known fix what to do.
 
     A wrong request (`UsageError`) and an error that names the log already stay as they are.
     """
@@ -151,6 +161,7 @@ def with_log(error: CookbookError, log: Path, died: bool) -> CookbookError:
     if isinstance(error, UsageError) or place in error.line() or not Path(log).exists():
         return error
     if died:
-        return CookbookError(error.what, first_exception(log) or error.why, f"see `cookbook doctor {place}`")
+        why, do = why_and_fix(log)
+        return CookbookError(error.what, why or error.why, do)
     do = error.do or "look at the server's log"
     return CookbookError(error.what, error.why, f"{do} (its log: {place})")

@@ -22,6 +22,11 @@ class Remedy:
     diff: str = ""
     run: list[str] = field(default_factory=list)
 
+    def line(self) -> str:
+        """Both on one line: `+ --max-model-len 54528`; empty where there is nothing to change or to run."""
+        signed = [line for line in self.diff.splitlines()[2:] if line.startswith(("+", "-"))]
+        return ", ".join([f"{line[0]} {line[1:]}" for line in signed] + [f"first run `{line}`" for line in self.run])
+
 
 def launched(facts: Mapping[str, str]) -> list[str]:
     """The launch command as the log's own banner tells it, or the shortest one."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from helpers.bytecode import writing
 from helpers.errors import CookbookError, UsageError
-from helpers.paths import ROOT, shown
+from helpers.paths import ROOT
 from helpers.processes import Identity, end_group, group_members, healthy, listens, port_free, port_holder
 from helpers.server.lease import Lease, change, leases, locked, path_of, read, reap, with_owner, without_owner
 from helpers.server.readiness import StartProgress, wait_until
@@ -150,20 +150,20 @@ def launch(
 
 
 def _start_error(state: str, phase: str, log: Path, code: int | None, seconds: float, offset: int) -> CookbookError:
-    from helpers.doctor import first_exception
+    from helpers.doctor import why_and_fix
 
     progress = StartProgress(0.0, offset=offset)
     progress.read(log)
     said = (
         f"its last line is: {progress.last_line}" if progress.last_line else "it is empty; is there room on its disk?"
     )
-    why = first_exception(log, offset) or f"its log names no exception, {said}"
+    why, do = why_and_fix(log, offset)
     what = (
         f"vLLM was not ready after {seconds:.0f} s (phase {phase})"
         if state == "timeout"
         else f"vLLM ended while starting (exit code {code}, phase {phase})"
     )
-    return CookbookError(what, why=why, do=f"see `cookbook doctor {shown(log)}`")
+    return CookbookError(what, why=why or f"its log names no exception, {said}", do=do)
 
 
 def check_port(port: int) -> None:
