@@ -75,16 +75,16 @@ def timed_make(folder: Path, *words: str) -> tuple[float, str]:
 
 
 def requests_of(notebook: Path) -> str:
-    """The requests that a target notebook sends between launch and sweep, as code without the checks."""
+    """The requests that a target notebook sends between launch and sweep, as code without checks and displays."""
     cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
     sources = ["".join(cell["source"]) for cell in cells]
     first = next(number for number, source in enumerate(sources) if "run.launch()" in source) + 1
     last = next(number for number, source in enumerate(sources) if "run.sweep()" in source)
     kept: list[ast.stmt] = []
     for statement in ast.parse("\n".join(sources[first:last])).body:
-        if isinstance(statement, ast.Expr) and _root(statement.value) == "run":
-            inside = [node for node in ast.walk(statement) if isinstance(node, ast.Call) and _root(node) == "client"]
-            kept += [ast.Expr(node) for node in inside]
+        if isinstance(statement, ast.Expr):  # a reply shown, a check: only what they ask the server counts
+            nodes = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
+            kept += [ast.Expr(node) for node in nodes if _root(node) in ("client", "converse")]
         elif not isinstance(statement, ast.If):  # a check that is made, or skipped with its reason
             kept.append(statement)
     return ast.unparse(ast.fix_missing_locations(ast.Module(kept, [])))
@@ -101,17 +101,19 @@ PARTS = {"start": "run.launch()", "sweep": "run.sweep()"}  # and the cells that 
 
 
 def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
-    """Seconds by part for `vllm serve` by hand, the notebook's requests and the same sweep, no notebook and no check."""
-    from openai import OpenAI
-
+    """Seconds by part for the tool servers and `vllm serve` by hand, the notebook's requests and the same sweep, no
+    notebook and no check."""
     from helpers.bench.sweep import plan, sweep
     from helpers.bench.worker import LoadWorker
     from helpers.processes import Identity, healthy
+    from helpers.runs.steps import start_tools
     from helpers.server import end_group, free_port
 
     source = requests_of(CPU)
     began, port = time.perf_counter(), free_port()
-    command = recipe_command(checkpoint, port)
+    tools = start_tools("gpt-oss-nano", needed=False, run_dir=folder)
+    tooled = time.perf_counter()
+    command = recipe_command(checkpoint, port).with_tools(tools.argument, tools.env)
     argv, env = command.run_by(interpreter), command.env
     with (folder / "bare.log").open("wb") as log, LoadWorker(interpreter, folder / "load.log") as worker:
         process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
@@ -125,12 +127,7 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
                 time.sleep(0.2)
             ready = time.perf_counter()
             address = f"http://127.0.0.1:{port}"
-            client = OpenAI(base_url=address + "/v1", api_key="none", timeout=300, max_retries=0)
-            names = {
-                "__name__": "__main__",
-                "run": SimpleNamespace(client=lambda: client),
-                "server": SimpleNamespace(model="gpt-oss-nano"),
-            }
+            names = {"__name__": "__main__", "server": SimpleNamespace(model="gpt-oss-nano", base_url=address)}
             exec(compile(source, "<requests of the notebook>", "exec"), names)
             asked = time.perf_counter()
             loads = plan(SWEEP["concurrency"], SWEEP["input_tokens"], SWEEP["output_tokens"])
@@ -140,7 +137,8 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
         finally:
             end_group(server)
             process.wait()
-    parts = {"start": ready - began, "sweep": swept - asked}
+            tools.stop()
+    parts = {"start": ready - tooled, "sweep": swept - asked}
     return parts | {"rest": time.perf_counter() - began - sum(parts.values())}
 
 

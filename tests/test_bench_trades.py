@@ -62,7 +62,7 @@ def test_the_figures_of_the_evidence_say_what_they_draw() -> None:
     assert "16  1.70x  0.59x" in str(recorded.dummy("h200", "gpt-oss-20b"))
     assert "256 MoE                  7.92   2.12" in str(recorded.steps("h200", "gpt-oss-20b"))
     for one in (recorded.routing, recorded.dummy, recorded.steps):
-        assert one("h200", "gpt-oss-20b")._repr_png_().startswith(b"\x89PNG")
+        assert one("h200", "gpt-oss-20b")._repr_png_()[0].startswith(b"\x89PNG")
     marlin = str(recorded.steps("h200", "gpt-oss-120b", "steps-marlin"))
     assert "experts through MARLIN" in marlin and "experts through TRITON" in str(
         recorded.steps("h200", "gpt-oss-120b")

@@ -81,12 +81,14 @@ def test_was_executed_in_order_by_a_fresh_kernel(path: Path) -> None:
     if path.parent.name != "targets" or path.stem == "cpu":
         assert None not in counts, "continuous integration has this machine: run it and publish"
     else:
-        assert None not in counts or "a cell without output was added or changed since" in path.read_text()
+        assert None not in counts or "cell without output was added or changed" in path.read_text()
 
 
 @pytest.mark.parametrize("path", EXECUTED, ids=name)
 def test_contract_cells_hold_their_lines(path: Path) -> None:
-    """nbval compares nothing where no output is committed."""
+    """nbval compares nothing where no output is committed. A study reads records and promises nothing."""
+    if path.parent.name == "studies":
+        return
     checked = [cell for cell in code(path) if "nbval-check-output" in cell.metadata.get("tags", [])]
     assert checked
     if path.parent.name == "targets" and path.stem != "cpu":  # a cell added since has not run on its machine

@@ -9,16 +9,18 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.pages.matrix import markdown_matrix, state
+from helpers.pages.matrix import markdown_matrix, state, targets_table
 from helpers.paths import RECORDS, ROOT
-from helpers.recipes import load_target, target_names
+from helpers.recipes import check_parameters, load_target, target_names
 from helpers.records.claims import Claim
 from helpers.records.curves import speed_records
 from helpers.records.matrix import MatrixRow
 from helpers.records.record import RunRecord
-from maintain.pages import measured, notebook, overview, readme, sections
-from maintain.pages.notebook import from_source, keep_outputs, path_of, text_of
+from maintain.pages import measured, notebook, overview, readme, sections, study
+from maintain.pages.notebook import TEMPLATE, keep_outputs, path_of, text_of
 from maintain.pages.pages import fill
+from maintain.pages.publish import joined
+from maintain.pages.study import from_source
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
 
@@ -80,8 +82,53 @@ def test_a_page_tells_its_own_machines_limits_sizes_and_backends(name: str) -> N
         assert re.search(rf"^\| {model} \| .*\*\*{offered.default}\*\* \| {re.escape(offered.why)} \|$", text, re.M)
     for wanted in filter(None, (target.expect.attention, target.expect.moe)):
         assert all(f"`{one}`" in text for one in wanted.split("|"))
-    assert "print(run.docker())" in code(name) and "run.quick_gate()" in code(name)
-    assert "../topics/builtin_tools.ipynb" in text
+    assert "run.quick_gate()" in code(name) and "../topics/builtin_tools.ipynb" in text
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_a_page_opens_with_its_command_and_what_it_was_measured_at(name: str) -> None:
+    """Who wants the command alone need not scroll; who wants it in docker opens a fold."""
+    target = load_target(name)
+    parameters = check_parameters(target)
+    first = nbformat.read(path_of(name), as_version=4).cells[0].source
+    for form in ("shell", "docker"):
+        assert f"```bash\n{sections.command(target, parameters, form)}\n```" in first
+    assert target.stack.image in first and measured.headline(target, parameters.model) in first
+    assert ("**Not run on this machine yet.**" in first) == (measured.newest_speed(target, parameters.model) is None)
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_a_pages_parameters_are_the_values_of_its_run(name: str) -> None:
+    namespace: dict = {}
+    cells = nbformat.read(path_of(name), as_version=4).cells
+    exec(next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])), namespace)
+    values = {key: value for key, value in namespace.items() if not key.startswith("__")}
+    wanted = check_parameters(load_target(name)).model_dump()
+    assert {**wanted, **values, "run_dir": ""} == wanted
+    assert values["run_dir"] is None and values["weights"] in ("hub", "nano") and values["tensor_parallel_size"] > 0
+
+
+def test_every_link_on_a_page_leads_to_a_heading() -> None:
+    headings = {line.lstrip("# ").replace(" ", "-") for line in markdown("cpu").splitlines() if line.startswith("#")}
+    links = re.findall(r"\]\(#([^)]+)\)", markdown("cpu"))
+    assert len(links) > 10 and set(links) <= headings
+
+
+def test_the_template_is_a_notebook_of_plain_python() -> None:
+    """It opens in JupyterLab: Jinja stands in its Markdown cells alone."""
+    template = nbformat.read(TEMPLATE, as_version=4)
+    for cell in template.cells:
+        if cell.cell_type == "code":
+            compile(cell.source, "<cell>", "exec")
+            assert "{{" not in cell.source and "{%" not in cell.source
+    assert any("{{ headline }}" in cell.source for cell in template.cells)
+
+
+def test_a_text_printed_in_pieces_is_kept_as_one() -> None:
+    piece = {"output_type": "stream", "name": "stdout"}
+    shown = {"output_type": "display_data", "data": {}, "metadata": {}}
+    found = joined([{**piece, "text": "The|"}, {**piece, "text": ["sky", "|"]}, shown, {**piece, "text": "."}])
+    assert [output.get("text") for output in found] == ["The|sky|", None, "."]
 
 
 @pytest.mark.parametrize("name", target_names())
@@ -110,11 +157,10 @@ def test_the_architecture_is_the_recipes() -> None:
         assert ("aarch64" in measured.machine_needs(target)) == (target.stack.architecture == "aarch64")
 
 
-def test_time_and_contracts_name_what_ran() -> None:
+def test_the_time_names_what_ran() -> None:
     """The H200 page's recorded run had synthetic weights: gpt-oss-nano answered, the model itself was measured."""
     record = measured.latest_passed("h200")
     assert measured.served(record) in measured.time_needed("h200") and record.weights in measured.time_needed("h200")
-    assert measured.verified("h200").index("gpt-oss-nano") < measured.verified("h200").index(record.model)
 
 
 def test_the_start_of_another_profile_is_told_beside_the_pages_own(
@@ -204,12 +250,37 @@ def test_a_figure_is_drawn_anew_only_when_its_numbers_have_changed() -> None:
     assert fill(drawn).cells[1].outputs[0].data["image/png"].startswith("iVBOR")
 
 
-def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
+def test_a_target_page_draws_one_figure_and_its_study_all() -> None:
+    drawn = [
+        cell.source
+        for cell in nbformat.read(path_of("h200"), as_version=4).cells
+        if "from-records" in cell.metadata.get("tags", [])
+    ]
+    assert len(drawn) == 1 and 'pareto("h200", "gpt-oss-120b")' in drawn[0]
+    assert "[studies/h200.ipynb](../studies/h200.ipynb)" in markdown("h200")
+    said = measured.sentences(load_target("h200"), "gpt-oss-120b", speed_records("h200"))
+    assert said in markdown("h200") and 3 <= said.count(". ") <= 4
+
+
+@pytest.mark.parametrize("name", study.studied())
+def test_a_study_is_what_the_records_say(name: str) -> None:
+    assert study.path_of(name).read_text() == text_of(study.render(name))
+
+
+def test_every_figure_says_what_it_shows() -> None:
+    for path in [path_of(name) for name in target_names()] + [study.path_of(name) for name in study.studied()]:
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    assert len(output.metadata["image/png"]["alt"]) > 40, (path.name, cell.source)
+
+
+def test_the_h200_study_draws_both_models_and_names_what_was_not_taken() -> None:
     records = speed_records("h200")
     assert {record.model for record in records} == {"gpt-oss-20b", "gpt-oss-120b"}
     shown = [
         output.data["text/plain"]
-        for cell in nbformat.read(path_of("h200"), as_version=4).cells
+        for cell in nbformat.read(study.path_of("h200"), as_version=4).cells
         if "from-records" in cell.metadata.get("tags", [])
         for output in cell.outputs
     ]
@@ -223,6 +294,7 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
         top = max(point.output_tok_s_per_gpu for point in record.throughput)
         assert any(record.model in text and f"{top:,.0f}" in text for text in shown)
     open_ = "; ".join(measured.not_taken(load_target("h200"), records))
+    page = nbformat.read(study.path_of("h200"), as_version=4).cells[-1].source
     two = "gpt-oss-120b TP2 at"
     for missing in (
         "gpt-oss-20b at TP2, TP4, TP8",
@@ -232,7 +304,8 @@ def test_the_h200_page_draws_both_models_and_names_what_was_not_taken() -> None:
         f"{two} 8,192/1,024",
         "gpt-oss-120b TP4 at 1,024/1,024 tokens and concurrency 4, 128",
     ):
-        assert missing in open_ and open_ in markdown("h200"), missing
+        assert missing in open_, missing
+    assert all(f"- {one}" in page for one in measured.not_taken(load_target("h200"), records))
     assert not any(taken in open_ for taken in ("vLLM 0.32.0", "TP1 at", "TP4 at 8", "replicas", "async", "dummy"))
     assert "share of experts" not in open_
 
@@ -294,20 +367,19 @@ def test_a_figure_says_whose_weights_and_which_vllm_it_shows(tmp_path: Path) -> 
         assert ("synthetic weights, vLLM 0.25.1" in title) == said, title
 
 
-@pytest.mark.parametrize("name", target_names())
-def test_a_run_prints_its_container_also_in_a_rehearsal(name: str, tmp_path: Path, monkeypatch) -> None:
-    """From the kernel's folder, where a path relative to the checkout leads nowhere."""
-    from helpers.runs.run import Run
+def test_the_readmes_figure_has_its_numbers_as_text() -> None:
+    """The text decides when the picture is drawn anew."""
+    text = readme.README.read_text()
+    assert readme.figure_block() in text and readme.FIGURE.read_bytes().startswith(b"\x89PNG")
+    assert "output tok/s per GPU" in readme.figure_block()
 
-    monkeypatch.chdir(tmp_path)
-    run = Run(name, {"rehearse": True, "run_dir": str(tmp_path / "run"), "port": 0})
-    target = load_target(name)
-    assert target.stack.image in run.docker() and f"--publish 127.0.0.1:{run.port}:{run.port}" in run.docker()
-    own = Run(name, {"run_dir": str(tmp_path / "run"), "port": 0})
-    # any folder of the checkout stands for a checkpoint
-    own.checkpoints[own.measured] = str(ROOT / "recipes")
-    assert '--volume "$PWD"/recipes:/weights:ro' in own.docker() and "serve /weights" in own.docker()
-    assert str(ROOT) not in own.docker()
+
+def test_the_readmes_table_has_a_row_for_what_ran_and_folds_the_rest() -> None:
+    table = targets_table()
+    open_, folded = table.split("<details>")
+    for name in target_names():
+        ran = measured.newest_passed(name) is not None or bool(speed_records(name))
+        assert (f"targets/{name}.ipynb" in open_) == ran and (f"targets/{name}.ipynb" in folded) != ran
 
 
 def test_no_two_rows_of_the_matrix_look_alike() -> None:

@@ -8,7 +8,7 @@ import pytest
 from helpers.bench.client import bench_words
 from helpers.records.record import Percentiles, Point
 from helpers.runs.run import Run
-from helpers.runs.throughput import knee, takeaways
+from helpers.runs.throughput import FOR_FILES, knee, takeaways
 
 
 def points(*rates: tuple[int, float]) -> list:
@@ -34,10 +34,11 @@ def point(users: int, rate: float) -> Point:
     [
         ([(1, 100.0), (2, 190.0), (4, 350.0), (8, 400.0)], 4),
         ([(1, 100.0), (2, 190.0), (4, 350.0)], 4),
-        ([(1, 100.0), (2, 120.0), (4, 350.0)], 1),
+        ([(1, 100.0), (2, 120.0), (4, 350.0), (8, 360.0)], 4),
+        ([(1, 100.0), (2, 120.0)], 1),
         ([(4, 100.0)], 4),
     ],
-    ids=["flat at the end", "never flat", "flat at once", "one point"],
+    ids=["flat at the end", "never flat", "flat in between", "flat at once", "one point"],
 )
 def test_the_knee_is_the_last_point_that_paid(rates, users):
     assert knee(points(*rates)).concurrency == users
@@ -57,4 +58,5 @@ def test_the_printed_line_is_what_the_load_client_gets(tmp_path: Path):
     own = bench_words(
         "http://127.0.0.1:8000", "gpt-oss-120b", "gpt-oss-120b", load, prompts=48, output_tokens=1024, seed=0
     )
-    assert words == ["vllm", "bench", "serve", *own] and "--ignore-eos" in words
+    assert words == ["vllm", "bench", "serve", *(word for word in own if not word.startswith(FOR_FILES))]
+    assert "--ignore-eos" in words and "--max-concurrency=16" in words

@@ -5,22 +5,36 @@ from rich.table import Table
 
 from helpers.recipes import load_target
 from helpers.records.claims import load_claims
-from helpers.records.matrix import NEVER, brief, matrix
+from helpers.records.matrix import NEVER, MatrixRow, matrix, summaries
 
 WIDTH = 140
 
 
 def console_matrix(every: bool) -> str:
-    """One line per target and model (or per combination): its state and the claims behind it."""
+    """A line per target: what was measured and checked on it and when; or a line per combination, with its claims."""
     rows = matrix(load_claims())
+    if every:
+        return _combinations(rows)
+    table = Table(show_lines=False)
+    for name in ("target", "throughput measured", "checked", "last run"):
+        table.add_column(name, no_wrap=name in ("target", "last run"))
+    found = summaries(rows)
+    for one in found:
+        if one.day:
+            table.add_row(one.target, "\n".join(one.measured), "\n".join(one.held), one.day)
+    never = ", ".join(one.target for one in found if not one.day)
+    return f"{table_text(table)}\n{NEVER}: {never}\n`cookbook targets NAME` shows one machine, --all every size and profile"
+
+
+def _combinations(rows: list[MatrixRow]) -> str:
     table = Table(title="What was verified, from the run records", show_lines=False)
     for name in ("target", "model", "TP", "profile", "state"):
         table.add_column(name, no_wrap=name != "state")
-    for row in rows if every else brief(rows):
+    for row in rows:
         mark = "*" if row.recommended else ""
         state = row.line() if row.claims else NEVER
         table.add_row(row.target, row.model, f"{row.tensor_parallel_size}{mark}", row.profile, state)
-    return table_text(table) + "\n* the recipe's recommendation; `cookbook targets NAME` shows one target in full"
+    return table_text(table) + "\n* the recipe's recommendation"
 
 
 def target_sheet(name: str) -> str:

@@ -4,7 +4,22 @@ from collections import Counter
 
 from helpers.paths import NOTEBOOKS
 from helpers.records.claims import GROUP_THROUGHPUT, OTHER_FLAGS, load_claims
-from helpers.records.matrix import NEVER, MatrixRow, brief, matrix
+from helpers.records.matrix import NEVER, MatrixRow, brief, matrix, summaries
+
+
+def targets_table(prefix: str = "notebooks/") -> str:
+    """What ran on each machine and when, a row each; the machines on which nothing ran are folded away."""
+    found = summaries(matrix(load_claims()))
+    lines = ["| machine | throughput measured | checked | last run |", "|---|---|---|---|"]
+    link = lambda one: f"[{one.title}]({prefix}targets/{one.target}.ipynb)" if has_notebook(one.target) else one.title  # noqa: E731
+    for one in filter(lambda one: one.day, found):
+        lines.append(f"| {link(one)} | {'<br>'.join(one.measured)} | {'<br>'.join(one.held)} | {one.day} |")
+    never = [link(one) for one in found if not one.day]
+    folded = (
+        f"<details><summary>{len(never)} machines whose recipe never ran here: vLLM's parser takes its command, and its "
+        f"notebook runs on a CPU in its place</summary>\n\n{', '.join(never)}\n\n</details>"
+    )
+    return "\n".join(lines) + (f"\n\n{folded}" if never else "")
 
 
 def markdown_matrix(prefix: str = "notebooks/") -> str:

@@ -40,10 +40,15 @@ class Recorded:
     def figure(self) -> Figure:
         return self.draw()
 
-    def _repr_png_(self) -> bytes:
+    @property
+    def alt(self) -> str:
+        """The text on one line, as an image's alternative text."""
+        return "; ".join(" ".join(line.split()) for line in self.lines)
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", metadata={"Software": None})
-        return buffer.getvalue()
+        return buffer.getvalue(), {"alt": self.alt}
 
     def __repr__(self) -> str:
         return "\n".join(self.lines)

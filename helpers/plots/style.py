@@ -18,15 +18,20 @@ SERIES = [
 
 
 class Drawing(Figure):
-    """A figure that a notebook shows as a picture though pyplot, which would tell it how, was never loaded."""
+    """A figure that a notebook shows as a picture though pyplot, which would tell it how, was never loaded.
 
-    def _repr_png_(self) -> bytes:
+    `alt` says what it shows, for readers who cannot see it.
+    """
+
+    alt = ""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
         picture = io.BytesIO()
-        self.savefig(picture, format="png")
-        return picture.getvalue()
+        self.savefig(picture, format="png", metadata={"Software": None})
+        return picture.getvalue(), {"alt": self.alt}
 
 
-def figure(columns: int = 1, width: float = 9.0, height: float = 4.2) -> tuple[Figure, list[Axes]]:
+def figure(columns: int = 1, width: float = 9.0, height: float = 4.2) -> tuple[Drawing, list[Axes]]:
     """An object-oriented figure (no pyplot, so that widget threads may draw) and its axes in a row."""
     made = Drawing(figsize=(width, height), layout="constrained", dpi=110)
     axes = [made.add_subplot(1, columns, index + 1) for index in range(columns)]

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from helpers.errors import CookbookError
-from helpers.plots.style import figure, series
+from helpers.plots.style import Drawing, figure, series
 from helpers.records.record import Point
 
 
@@ -18,7 +18,7 @@ def grouped(points: list[Point]) -> dict[tuple[int, int], list[Point]]:
     return groups
 
 
-def throughput_figure(points: list[Point], title: str = "", roofline: bool = True) -> Figure:
+def throughput_figure(points: list[Point], title: str = "", roofline: bool = True) -> Drawing:
     """Output tok/s (left) and TPOT p50 with its p99 (right) against concurrency, one series per length.
 
     A roofline is drawn where the points carry one. Raises `CookbookError` for fewer than two concurrencies:
@@ -32,6 +32,11 @@ def throughput_figure(points: list[Point], title: str = "", roofline: bool = Tru
             "pass e.g. concurrency=[1, 2, 4, 8]",
         )
     made, (rate, latency) = figure(columns=2)
+    made.alt = f"{title}: output tok/s and TPOT p50 against concurrency. " + "; ".join(
+        f"{point.concurrency} in flight: {point.output_tok_s:,.0f} tok/s, {point.tpot_ms.p50:.2f} ms"
+        for group in groups.values()
+        for point in group
+    )
     for index, ((inputs, outputs), group) in enumerate(groups.items()):
         look, label = series(index), f"{inputs:,} in / {outputs:,} out"
         users = [point.concurrency for point in group]

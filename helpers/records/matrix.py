@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from helpers.recipes import load_target, target_names
-from helpers.records.claims import ACCURACY_FIRST, Claim
+from helpers.records.claims import ACCURACY_FIRST, GROUP_THROUGHPUT, Claim
 
 NEVER = "never run here"
 Place = tuple[str, str, int, str]  # target, model, tensor-parallel size, profile
@@ -65,6 +65,54 @@ def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Ma
             recommended = size == default and profile == target.defaults.profile
             rows.append(MatrixRow(name, target.title, model, size, profile, recommended, target.checked, found))
     return rows
+
+
+@dataclass(frozen=True)
+class TargetSummary:
+    """A target in one row: what was measured on it, which contracts held and with which model, and the last day of a run."""
+
+    target: str
+    title: str
+    measured: list[str]  # "gpt-oss-120b TP1: synthetic weights, vLLM 0.32.0", newest first
+    held: list[str]  # "endpoints, streaming with gpt-oss-nano"
+    day: str  # ISO date; empty where nothing ran
+
+
+def summaries(rows: list[MatrixRow]) -> list[TargetSummary]:
+    """A row for each target, those on which something ran first."""
+    by_target: dict[str, list[MatrixRow]] = {}
+    for row in rows:
+        by_target.setdefault(row.target, []).append(row)
+    found = [_summary(own) for own in by_target.values()]
+    return sorted(found, key=lambda summary: not summary.day)
+
+
+def _summary(rows: list[MatrixRow]) -> TargetSummary:
+    measured: dict[tuple[bool, str, str], list[str]] = {}
+    held: dict[str, list[str]] = {}
+    for row in rows:
+        for claim in (claim for claim in row.claims if claim.state == "passed"):
+            if claim.group.startswith(GROUP_THROUGHPUT):
+                copies = claim.group.removeprefix(f"{GROUP_THROUGHPUT} of ").removesuffix(" replicas")
+                size = f"TP{row.tensor_parallel_size}" if copies == claim.group else f"{copies} x TP1"
+                measured.setdefault((not claim.same_flags, claim.weights, claim.vllm), []).append(f"{row.model} {size}")
+            elif claim.group != "lifecycle":
+                held.setdefault(row.model, []).append(claim.group.replace("_", " "))
+    today = {model for (older, *_), models in measured.items() if not older for model in models}
+    for (older, *_), models in measured.items():
+        models[:] = [model for model in models if not older or model not in today]
+    days = [claim.day.isoformat() for row in rows for claim in row.claims]
+    return TargetSummary(
+        rows[0].target,
+        rows[0].title,
+        [
+            f"{', '.join(dict.fromkeys(models))}: {weights} weights, vLLM {vllm}" + (", older flags" if older else "")
+            for (older, weights, vllm), models in sorted(measured.items())
+            if models
+        ],
+        [f"{', '.join(sorted(set(groups)))} with {model}" for model, groups in held.items()],
+        max(days, default=""),
+    )
 
 
 def _newest(claims: list[Claim]) -> Claim:

@@ -7,6 +7,7 @@ from typing import Any
 from helpers.recipes import Parameters
 
 INJECTED = "# Parameters"  # the first line of the cell that papermill injects
+OF_THE_MODEL = ("weights", "tensor_parallel_size")  # a page's values hold for its own model
 
 
 def injected_names(cells: Iterable[str]) -> set[str]:
@@ -28,7 +29,11 @@ def parameters_of(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the known parameters in a namespace, and every name that papermill injected.
 
     papermill only warns about a parameter that the notebook does not have; passed on from here, it is
-    refused like any other unknown parameter.
+    refused like any other unknown parameter. Where it injected another model, the page's weights and
+    size are left to the recipe, unless they were injected too.
     """
-    names = set(Parameters.model_fields) | injected_names(namespace.get("In", []))
+    injected = injected_names(namespace.get("In", []))
+    names = set(Parameters.model_fields) | injected
+    if "model" in injected:
+        names -= set(OF_THE_MODEL) - injected
     return {name: namespace[name] for name in sorted(names) if name in namespace}

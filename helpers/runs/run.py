@@ -114,10 +114,6 @@ class Run:
         self.tool_servers = steps.start_tools(self.speaking.model.model, needed, **options)
         return self.tool_servers
 
-    def docker(self) -> str:
-        """The same server as a container; a checkpoint in this checkout is mounted from there (`$PWD`)."""
-        return steps.docker_run(self.target, self.model, self.parameters, self.command)
-
     def begin(self) -> VLLM | Replicas:
         """Install, weights, tools and launch in one call; what is there already is not done again.
 

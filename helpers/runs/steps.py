@@ -1,6 +1,5 @@
 """The steps of a run: contracts asked, tools started, the command as `docker run`, the record of what was done."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,8 @@ from helpers.bench import worker as load
 from helpers.checks import Contract, Facts
 from helpers.errors import CookbookError
 from helpers.logs import backends
-from helpers.paths import NOTEBOOKS, ROOT
-from helpers.recipes import NANO, Model, Parameters, Target
-from helpers.recipes.command.forms import render
+from helpers.paths import NOTEBOOKS
+from helpers.recipes import NANO, Parameters
 from helpers.recipes.command.serve import Command
 from helpers.records.record import RunRecord, Served
 from helpers.server.replicas import VLLM, Replicas
@@ -54,16 +52,6 @@ def parsed(command: Command, worker: Any) -> Contract:
         wrong = [f"{fault.get('name')}: {fault['message']}" for fault in found if fault["kind"] == kind]
         facts.need(name, not wrong, "; ".join(wrong))
     return facts.contract("command.parsed", "command")
-
-
-def docker_run(target: Target, model: Model, parameters: Parameters, command: Command) -> str:
-    """The command in a container. A checkpoint named relative to the checkout is found from any folder.
-
-    The checkout is written as `$PWD`, as for a shell in it: the text stands in pages that others read.
-    """
-    if (ROOT / command.weights).is_dir():
-        command = replace(command, weights=str(ROOT / command.weights))
-    return render("docker", target, model, parameters, command).replace(f"{ROOT}/", '"$PWD"/').rstrip()
 
 
 def start_tools(model: str, needed: bool, **options: Any) -> ToolServers:

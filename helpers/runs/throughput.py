@@ -11,6 +11,7 @@ from helpers.records.record import Point
 
 # gpt-oss-nano may fall into tokens without text past its answer's end: greedy and seeded it does not.
 STEADY_TEMPERATURE, STEADY_SEED = 0.0, 5
+FOR_FILES = ("--save-detailed", "--ready-check-timeout-sec", "--num-warmups")  # a sweep's own; they change no figure
 PAYS = 0.5  # below this share of a proportional gain in tok/s, more requests in flight mostly wait for each other
 
 
@@ -34,7 +35,8 @@ def load_command(run: Any) -> str:
         seed=STEADY_SEED if nano else 0,
         temperature=STEADY_TEMPERATURE if nano else 1.0,
     )
-    return " \\\n    ".join(["vllm bench serve", *map(shlex.quote, words)])
+    shown = [word for word in words if not word.startswith(FOR_FILES)]
+    return " \\\n    ".join(["vllm bench serve", *map(shlex.quote, shown)])
 
 
 def measure(run: Any) -> list[Point]:
@@ -83,14 +85,15 @@ def points_table(points: Sequence[Point]) -> Any:
 
 
 def knee(points: Sequence[Point]) -> Point:
-    """The last point up to which more requests in flight paid: every step before it gave at least `PAYS` of what a
-    proportional gain in output tok/s would have been. `points` rise in concurrency."""
+    """The last point that more requests in flight paid for: its step from the point before gave at least `PAYS` of what a
+    proportional gain in output tok/s would have been. `points` rise in concurrency.
+
+    The last and not the first: a mixture of experts gains little while a few more requests touch more experts.
+    """
     best = points[0]
     for before, after in pairwise(points):
         gain = (after.output_tok_s / before.output_tok_s - 1) / (after.concurrency / before.concurrency - 1)
-        if gain < PAYS:
-            break
-        best = after
+        best = after if gain >= PAYS else best
     return best
 
 

@@ -24,9 +24,21 @@ READY_TIMEOUT = 1800.0  # 120b from a cold disk; vLLM's own CI waits as long
 Report = Callable[[str, float, str], None]
 
 
+PHASE_TEXT = {
+    "imports": "Python imports vLLM",
+    "arguments": "vLLM reads its flags and the model's config",
+    "engine": "the engine starts",
+    "weights": "the weights are read",
+    "profile": "one full step shows how much memory it needs",
+    "compile": "torch.compile",
+    "warm-up": "the KV cache is allocated, kernels and graphs are warmed up",
+    "http": "the API starts",
+}
+
+
 def print_phase(phase: str, seconds: float, line: str) -> None:
     """The report a notebook shows: one line as each phase begins."""
-    print(f"{seconds:6.1f} s  {phase:8}  {line}", flush=True)
+    print(f"{seconds:6.1f} s  {phase:9}  {PHASE_TEXT.get(phase, line)}", flush=True)
 
 
 @dataclass

@@ -19,6 +19,7 @@ LABELS = {
     "commentary": "says aside",
     "final": "answers",
 }
+_TEXT = "margin:0;white-space:pre-wrap;background:none"
 _COLOURS = {"analysis": "#777", "call": "#0b62a3", "result": "#2d7d46", "final": "#000", "commentary": "#555"}
 
 
@@ -84,7 +85,7 @@ class Trace:
             body = html.escape(shorten(step.text, MAX_CHARS))
             rows.append(
                 f'<tr style="vertical-align:top"><td style="text-align:left;white-space:nowrap;color:{colour}">{head}</td>'
-                f'<td style="text-align:left"><pre style="margin:0;white-space:pre-wrap;color:{colour}">{body}</pre></td></tr>'
+                f'<td style="text-align:left"><pre style="{_TEXT};color:{colour}">{body}</pre></td></tr>'
             )
         if self.usage:
             rows.append(

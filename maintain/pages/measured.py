@@ -1,15 +1,15 @@
 """What a target's records hold and what they leave open: text for its pages, computed so that it cannot go stale."""
 
-from collections import Counter
 from pathlib import Path
 
 from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS
-from helpers.recipes import Target
+from helpers.recipes import NANO, Target
 from helpers.records.claims import OTHER_FLAGS, same_flags
-from helpers.records.curves import LENGTHS, curves, evidence_file, points_of
+from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, points_of
 from helpers.records.matrix import NEVER
 from helpers.records.record import RunRecord
+from helpers.runs.throughput import knee
 
 WEIGHTLESS = ("lifecycle",)  # contracts that hold whatever is served
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
@@ -73,17 +73,84 @@ def served(record: RunRecord) -> str:
     return f"{record.model}, {record.weights} weights, vLLM {record.versions['vllm']}"
 
 
-def verified(target: str) -> str:
-    """What the newest record stands for, or that there is none."""
-    record = latest_passed(target)
+def headline(target: Target, model: str) -> str:
+    """What the machine was measured at, in one line, or that nothing ran on it."""
+    record = newest_speed(target, model)
     if record is None:
-        return NEVER
-    held = Counter(f"{c.model} ({c.weights} weights)" for c in record.contracts if c.state == "passed")
-    spoke = ", ".join(f"{count} contract{'' if count == 1 else 's'} with {who}" for who, count in held.most_common())
+        return (
+            "**Not run on this machine yet.** vLLM's own parser takes the command below, and every cell of this page ran on a "
+            "CPU instead, with gpt-oss-nano (a rehearsal)."
+        )
+    points = sorted(record.throughput, key=lambda point: point.concurrency)
+    first, top = points[0], max(points, key=lambda point: point.output_tok_s)
+    nano = " These figures say nothing about gpt-oss itself." if record.model == NANO else ""
     return (
-        f"{record.finished:%Y-%m-%d}, vLLM {record.versions['vllm']}: {spoke}; "
-        f"{len(record.throughput)} throughput points with {record.model} ({record.weights} weights)"
+        f"**Measured here:** {record.model} ({record.weights} weights, {_devices(record)}, vLLM {version_of(record)}, "
+        f"{record.finished:%Y-%m-%d}) gave one user {first.tok_s_per_user:,.0f} tok/s, and {top.output_tok_s:,.0f} "
+        f"output tok/s at {top.concurrency} requests in flight.{nano}"
     )
+
+
+def newest_speed(target: Target, model: str) -> RunRecord | None:
+    """The newest record of the recipe itself, of `model` where there is one, with its newest vLLM."""
+    records = [r for r in load_records(target.target) if r.state == "passed" and r.throughput and not r.serving.variant]
+    single = [r for r in records if r.serving.replicas == 1 and r.throughput[0].concurrency == 1]
+    own = [r for r in single if r.model == model] or single
+    return max(own, key=lambda r: (release(version_of(r)), r.finished), default=None)
+
+
+def version_of(record: RunRecord) -> str:
+    """The release of vLLM that ran, without what names its build."""
+    return record.versions["vllm"].split("+")[0]
+
+
+def release(version: str) -> tuple[int, ...]:
+    """A release as numbers, for comparing."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _devices(record: RunRecord) -> str:
+    if not record.machine.gpus:
+        return f"{record.machine.cores} CPU cores"
+    count = record.serving.tensor_parallel_size * record.serving.replicas
+    return "one GPU" if count == 1 else f"{count} GPUs"
+
+
+def drawn_model(target: Target, model: str, records: list[RunRecord]) -> str:
+    """The model of the page's one figure: its own, where records draw it."""
+    models = [name for name, *lengths in drawn(target, records) if lengths == [1024, 1024]]
+    return model if model in models or not models else models[0]
+
+
+def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
+    """Three sentences about the model of the page's figure: the knee, the memory, how far the physics would allow."""
+    shown_model = drawn_model(target, model, records)
+    record = newest_speed(target, shown_model)
+    if record is None:
+        return ""
+    points = sorted(record.throughput, key=lambda point: point.concurrency)
+    lengths = (points[0].input_tokens, points[0].output_tokens)
+    points = [p for p in points if (p.input_tokens, p.output_tokens) == lengths]
+    at, first, last = knee(points), points[0], points[-1]
+    where = "still gains at" if at is last else "has its knee at"
+    said = [
+        f"{record.model} on {_devices(record)} {where} {at.concurrency} requests in flight "
+        f"({lengths[0]:,} tokens in, {lengths[1]:,} out): {at.output_tok_s:,.0f} output tok/s in all, "
+        f"{at.tok_s_per_user:,.0f} tok/s for each user, against {first.tok_s_per_user:,.0f} at {first.concurrency}."
+    ]
+    if "kv_cache_tokens" in record.memory:
+        said.append(
+            f"The weights take {record.memory['weights_gib']:.1f} GiB of a GPU and leave {record.memory['kv_cache_gib']:.1f} GiB "
+            f"for the KV cache, {record.memory['kv_cache_tokens']:,.0f} tokens."
+        )
+    if first.roofline_fraction and at.roofline_fraction:
+        said.append(
+            f"Memory bandwidth and compute alone would allow more: at {first.concurrency} the server reached "
+            f"{first.roofline_fraction:.0%} of that roofline, at {at.concurrency} {at.roofline_fraction:.0%}."
+        )
+    if record.weights == "synthetic":
+        said.append("The weights were synthetic, so these figures hold for speed and memory alone.")
+    return " ".join(said)
 
 
 def summary(records: list[RunRecord]) -> str:

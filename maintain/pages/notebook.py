@@ -1,75 +1,105 @@
-"""Notebooks from one template and a recipe, keeping the outputs of cells whose source has not changed."""
+"""Notebooks from one template and a recipe, keeping the outputs of cells whose source has not changed.
+
+The template is a notebook: its code cells are plain Python that runs for the target `cpu`, its Markdown cells are Jinja. A
+cell with the tag `with-records` is for targets that records speak of.
+"""
 
 import ast
-from pathlib import Path
 
 import jinja2
-import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from helpers.bench.tune.study import studies
 from helpers.files import write_whole
-from helpers.pages.answers import answers
 from helpers.paths import LOCKS, NOTEBOOKS, shown
-from helpers.recipes import check_parameters, load_model, load_target
+from helpers.recipes import NANO, Parameters, Target, check_parameters, load_model, load_target
 from helpers.records.curves import speed_records
 from maintain.pages import measured, sections
 from maintain.pages.pages import fill
 
-TEMPLATE = Path(__file__).with_name("target.py.jinja")
-KERNEL = {
-    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
+TEMPLATE = NOTEBOOKS / "targets" / "_template.ipynb"
+WITH_RECORDS, PARAMETERS = "with-records", "parameters"
+HELP = {
+    "weights": "hub, synthetic, nano, or the path of a checkpoint",
+    "replicas": "copies of the server",
+    "activations": "bf16 or mxfp8, of the experts; the risks are below",
+    "port": "port on loopback; 0 picks a free one",
+    "install": "stack, or existing (the Python that already holds vLLM)",
+    "rehearse": "run every cell on the CPU stack with gpt-oss-nano",
+    "concurrency": "requests in flight, one point of the sweep each",
+    "input_tokens": "prompt length of the sweep",
+    "output_tokens": "answer length of the sweep",
+    "run_dir": "the run's folder; None: a new one under runs/",
+    "keep_server": "leave the server running at the end",
 }
+HOLDS = "GPUs that one copy of the model is split over"
 
 
-def target_source(name: str) -> str:
-    """The notebook of a target as py:percent text: the template filled in from the recipe and its records."""
+def source_of(name: str) -> NotebookNode:
+    """The notebook of a target without outputs: the template filled in from the recipe and its records."""
     target = load_target(name)
-    parameters = check_parameters(target)
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
-    template = environment.from_string(TEMPLATE.read_text())
-    lock, records = LOCKS / f"{target.stack.install}.txt", speed_records(name)
-    ran = measured.latest_passed(name)
-    return template.render(
-        target=target,
-        parameters=parameters,
-        model=load_model(parameters.model),
-        machine_needs=measured.machine_needs(target),
-        time_needed=measured.time_needed(name),
-        verified=measured.verified(name),
-        has_run=ran is not None,
-        served=measured.served(ran) if ran else "",
-        sizes=sections.sizes(target),
-        backends=sections.backends(target),
-        limits=sections.limits(target),
-        activations=sections.activations(target),
-        lock=shown(lock) if lock.exists() else "",
-        shell=sections.command(target, parameters, "shell"),
-        docker=sections.command(target, parameters, "docker"),
-        measured=measured.summary(records) if records else "",
-        drawn=measured.drawn(target, records),
-        answers=answers(name).markdown,
-        routed_models=measured.with_evidence(target, "routing-synthetic"),
-        dummy_models=measured.with_evidence(target, "dummy"),
-        tuned=bool(studies(name)),
-        not_taken=measured.not_taken(target, records),
-    )
-
-
-def from_source(source: str) -> NotebookNode:
-    """A notebook without outputs; cell ids follow from their place, so that rendering twice gives the same bytes."""
-    notebook = jupytext.reads(source, fmt="py:percent")
-    notebook.metadata = nbformat.from_dict(KERNEL)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for number, cell in enumerate(notebook.cells):
+    values = texts(target, check_parameters(target))
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    recorded = bool(speed_records(name))
+    made = nbformat.read(TEMPLATE, as_version=4)
+    made.cells = [c for c in made.cells if recorded or WITH_RECORDS not in c.metadata.get("tags", [])]
+    for number, cell in enumerate(made.cells):
         cell.id = f"cell-{number:02}"
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
-    return notebook
+        if cell.cell_type == "markdown":
+            cell.source = environment.from_string(cell.source).render(values).strip()
+        elif PARAMETERS in cell.metadata.get("tags", []):
+            cell.source = parameters_cell(target, check_parameters(target))
+        elif WITH_RECORDS in cell.metadata.get("tags", []):
+            cell.source = cell.source.replace('"h200"', f'"{name}"').replace('"gpt-oss-120b"', f'"{values["drawn"]}"')
+        else:
+            cell.source = cell.source.replace('"cpu"', f'"{name}"')
+    return made
+
+
+def texts(target: Target, parameters: Parameters) -> dict[str, object]:
+    """What the Markdown cells of the template may name."""
+    model, lock = load_model(parameters.model), LOCKS / f"{target.stack.install}.txt"
+    records = speed_records(target.target)
+    ran = measured.latest_passed(target.target)
+    others = [name for name in target.models if name != parameters.model]
+    return {
+        "target": target,
+        "model": model,
+        "nano": parameters.model == NANO,
+        "other_model": (others or [parameters.model])[0],
+        "headline": measured.headline(target, parameters.model),
+        "machine_needs": measured.machine_needs(target),
+        "time_needed": measured.time_needed(target.target),
+        "ran": f"{ran.finished:%Y-%m-%d}: {measured.served(ran)}" if ran else "",
+        "sizes": sections.sizes(target),
+        "backends": sections.backends(target),
+        "limits": sections.limits(target),
+        "activations": sections.activations(target),
+        "risks": sections.risks(target),
+        "lock": shown(lock) if lock.exists() else "",
+        "install_lines": sections.install_lines(target),
+        "download": sections.download_line(model),
+        "shell": sections.command(target, parameters, "shell"),
+        "docker": sections.command(target, parameters, "docker"),
+        "drawn": measured.drawn_model(target, parameters.model, records),
+        "sentences": measured.sentences(target, parameters.model, records) if records else "",
+        "sources": "; ".join(target.sources),
+    }
+
+
+def parameters_cell(target: Target, parameters: Parameters) -> str:
+    """The parameters cell: every value of a run of this page as a literal, with what it may be."""
+    help_of = HELP | {
+        "model": " or ".join(target.models),
+        "tensor_parallel_size": HOLDS if target.match.vendor != "cpu" else HOLDS.replace("GPUs", "processes"),
+        "profile": " or ".join(target.serve.profiles),
+    }
+    values = parameters.model_dump() | {"run_dir": None}
+    if not target.serve.activations:
+        del values["activations"]
+    kinds = {**{name: type(value).__name__ for name, value in values.items()}, "run_dir": "str"}
+    literal = lambda value: f'"{value}"' if isinstance(value, str) else repr(value)  # noqa: E731
+    return "\n".join(f"{n}: {kinds[n]} = {literal(v)}  # help: {help_of[n]}" for n, v in values.items())
 
 
 def keep_outputs(new: NotebookNode, old: NotebookNode) -> NotebookNode:
@@ -95,16 +125,15 @@ def code_of(cell: NotebookNode) -> str:
 
 def render(name: str) -> NotebookNode:
     """The notebook of a target as it should be on disk."""
-    new = from_source(target_source(name))
-    path = path_of(name)
+    new, path = source_of(name), path_of(name)
     return fill(keep_outputs(new, nbformat.read(path, as_version=4)) if path.exists() else new)
 
 
-def path_of(name: str) -> Path:
+def path_of(name: str):
     return NOTEBOOKS / "targets" / f"{name}.ipynb"
 
 
-def write(notebook: NotebookNode, path: Path) -> None:
+def write(notebook: NotebookNode, path) -> None:
     """Write a notebook whole or not at all, in the one form that the repository keeps."""
     write_whole(path, text_of(notebook))
 

@@ -1,4 +1,4 @@
-"""The two pages that list every target, README and start_here, kept equal to recipes and records."""
+"""The pages that speak of every target, kept equal to recipes and records: README, install page, start_here, studies."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,29 +8,39 @@ from nbformat import NotebookNode
 
 from helpers.files import write_whole
 from helpers.paths import NOTEBOOKS
-from maintain.pages import readme
+from maintain.pages import readme, study
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
-
-
-def drifted() -> Iterator[tuple[Path, str]]:
-    """(page, what it should hold) of each that differs."""
-    for path, text in ((readme.README, readme.rendered()), (START, text_of(rendered()))):
-        if path.read_text(encoding="utf-8") != text:
-            yield path, text
-
-
-def refresh() -> list[Path]:
-    """Write what has drifted; returns the pages that changed."""
-    changed = []
-    for path, text in list(drifted()):
-        changed.append(write_whole(path, text))
-    return changed
-
 
 START = NOTEBOOKS / "start_here.ipynb"
 
 
+def pages() -> Iterator[tuple[Path, str]]:
+    """Each page and what it should hold."""
+    yield readme.README, readme.rendered()
+    yield readme.INSTALL, readme.install_page()
+    yield START, text_of(rendered())
+    for name in study.studied():
+        yield study.path_of(name), text_of(study.render(name))
+
+
+def drifted() -> Iterator[tuple[Path, str]]:
+    """(page, what it should hold) of each that differs."""
+    for path, text in pages():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            yield path, text
+
+
+def refresh() -> list[Path]:
+    """Write what has drifted, the README's figure with it; returns the files that changed."""
+    changed = [write_whole(path, text) for path, text in list(drifted())]
+    if readme.README in changed or not readme.FIGURE.exists():
+        readme.FIGURE.parent.mkdir(exist_ok=True)
+        readme.figure().figure.savefig(readme.FIGURE, metadata={"Software": None})
+        changed.append(readme.FIGURE)
+    return changed
+
+
 def rendered() -> NotebookNode:
-    """The notebook as it should be: its cells that only read the repository show what is there today."""
+    """start_here as it should be: its cells that only read the repository show what is there today."""
     return fill(nbformat.read(START, as_version=4))

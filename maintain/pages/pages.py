@@ -25,8 +25,9 @@ def fill(notebook: NotebookNode) -> NotebookNode:
         if reads_records(cell):
             value = evaluated(cell.source)
             if not holds(cell, value):
-                data = shown(value)
-                cell.outputs = [nbformat.v4.new_output("execute_result", data=data, execution_count=1)]
+                data, about = shown(value)
+                output = nbformat.v4.new_output("execute_result", data=data, metadata=about, execution_count=1)
+                cell.outputs = [output]
             cell.execution_count = cell.execution_count or 1
     return numbered(notebook)
 
@@ -35,10 +36,11 @@ def holds(cell: NotebookNode, value: object) -> bool:
     """Whether the committed output says what the value says, picture aside."""
     if len(cell.outputs) != 1 or "data" not in cell.outputs[0]:
         return False
-    kept, now = dict(cell.outputs[0].data), shown(value, pictures=False)
-    return {kind: "".join(text) for kind, text in kept.items() if kind != "image/png"} == now and (
-        "image/png" in kept or not hasattr(value, "_repr_png_")
-    )
+    kept, (now, _) = dict(cell.outputs[0].data), shown(value, pictures=False)
+    if {kind: "".join(text) for kind, text in kept.items() if kind != "image/png"} != now:
+        return False
+    described = "alt" in cell.outputs[0].metadata.get("image/png", {})
+    return not hasattr(value, "_repr_png_") or ("image/png" in kept and described)
 
 
 def evaluated(source: str) -> object:
@@ -51,14 +53,16 @@ def evaluated(source: str) -> object:
     return eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace)
 
 
-def shown(value: object, pictures: bool = True) -> dict[str, str]:
-    """A value as a notebook holds it: text, Markdown, a picture."""
-    data = {"text/plain": repr(value)}
+def shown(value: object, pictures: bool = True) -> tuple[dict[str, str], dict[str, dict]]:
+    """A value as a notebook holds it: text, Markdown, a picture; and what is said about the picture."""
+    data, about = {"text/plain": repr(value)}, {}
     for method, kind in SHOWN.items():
         if hasattr(value, method) and (pictures or kind != "image/png"):
             found = getattr(value, method)()
+            if isinstance(found, tuple):
+                found, about[kind] = found
             data[kind] = base64.b64encode(found).decode() + "\n" if isinstance(found, bytes) else found
-    return dict(sorted(data.items()))
+    return dict(sorted(data.items())), about
 
 
 def numbered(notebook: NotebookNode) -> NotebookNode:

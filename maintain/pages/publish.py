@@ -9,7 +9,7 @@ from nbformat import NotebookNode
 from helpers.errors import CookbookError
 from helpers.paths import RECORDS, ROOT, shown
 from helpers.records.record import RunRecord
-from maintain.pages.notebook import from_source, keep_outputs, path_of, target_source, write
+from maintain.pages.notebook import keep_outputs, path_of, source_of, write
 from maintain.pages.overview import refresh
 from maintain.pages.pages import fill
 
@@ -34,12 +34,26 @@ def cleaned(executed: NotebookNode, source: NotebookNode, folders: dict[str, str
             text = json.dumps(old.outputs)
             for folder, shown_as in folders.items():
                 text = text.replace(json.dumps(folder)[1:-1], shown_as)
-            new.outputs = [nbformat.from_dict(output) for output in json.loads(text)]
+            new.outputs = [nbformat.from_dict(output) for output in joined(json.loads(text))]
             for output in new.outputs:
                 if "execution_count" in output:
                     output.execution_count = count
-                output.get("metadata", {}).clear()
+                about = output.get("metadata", {})
+                for kind in set(about) - {"image/png"}:  # where a picture's alternative text is
+                    del about[kind]
     return source
+
+
+def joined(outputs: list[dict]) -> list[dict]:
+    """The outputs of a cell with what it printed piece by piece as one text, as a reader saw it."""
+    merged: list[dict] = []
+    for output in outputs:
+        last = merged[-1] if merged else {}
+        if output["output_type"] == last.get("output_type") == "stream" and output["name"] == last["name"]:
+            last["text"] = "".join(last["text"]) + "".join(output["text"])
+        else:
+            merged.append(dict(output))
+    return merged
 
 
 def publish(folder: Path) -> list[Path]:
@@ -56,10 +70,10 @@ def publish(folder: Path) -> list[Path]:
     # The record goes first: the page's own claims about time and verification are rendered from it.
     kept = RECORDS / record.target / f"{record.finished:%Y%m%d-%H%M%S}-{record.model}-{record.weights}.json"
     public = record.model_copy(update={"parameters": record.parameters | {"run_dir": ""}})
-    source = from_source(target_source(record.target))
+    source = source_of(record.target)
     folders = {f"{ROOT}/": "", record.parameters["run_dir"] or str(folder): f"runs/{folder.name}"}
     notebook = cleaned(executed, source, folders)
     public.write(kept)
     # With the record there the page says more (and draws what was measured): the outputs move onto it.
-    write(fill(keep_outputs(from_source(target_source(record.target)), notebook)), path_of(record.target))
+    write(fill(keep_outputs(source_of(record.target), notebook)), path_of(record.target))
     return [path_of(record.target), kept, *refresh()]

@@ -1,16 +1,23 @@
-"""The generated parts of the README: whatever is a number comes from a record."""
+"""The generated parts of README.md and docs/install.md: whatever is a number comes from a record."""
 
 import json
 import re
 from pathlib import Path
 
 from helpers.pages.markdown import row, table
-from helpers.pages.matrix import markdown_matrix
+from helpers.pages.matrix import targets_table
 from helpers.paths import ROOT, shown
+from helpers.plots.recorded import Recorded, pareto
+from helpers.recipes import check_parameters, load_target
 from helpers.records.record import RunRecord
+from maintain.pages import sections
 from maintain.pages.measured import newest_passed
 
 README = ROOT / "README.md"
+INSTALL = ROOT / "docs" / "install.md"
+FIGURE = ROOT / "docs" / "img" / "throughput.png"
+DRAWN = ("h200", "gpt-oss-120b")  # the machine and the model that most records speak of
+QUICKSTART = "h100"
 BENCHMARKS = ROOT / "benchmarks" / "records"
 FIRST_CELL = "first cell"
 # What benchmarks/flow.py measures, by the name that its record gives it, and what the table calls it.
@@ -99,15 +106,42 @@ def with_block(text: str, name: str, content: str) -> str:
     """The text with the block between `<!-- begin:NAME -->` and `<!-- end:NAME -->` replaced."""
     pattern = re.compile(rf"(<!-- begin:{name} -->\n).*?(<!-- end:{name} -->)", re.S)
     if not pattern.search(text):
-        raise ValueError(f"the README has no block {name}")
+        raise ValueError(f"the page has no block {name}")
     return pattern.sub(lambda match: match.group(1) + content + "\n" + match.group(2), text)
+
+
+def figure() -> Recorded:
+    """The figure of the README."""
+    return pareto(*DRAWN)
+
+
+def figure_block() -> str:
+    """The figure with its numbers as alternative text; `overview` draws it anew when they change."""
+    text = figure().alt.replace("[", "(").replace("]", ")")
+    return f"![{text}]({FIGURE.relative_to(ROOT)})"
+
+
+def quickstart() -> str:
+    """The command of a GPU recipe for a terminal and for docker."""
+    target = load_target(QUICKSTART)
+    parameters = check_parameters(target)
+    forms = [sections.command(target, parameters, form) for form in ("shell", "docker")]
+    shell, docker = (f"```bash\n{text}\n```" for text in forms)
+    return (
+        f"Or take the command alone: this is {parameters.model} on one {target.title}. `cookbook command` prints it for the "
+        f"others:\n\n{shell}\n\nThe same in docker:\n\n{docker}"
+    )
 
 
 def rendered() -> str:
     """The README as it should be."""
     text = README.read_text()
-    found = newest_passed("cpu")
-    if found:
-        path, record = found
-        text = with_block(text, "numbers", numbers(record, shown(path)))
-    return with_block(text, "matrix", markdown_matrix())
+    for name, content in (("figure", figure_block()), ("quickstart", quickstart()), ("matrix", targets_table())):
+        text = with_block(text, name, content)
+    return text
+
+
+def install_page() -> str:
+    """docs/install.md as it should be."""
+    text, found = INSTALL.read_text(), newest_passed("cpu")
+    return with_block(text, "numbers", numbers(found[1], shown(found[0]))) if found else text

@@ -1,13 +1,18 @@
 """The parts of a target notebook that its recipe writes: sizes, backends, limits, activations, commands."""
 
 import shlex
+import tempfile
+from pathlib import Path
 
+from helpers.machine.stack.environment import ServingStack, arguments
 from helpers.pages.markdown import cell, row, table
-from helpers.recipes import Parameters, Target, load_model
+from helpers.paths import shown
+from helpers.recipes import NANO, Model, Parameters, Target, load_model
 from helpers.recipes.command import serve_command
 from helpers.recipes.command.forms import render as render_form
 from helpers.recipes.settings import Block
-from helpers.recipes.target import Condition
+from helpers.recipes.stacks import indexed_stacks
+from helpers.recipes.target import RISKY, Condition
 
 
 def sizes(target: Target) -> str:
@@ -26,7 +31,7 @@ def backends(target: Target) -> str:
         f"{_either(wanted)} for {what}" if wanted else f"no line about {what}"
         for wanted, what in ((expect.attention, "attention"), (expect.moe, "the experts (MoE)"))
     ]
-    return f"Expected in vLLM's log: {' and '.join(named)}. How that is known: {expect.source}."
+    return f"Its log must name {' and '.join(named)} ({expect.source})."
 
 
 def _either(backend: str) -> str:
@@ -73,8 +78,42 @@ def activations(target: Target) -> str:
     return table(["`activations`", "risk", "experts' backend in the log", "flags"], rows)
 
 
+def risks(target: Target) -> str:
+    """The opt-in profiles, what each risks and how it is chosen; empty where there is none."""
+    named = [(name, target.serve.profiles[name].risk) for name in RISKY if name in target.serve.profiles]
+    return "\n".join(f'- `profile = "{name}"`: {risk}.' for name, risk in named)
+
+
+def install_lines(target: Target) -> str:
+    """The lines that install the target's stack by hand, into the folder that `run.install()` uses."""
+    stack, indexed = ServingStack(target.stack.install), indexed_stacks()
+    folder = f".stacks/{stack.name}"
+    if stack.name in indexed:
+        python, words = indexed[stack.name].python, shlex.join(arguments(indexed[stack.name]))
+        return f"uv venv --python {python} {folder}\nVIRTUAL_ENV={folder} uv pip install {words}"
+    backend = " --torch-backend cpu" if stack.name == "cpu" else ""
+    return f"uv venv {folder}\nVIRTUAL_ENV={folder} uv pip install --no-deps{backend} -r {shown(stack.lock)}"
+
+
+def download_line(model: Model) -> str:
+    """The line that fetches a model's weights without the copies that vLLM does not load; empty for the test model."""
+    if not model.hub_id or not model.download:
+        return ""
+    left_out = " ".join(f'--exclude "{pattern}"' for pattern in model.download.exclude)
+    return f"hf download {model.hub_id} {left_out}"
+
+
 def command(target: Target, parameters: Parameters, form: str) -> str:
-    """The command for the notebook's own defaults in one of the forms of `cookbook command`."""
+    """The command for the notebook's own defaults in one of the forms of `cookbook command`.
+
+    The test model's weights are no hub's: they lie in a folder of its name, as `cookbook nano build` writes them.
+    """
     model = load_model(parameters.model)
-    built = serve_command(target, model, parameters, model.hub_id or model.model, parameters.port)
-    return render_form(form, target, model, parameters, built).rstrip()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / NANO
+        folder.mkdir()
+        weights = str(folder) if model.model == NANO else model.hub_id or model.model
+        built = serve_command(target, model, parameters, weights, parameters.port)
+        text = render_form(form, target, model, parameters, built).rstrip()
+        here = f'"$PWD"/{NANO}' if form == "docker" else f"./{NANO}"
+        return text.replace(str(folder), here)
