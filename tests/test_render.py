@@ -256,7 +256,7 @@ def test_a_target_page_draws_one_figure_and_its_study_all() -> None:
         for cell in nbformat.read(path_of("h200"), as_version=4).cells
         if "from-records" in cell.metadata.get("tags", [])
     ]
-    assert len(drawn) == 1 and 'pareto("h200", "gpt-oss-120b")' in drawn[0]
+    assert len(drawn) == 1 and 'pareto("h200", "gpt-oss-120b", newest=True)' in drawn[0]
     assert "[studies/h200.ipynb](../studies/h200.ipynb)" in markdown("h200")
     said = measured.sentences(load_target("h200"), "gpt-oss-120b", speed_records("h200"))
     assert said in markdown("h200") and 3 <= said.count(". ") <= 4

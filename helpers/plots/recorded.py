@@ -25,6 +25,8 @@ from helpers.records.anchors import load_anchors, matching
 from helpers.records.curves import by_version, curves, evidence_file, load_records, options, versioned
 from helpers.records.record import RunRecord
 
+NO_ROOFLINE = {"roofline_tok_s": None, "roofline_fraction": None}
+
 
 @dataclass(frozen=True, repr=False)
 class Recorded:
@@ -54,9 +56,16 @@ class Recorded:
         return "\n".join(self.lines)
 
 
-def pareto(target: str, model: str, input_tokens: int = 1024, output_tokens: int = 1024) -> Recorded:
-    """Throughput per GPU against speed per user of a model on a target: its records, roofline and published points."""
+def pareto(
+    target: str, model: str, input_tokens: int = 1024, output_tokens: int = 1024, newest: bool = False
+) -> Recorded:
+    """Throughput per GPU against speed per user of a model on a target: its records, roofline and published points.
+
+    With `newest` only the newest vLLM that ran is drawn.
+    """
     records = [record for record in load_records(target) if record.model == model]
+    if newest:
+        records = newest_of(records)
     measured = versioned([r for r in records if r.state == "passed"], model, input_tokens, output_tokens)
     if not measured:
         raise CookbookError(f"no record of {target} holds {model} at {input_tokens:,}/{output_tokens:,} tokens")
@@ -75,6 +84,31 @@ def pareto(target: str, model: str, input_tokens: int = 1024, output_tokens: int
         user = f"{a.tok_s_per_user:.1f}" if a.tok_s_per_user else "offline"
         lines.append(f"  {a.label} {a.concurrency or ''} {a.output_tok_s_per_gpu:,.0f} {user}")
     return Recorded(lines, lambda: pareto_figure(measured, anchors, title))
+
+
+def newest_of(records: list[RunRecord]) -> list[RunRecord]:
+    """The records of the newest vLLM among those that passed and measured something."""
+    found = by_version([record for record in records if record.state == "passed" and record.throughput])
+    return next(iter(found.values()), [])
+
+
+def models_compared(target: str, input_tokens: int = 1024, output_tokens: int = 1024) -> Recorded:
+    """Throughput per GPU against speed per user of each model at its recommended size, with the newest vLLM that ran."""
+    recipe, measured, versions = load_target(target), {}, set()
+    for model, sizes in recipe.models.items():
+        records = newest_of([record for record in load_records(target) if record.model == model])
+        points = curves(records, model, input_tokens, output_tokens).get(f"TP{sizes.default}", [])
+        if len(points) > 1:
+            measured[f"{model}, TP{sizes.default}"] = [point.model_copy(update=NO_ROOFLINE) for point in points]
+            versions |= {f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records}
+    title = f"gpt-oss on {recipe.title}, {input_tokens:,}/{output_tokens:,} tokens: {', '.join(sorted(versions))}"
+    lines = [title, "model, concurrency, output tok/s per GPU, tok/s per user"]
+    lines += [
+        f"  {label} {p.concurrency} {p.output_tok_s_per_gpu:,.0f} {p.tok_s_per_user:.0f}"
+        for label, points in measured.items()
+        for p in points
+    ]
+    return Recorded(lines, lambda: pareto_figure(measured, [], title))
 
 
 def evidence(target: str, model: str, what: str) -> dict:

@@ -7,7 +7,7 @@ from pathlib import Path
 from helpers.pages.markdown import row, table
 from helpers.pages.matrix import targets_table
 from helpers.paths import ROOT, shown
-from helpers.plots.recorded import Recorded, pareto
+from helpers.plots.recorded import Recorded, models_compared
 from helpers.recipes import check_parameters, load_target
 from helpers.records.record import RunRecord
 from maintain.pages import sections
@@ -16,7 +16,7 @@ from maintain.pages.measured import newest_passed
 README = ROOT / "README.md"
 INSTALL = ROOT / "docs" / "install.md"
 FIGURE = ROOT / "docs" / "img" / "throughput.png"
-DRAWN = ("h200", "gpt-oss-120b")  # the machine and the model that most records speak of
+DRAWN = "h200"  # the machine that most records speak of
 QUICKSTART = "h100"
 BENCHMARKS = ROOT / "benchmarks" / "records"
 FIRST_CELL = "first cell"
@@ -112,7 +112,7 @@ def with_block(text: str, name: str, content: str) -> str:
 
 def figure() -> Recorded:
     """The figure of the README."""
-    return pareto(*DRAWN)
+    return models_compared(DRAWN)
 
 
 def figure_block() -> str:
@@ -129,7 +129,7 @@ def quickstart() -> str:
     shell, docker = (f"```bash\n{text}\n```" for text in forms)
     return (
         f"Or take the command alone: this is {parameters.model} on one {target.title}. `cookbook command` prints it for the "
-        f"others:\n\n{shell}\n\nThe same in docker:\n\n{docker}"
+        f"others:\n\n{shell}\n\n<details><summary>The same in docker</summary>\n\n{docker}\n\n</details>"
     )
 
 
