@@ -11,7 +11,9 @@ from pathlib import Path
 
 # What a server says about itself (vLLM 0.10 to 0.32.0). Each pattern has one group: the value.
 SAID = {
-    "vllm": re.compile(r"(?:vLLM API server version|LLM engine \(v|vllm==|vLLM version:?)\s*v?(\d+\.\d+[\w.+]*)"),
+    "vllm": re.compile(
+        r"(?:vLLM API server version|LLM engine \(v|vllm==|vLLM version:?|█ +version)\s*v?(\d+\.\d+[\w.+]*)"
+    ),
     "model": re.compile(r"(?:non-default args|LLM engine).*?(?:model_tag'|'model'|model)(?:: |=)'([^']+)'"),
     "args": re.compile(r"non-default args: (\{.*\})"),
     "torch": re.compile(r"\btorch(?:==| version:? )\s*(\d+\.\d+[\w.+]*)"),
@@ -41,6 +43,9 @@ PHASES = {
     "http": re.compile(r"Starting vLLM server|Starting vLLM API server|Started server process"),
 }
 
+# shm_broadcast.py (0.10 to 0.32.0) says this once a minute while it waits; beside it come lines that tell of no progress
+HEARTBEAT = re.compile(r"No available shared memory broadcast block found in (\d+) seconds")
+IDLE = re.compile(r'^$|"GET /(?:health|metrics|ping|load|version|v1/models)\b|generation throughput: 0\.0 tokens/s')
 STARTS = re.compile(r"vLLM API server version|Started server process")
 STARTED = re.compile(r"Application startup complete")
 STOPS = re.compile(  # the server announces its end; what follows is not a failure

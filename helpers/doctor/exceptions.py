@@ -30,7 +30,11 @@ DEATHS = re.compile(  # a process that ended without a Python exception
     r"(?:.*: )?(?:Segmentation fault|Illegal instruction|Bus error|Aborted)(?: |$)|Fatal Python error: |"
     r"!+ Segfault encountered !+|terminate called after throwing|"
     r"(?:.*: )?(?:vllm|uv|docker|python3?|nvcc|ninja): (?:command )?not found|"
-    r"ptxas (?:fatal|error)|ninja: build stopped|docker: Error response from daemon|"
+    r"ptxas (?:fatal|error)|nvcc (?:fatal|error)|ninja: build stopped|(?:docker: )?Error response from daemon: |"
+    r"nvidia-container-cli: |[\w.-]+ exited with code (?!0|130|137|143)\d|Memory access fault by GPU|HW Exception by GPU|"
+    r".*\bHSA_STATUS_ERROR|(?:Failed: )?C(?:UDA|uda) (?:\w+ )?[Ee]rror\b|HIP error|LLVM ERROR: |Abort was called at |"
+    r"(?:\S+: )?\S+:\d+: .*Assertion .* failed\.?$|\*\*\* stack smashing|thread '.*' panicked at |"
+    r"(?:double free|corrupted (?:size|double)|free\(\): |malloc\(\): |munmap_chunk\(\): |realloc\(\): )|"
     r"error: .*(?:No solution|no version of|[Ff]ailed to|[Cc]ould not|[Dd]istribution)|"
     r"ERROR: (?:Could not|No matching|Failed|Cannot)|.*× No solution found)"
 )
@@ -42,6 +46,9 @@ DEATH_HEAD = re.compile(
 REQUEST_HEAD = re.compile(
     r"Exception in ASGI application|Error in (?:chat completion|completion|responses?|preprocessing|streaming)|"
     r"Error (?:while )?(?:processing|handling|generating) .*request|Error with request|Task exception was never"
+)
+COMPILER = re.compile(
+    r"^(?:\S+:\d+(?::\d+)?: |\S*(?:cc1plus|cc1|gcc|g\+\+|clang): )(?:fatal )?error: \S|^\S*ld: cannot find "
 )
 IGNORED_HEAD = re.compile(r"^Exception ignored (?:in|on)|^Error in atexit|^Error in sys\.excepthook")
 CAUSE = "The above exception was the direct cause of"
@@ -73,6 +80,7 @@ class Tracker:
         self._seen: set[str] = set()
         self._kept: dict[tuple, int] = {}
         self._idle = 0  # lines since an open traceback last grew
+        self._first = 0  # how many failures were there when the server now read introduced itself
         self.started = False
 
     @property
@@ -106,6 +114,9 @@ class Tracker:
             open_.failure.links.append(open_.link)
             open_.frames, open_.raised, open_.length, open_.link = True, False, 0, ""
             return
+        if open_ and not open_.frames and open_.key == key:  # an exception whose message ends in "...:", then this
+            said = [open_.failure.chain[-1], *open_.failure.detail][-1]
+            open_.failure.wraps |= said.rstrip().endswith(":")
         head = self._head.pop(line.stream, "")
         if self.full and not DEATH_HEAD.search(head):
             return
@@ -172,7 +183,13 @@ class Tracker:
     @staticmethod
     def _ends(text: str) -> bool:
         """The line cannot belong to an exception's message: it tells of a failure itself."""
-        return bool(DEATHS.match(text) or PARSER.match(text) or DEATH_HEAD.search(text) or IGNORED_HEAD.search(text))
+        return bool(
+            DEATHS.match(text)
+            or COMPILER.match(text)
+            or PARSER.match(text)
+            or DEATH_HEAD.search(text)
+            or IGNORED_HEAD.search(text)
+        )
 
     def _alone(self, line: Line, text: str, after_shutdown: bool) -> None:
         if not text.strip():
@@ -186,6 +203,8 @@ class Tracker:
             kind = "parser"
         elif DEATHS.match(text):
             kind = "death"
+        elif COMPILER.match(text):
+            kind = "compiler"
         elif EXCEPTION.match(text):
             kind = "line"
         elif line.level in ("ERROR", "CRITICAL", "FATAL"):
@@ -216,6 +235,16 @@ class Tracker:
             caught=bool(line.where),
             handled=text == "KeyboardInterrupt",
         )
+
+    def banner(self) -> None:
+        """A server introduces itself: what comes now is its own."""
+        self._first = len(self.failures)
+
+    def ready(self) -> None:
+        """The server is up: what it met on the way and outlived was no failure."""
+        self.started = True
+        for failure in self.failures[self._first :]:
+            failure.handled |= not failure.fatal
 
     def restart(self) -> None:
         """Another server begins after one that was stopped: what it says counts, though the first said it as well."""

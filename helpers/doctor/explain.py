@@ -1,5 +1,7 @@
 """From a log to its diagnosis: which failure came first, which known failure explains it, what else is there."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +13,9 @@ from helpers.doctor.scan import Scan, SignatureMatch, open_log, scan
 from helpers.doctor.signatures import Signature, load
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import shown
+
+HANG = 600  # seconds of nothing but heartbeats at the end of a log
+NEAR = 5  # lines between a warning and the exception that it led to
 
 
 def diagnose(
@@ -29,18 +34,25 @@ def diagnose(
 def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | None = None) -> Diagnosis:
     """The diagnosis of one pass over a log (no input or output)."""
     first = first_cause(found.tracker.failures, lambda line: _harmless(line, known))
-    if first is None and not found.started:
+    live = [match for match in found.matches if _counts(match, found)]
+    broader = {name for match in live for name in match.signature.over}
+    live = [match for match in live if match.signature.id not in broader]
+    live.sort(key=lambda match: bool(_unusual(match.signature, found.facts)))
+    hangs = None if first or found.waited < HANG else found.waits
+    if hangs:
+        first = Failure(hangs.number, hangs.stream, "hang", [hangs.text], fatal=True)
+    elif first is None and not found.started:
         first = _logged(found, known)
-    live = [match for match in found.matches if not match.after_shutdown]
     telling = [match for match in live if not match.pattern.wrapper]
     explains = _explains(first, telling) or (_explains(first, live) if first and first.wrapper else None)
     if first is None:
         explains = next((match for match in telling or live if match.kind == "fatal"), None)
     if first is None:  # a line that a server logs while it answers others ended one request at most
-        request = explains is not None and found.started and not any_ended(found.tracker.failures)
+        request = explains is not None and bool(found.started) and not any_ended(found.tracker.failures)
     else:
-        deadly = explains is not None and explains.kind == "fatal"
-        request = not deadly and one_request(first, found.tracker.failures)
+        request = one_request(first, found.tracker.failures)
+        if explains and not request and explains.kind != "fatal":
+            explains = replace(explains, deadly=True)
     fatal = not request and (first is not None or explains is not None)
     failure = first or next(
         (f for f in found.tracker.failures if f.chain and not f.after_shutdown and not f.handled), None
@@ -55,10 +67,13 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
         _cause(match, command, found.facts) for match in sorted(rest.values(), key=lambda match: match.line.number)
     ]
     exception = failure.message() if failure else (cause.text if cause else None)
+    line = failure.line_number if failure else (cause.line if cause else 0)
+    if failure and explains and _came_first(explains, failure):
+        exception, line = f"{explains.line.text}\n{failure.line}", explains.line.number
     return Diagnosis(
         log=named,
         exception=exception,
-        line=failure.line_number if failure else (cause.line if cause else 0),
+        line=line,
         process=failure.stream if failure else (cause.stream if cause else ""),
         cause=cause,
         others=others,
@@ -66,13 +81,19 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
         request=request,
         facts=found.facts,
         stopped=found.stopped,
-        started=found.started,
+        started=bool(found.started),
         lines=found.lines,
         size=found.size,
         chain=list(failure.chain) if failure else [],
         tail=found.tail,
         is_server_log=found.is_server_log,
     )
+
+
+def _counts(match: SignatureMatch, found: Scan) -> bool:
+    """Whether a match is of the server that ran: not of a shutdown, nor what a server met and outlived."""
+    outlived = match.kind == "fatal" and match.line.number < found.started
+    return not (match.after_shutdown or outlived) and match.signature.fits(found.facts)
 
 
 def _logged(found: Scan, known: list[Signature]) -> Failure | None:
@@ -124,7 +145,26 @@ def _explains(first: Failure | None, live: list[SignatureMatch]) -> SignatureMat
         if match.line.stream == first.stream and first.number <= match.line.number <= first.line_number:
             return match
     before = [m for m in live if m.kind == "fatal" and m.line.number <= first.number]
-    return before[0] if before else None
+    return before[0] if before else next((match for match in live if _led_to(match, first)), None)
+
+
+def _led_to(match: SignatureMatch, first: Failure) -> bool:
+    """Whether a degradation led to the exception: the same kind of process told of it just before, or it names the thing."""
+    kind = match.signature.kind_of(match.pattern)
+    if kind != "degraded" or match.line.number >= first.number or _kind(match.line.stream) != _kind(first.stream):
+        return False
+    names = {word for quoted in re.findall(r"['`\"]([\w.]{4,})['`\"]", first.line) for word in quoted.split(".")}
+    return first.number - match.line.number <= NEAR or any(name in match.line.text for name in names if len(name) > 3)
+
+
+def _came_first(match: SignatureMatch, failure: Failure) -> bool:
+    """Whether the known line is what happened, and the exception after it only its consequence."""
+    told = any(match.signature.explains(text) is not None for text in [*failure.chain, *failure.detail])
+    return not told and match.line.number < failure.number and (failure.wrapper or _led_to(match, failure))
+
+
+def _kind(stream: str) -> str:
+    return re.sub(r"[\d ]", "", stream)
 
 
 def first_exception(path: str | Path, offset: int = 0) -> str | None:

@@ -13,9 +13,16 @@ WRAPPER = re.compile(
     r"stack trace above for the root cause|WorkerProc initialization failed|died unexpectedly|"
     r"Executor failed\.|ChildFailedError|ProcessExitedException|ProcessRaisedException|RayTaskError|"
     r"ActorDiedError|RayActorError|^(?:asyncio\.|concurrent\.)?[\w.]*Cancelled(?:Error)?$|RuntimeError: cancelled$|"
-    r"^(?:Base)?ExceptionGroup: |^SystemExit|subprocess\.CalledProcessError: .*vllm|zmq\.error\.ContextTerminated|"
+    r"^(?:Base)?ExceptionGroup: |^SystemExit|CalledProcessError: Command |zmq\.error\.ContextTerminated|"
+    r"Error raised in subprocess|failed to be inspected|Ninja build failed|Error building extension|ninja: build stopped|"
+    r"\bexited with code [1-9]|Error response from daemon: (?!.*container-cli: ).*OCI runtime create failed|"
     r"BrokenPipeError|ConnectionResetError|^EOFError$|"
     r"remote process exited|Connection (?:closed|reset) by (?:remote )?peer|Socket Timeout|Broken pipe"  # a peer's end
+)
+# A line of a message that goes on over several, and of what a process printed after its last words, that tells why.
+TELLING = re.compile(
+    r"^\W*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: |\()\S|^\s*what\(\):\s+\S|nvidia-container-cli: \S|"
+    r"\bnvcc fatal|: (?:fatal )?error: \S|^(?:CUDA|HIP|NCCL) error"
 )
 # Exceptions that Python code uses to steer; the error raised while handling one says more than it does.
 STEERING = re.compile(r"^(?:[\w.]*\.)?(?:KeyError|StopIteration|StopAsyncIteration|Empty|CancelledError)\b")
@@ -40,6 +47,7 @@ class Failure:
     request: bool = False  # one request failed, not the server
     fatal: bool = False  # a process announced that it ends because of it
     caught: bool = False  # a logger wrote it: whoever caught it may have gone on
+    wraps: bool = False  # its message holds another process's traceback
     started: bool = False  # the server already answered when it came
     after_shutdown: bool = False
 
@@ -70,16 +78,21 @@ class Failure:
         return self.at[self.cause] if self.cause < len(self.at) else self.number
 
     @property
+    def telling(self) -> str:
+        """The line of what follows the first exception line that says more than it, or ""."""
+        return next((text for text in self.detail if TELLING.search(text)), "") if self.cause == 0 else ""
+
+    @property
     def wrapper(self) -> bool:
         """It only reports a failure that happened elsewhere."""
-        return bool(WRAPPER.search(self.line))
+        return self.wraps or bool(WRAPPER.search(self.line) and not self.telling)
 
     def message(self) -> str:
-        """The exception line, with the lines that complete it where it is a list of validation errors."""
+        """The exception line, with the lines that complete it where it is a list of validation errors, or a telling one."""
         if re.search(r"\d+ validation errors? for ", self.line):
             detail = [text for text in self.detail if "errors.pydantic.dev" not in text][:6]
             return "\n".join([self.line, *detail])
-        return self.line
+        return "\n".join(filter(None, [self.line, self.telling]))
 
 
 def first_cause(failures: Iterable[Failure], harmless: Callable[[str], bool] | None = None) -> Failure | None:

@@ -37,12 +37,12 @@ TOOL = {
 class Probe(Finding):
     """One question and what the server made of it; `ok` is None when it could not be asked."""
 
-    signature: str = ""  # the entry of recipes/failures.yaml that explains a wrong answer
+    signature: str = ""  # the entry of recipes/failures/ that explains a wrong answer
     fatal: bool = False  # the server is of no use while this fails
 
 
 def _probe(name: str, ok: bool | None, seen: str, needed: str, signature: str = "", fatal: bool = False) -> Probe:
-    fix = f"{signature} in recipes/failures.yaml explains it" if signature else ""
+    fix = f"{signature} in recipes/failures/ explains it" if signature else ""
     return Probe(name, ok, seen, needed, fix, signature=signature, fatal=fatal)
 
 

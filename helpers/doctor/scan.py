@@ -19,12 +19,13 @@ from helpers.doctor.failure import WRAPPER
 from helpers.doctor.signatures import Pattern, Signature
 from helpers.doctor.words import ANCHORS, EVERY_TIME, NOTED, VARYING, any_of
 from helpers.errors import UsageError
-from helpers.logs import RUN_FACTS, SAID, STARTED, STARTS, STOPS, Line, parse
+from helpers.logs import HEARTBEAT, IDLE, RUN_FACTS, SAID, STARTED, STARTS, STOPS, Line, parse
 from helpers.paths import shown
 
 CHUNK = 4 << 20  # bytes; two of them are the most that is held
 LONGEST = 1 << 16  # bytes of one line that are read
 MAX_SHAPES = 100_000
+END = 1 << 16  # bytes at the end of a log that are read once more: ten minutes of heartbeats of eight workers
 SHORT = 300  # bytes; a longer line has somebody's prompt in it and never comes again
 
 
@@ -37,11 +38,12 @@ class SignatureMatch:
     line: Line
     after_shutdown: bool = False
     groups: dict[str, str] = field(default_factory=dict)
+    deadly: bool = False  # degraded as a rule, and here the cause of an exception that followed
 
     @property
     def kind(self) -> str:
         """fatal, degraded or silent."""
-        return self.signature.kind_of(self.pattern)
+        return "fatal" if self.deadly else self.signature.kind_of(self.pattern)
 
 
 @dataclass
@@ -52,11 +54,13 @@ class Scan:
     matches: list[SignatureMatch]
     facts: dict[str, str]
     stopped: int = 0  # line number of the last announced shutdown, 0 for none
-    started: bool = False
+    started: int = 0  # line number of the last "ready", 0 for none
     lines: int = 0
     size: int = 0
     tail: list[str] = field(default_factory=list)
     is_server_log: bool = False  # something in it reads like a server's log
+    waits: Line | None = None  # the first of the heartbeats that the log ends in
+    waited: int = 0  # seconds that they stand for
 
 
 def open_log(source: str | Path) -> BinaryIO:
@@ -103,7 +107,7 @@ class Scanner:
         self.facts: dict[str, str] = {}
         self.matches: dict[tuple[str, str, bool], SignatureMatch] = {}
         self.stopped = self.stopped_child = 0
-        self.started = False
+        self.started = 0
         self.number = 0  # lines before the current piece
         self._open_patterns = [(p, s) for s in signatures for p in s.match]  # those not matched outside a shutdown
         anchors = [pattern.anchor for pattern, _ in self._open_patterns]
@@ -156,9 +160,12 @@ class Scanner:
                 self._shapes.clear()
                 self.tracker.restart()
             self.stopped = self.stopped_child = 0
-            self.started = self.tracker.started = False
+            self.started, self.tracker.started = 0, False
         elif STARTED.search(text):
-            self.started = self.tracker.started = True
+            self.started = line.number
+            self.tracker.ready()
+        if "non-default args" in text or "API server version" in text:
+            self.tracker.banner()
         for name in RUN_FACTS:
             if name not in self.facts and (found := SAID[name].search(text)):
                 self.facts[name] = found[1]
@@ -177,8 +184,9 @@ class Scanner:
                 if not after:
                     done.add(key)
         if done:
-            left = [(p, s) for p, s in self._open_patterns if (s.id, s.kind_of(p), p.wrapper) not in done]
-            self._open_patterns, self._matching = left, any_of([pattern.anchor for pattern, _ in left])
+            self._open_patterns = [
+                (p, s) for p, s in self._open_patterns if (s.id, s.kind_of(p), p.wrapper) not in done
+            ]
 
     def result(self, size: int) -> Scan:
         """Everything found, matches in the order of the log."""
@@ -195,14 +203,29 @@ def scan(source: str | Path | BinaryIO, signatures: list[Signature] | None = Non
     try:
         for piece in pieces(stream):
             scanner.piece(piece)
-            size, last = size + len(piece), piece[-4000:]
+            size, last = size + len(piece), (last + piece[-END:])[-END:]
     except (OSError, EOFError) as error:  # a damaged .gz, a device error, a network file system gone
         raise UsageError("the log could not be read to its end", why=str(error), do="check the file") from error
     finally:
         if stream is not sys.stdin.buffer:
             stream.close()
     found = scanner.result(size)
-    end = [parse(raw) for raw in last.splitlines() if raw.strip()]
+    rows = last.split(b"\n")
+    end = [parse(raw, found.lines + 2 - len(rows) + place) for place, raw in enumerate(rows) if raw.strip()]
     found.tail = [line.text for line in end][-5:]
-    found.is_server_log = bool(found.facts) or found.started or any(line.level or line.stream for line in end)
+    found.is_server_log = bool(found.facts or found.started) or any(line.level or line.stream for line in end)
+    found.waits, found.waited = heartbeats(end)
     return found
+
+
+def heartbeats(end: list[Line]) -> tuple[Line | None, int]:
+    """The first of the heartbeats in which these last lines end, but for a stop, and the seconds that they stand for."""
+    stop = next((place for place, line in enumerate(end) if STOPS.search(line.text)), len(end))
+    waited: dict[str, int] = {}
+    first = None
+    for line in reversed(end[:stop]):
+        if beat := HEARTBEAT.search(line.text):
+            first, waited[line.stream] = line, waited.get(line.stream, 0) + int(beat[1])
+        elif not IDLE.search(line.text):
+            break
+    return first, max(waited.values(), default=0)

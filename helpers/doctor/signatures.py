@@ -1,6 +1,7 @@
-"""The known failures: `recipes/failures.yaml`, typed."""
+"""The known failures: `recipes/failures/`, one file a component, typed."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from helpers.errors import CookbookError
 from helpers.paths import RECIPES, shown
 from helpers.recipes.files import Loader, validation_faults
 
-FAILURES = RECIPES / "failures.yaml"
+FAILURES = RECIPES / "failures"
 
 
 class _Strict(BaseModel):
@@ -68,14 +69,18 @@ class Change(_Strict):
 class Signature(_Strict):
     """One known failure: how it shows, why it happens, and the change that ends it."""
 
-    id: str = Field(pattern=r"^[FS]\d+[a-z]?$")
+    id: str = Field(pattern=r"^[A-Z]{1,2}\d+$")
     title: str = Field(max_length=100)
-    group: Literal["install", "gpu", "memory", "startup", "output", "evals", "tools"]
+    component: str = ""  # the name of its file
     kind: Literal["fatal", "degraded", "silent"] = Field(alias="class")
     match: list[Pattern] = Field(min_length=1)
+    counter: list[str] = Field(min_length=1)  # log lines that look like it and are something else
+    unless: dict[str, str] = {}  # facts of the log (helpers.logs.RUN_FACTS), as regexes, with which it says nothing
+    over: list[str] = []  # ids of broader failures that this one, where it shows, explains away
     hardware: str
-    versions: str
+    versions: str = "all"
     vllm: str | None = None  # PEP 440 specifier of the vLLM versions it was seen on, where that is known
+    mended: str = ""  # the vLLM release from which on it no longer happens
     cause: str
     fix: str
     change: Change = Change()
@@ -97,6 +102,10 @@ class Signature(_Strict):
         items = value if isinstance(value, list) else [value]
         return [{"literal": item} if isinstance(item, str) else item for item in items]
 
+    def fits(self, facts: Mapping[str, str]) -> bool:
+        """Whether nothing that the log says about its server speaks against it (its `unless`)."""
+        return not any(re.search(regex, facts.get(name, "")) for name, regex in self.unless.items())
+
     def kind_of(self, pattern: Pattern) -> str:
         """The class of this signature when `pattern` is what showed it."""
         return pattern.kind or self.kind
@@ -112,21 +121,22 @@ def _compiled(regex: str) -> re.Pattern[str]:
 
 
 @cache
-def load(path: Path = FAILURES) -> tuple[Signature, ...]:
-    """Every signature, in the file's order; `CookbookError` names the entry and the key that is wrong."""
+def load(folder: Path = FAILURES) -> tuple[Signature, ...]:
+    """Every signature, file by file; `CookbookError` names the entry and the key that is wrong."""
     signatures: dict[str, Signature] = {}
     faults = []
     try:
-        for entry in yaml.load(path.read_text(encoding="utf-8"), Loader)["signatures"]:
-            try:
-                signature = Signature.model_validate(entry)
-            except ValidationError as error:
-                faults += [f"{entry.get('id', entry)}.{fault}" for fault in validation_faults(error)]
-                continue
-            faults += [f"{signature.id} is used twice"] * (signature.id in signatures)
-            signatures[signature.id] = signature
+        for path in sorted(folder.glob("*.yaml")):
+            for entry in yaml.load(path.read_text(encoding="utf-8"), Loader):
+                try:
+                    signature = Signature.model_validate(entry | {"component": path.stem})
+                except ValidationError as error:
+                    faults += [f"{entry.get('id', entry)}.{fault}" for fault in validation_faults(error)]
+                    continue
+                faults += [f"{signature.id} is used twice"] * (signature.id in signatures)
+                signatures[signature.id] = signature
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise CookbookError(f"cannot read {shown(path)}", why=str(error), do="repair the file") from error
+        raise CookbookError(f"cannot read {shown(folder)}", why=str(error), do="repair the file") from error
     if faults:
-        raise CookbookError(f"{shown(path)} is not valid", why="; ".join(faults[:5]), do="repair the entry")
+        raise CookbookError(f"{shown(folder)} is not valid", why="; ".join(faults[:5]), do="repair the entry")
     return tuple(signatures.values())

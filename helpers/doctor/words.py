@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 ANCHORS = (  # a line worth taking apart holds one of these, or of NOTED
     b"Traceback (",
@@ -26,6 +27,20 @@ ANCHORS = (  # a line worth taking apart holds one of these, or of NOTED
     b"No solution",
     b"build stopped",
     b"terminate called",
+    b"what():",
+    b"CUDA",
+    b"HIP",
+    b"Assertion",
+    b"exited with",
+    b"panicked",
+    b"smashing",
+    b"double free",
+    b"corrupted",
+    b"free(): ",
+    b"alloc(): ",
+    b"chunk(): ",
+    b"cannot find",
+    b"container-cli",
 )
 NOTED = (  # a line that tells of the server's life or names one of the run's facts holds one of these
     b"hutting down",
@@ -38,6 +53,7 @@ NOTED = (  # a line that tells of the server's life or names one of the run's fa
     b"Started server process",
     b"vLLM API server version",
     b"vLLM version",
+    b"  version ",
     b"vllm==",
     b"non-default args",
     b"LLM engine (v",
@@ -59,16 +75,21 @@ VARYING = DIGITS + b"abcdef.-"  # deleted to get a line's shape: numbers, times,
 
 
 def any_of(words: Iterable[bytes]) -> re.Pattern[bytes]:
+    """`search_for` whatever kind of collection the words come in."""
+    return search_for(frozenset(words))
+
+
+@lru_cache(maxsize=16)
+def search_for(words: frozenset[bytes]) -> re.Pattern[bytes]:
     """A search that hits at least where one of `words` stands, forty times faster than their plain alternation.
 
     Each word is searched from its rarest letter on, and words are grouped by that letter, so that the engine can skip
     to the few places where one may begin. A cut word may hit once too often, which costs a look at that line. A word
     that holds another one is found with it.
     """
-    words = set(words)
-    words = [word for word in words if not any(other in word for other in words if other != word)]
+    shortest = [word for word in words if not any(other in word for other in words if other != word)]
     groups: dict[bytes, set[bytes]] = {}
-    for word in words:
+    for word in shortest:
         begin = min(range(max(1, len(word) - (2 if len(word) < 9 else 8))), key=lambda i: (_frequency(word[i]), i))
         groups.setdefault(word[begin : begin + 1], set()).add(word[begin + 1 :])
     ordered = sorted(groups.items(), key=lambda item: item[0])
