@@ -1,4 +1,4 @@
-"""`cookbook check`, `check-install`, `new-target`, `render`, `publish`: what the command line has in a checkout only."""
+"""`cookbook check`, `stale`, `check-install`, `new-target`, `render`, `publish`: what the command line has in a checkout only."""
 
 from typing import Annotated
 
@@ -56,6 +56,36 @@ def register(app: typer.Typer) -> None:
         if faults:
             typer.echo(f"cookbook: {len(faults)} flags or variables are not taken", err=True)
             raise typer.Exit(1)
+
+    @app.command()
+    def stale(
+        ask: Annotated[
+            bool, Option("--ask", help="first ask the index for the newest releases: recipes/releases.yaml")
+        ] = False,
+        today: Annotated[str, Option(help="count ages up to this day, e.g. 2027-03-01")] = "",
+    ) -> None:
+        """List what to run again, most wanted first: proofs over 90 days old, or of another minor release than the pin."""
+        from datetime import UTC, date, datetime
+
+        from helpers.errors import UsageError
+        from helpers.records.claims import load_claims
+        from helpers.records.matrix import matrix
+        from maintain import stale as ages
+
+        try:
+            day = date.fromisoformat(today) if today else datetime.now(UTC).date()
+        except ValueError:
+            raise UsageError(f"{today!r} is no day", do="write it as 2027-03-01") from None
+        if ask:
+            found = ages.ask(datetime.now(UTC).date())
+            typer.echo(
+                f"newest: {', '.join(f'{name} {version}' for name, version in found.items())}; `cookbook render` follows"
+            )
+        runs = ages.stale(matrix(load_claims()), day)
+        for number, run in enumerate(runs, start=1):
+            first, *rest = run.lines()
+            typer.echo("\n".join([f"{number}. {first}", *rest]))
+        typer.echo(f"{len(runs)} runs to repeat" if runs else "nothing is stale")
 
     @app.command(name="check-install")
     def check_install(

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from helpers.paths import NOTEBOOKS
+from helpers.records.age import STALE_DAYS, pin, releases
 from helpers.records.claims import GROUP_THROUGHPUT, OTHER_FLAGS, load_claims
 from helpers.records.matrix import NEVER, MatrixRow, brief, matrix, summaries
 
@@ -14,12 +15,23 @@ def targets_table(prefix: str = "notebooks/") -> str:
     link = lambda one: f"[{one.title}]({prefix}targets/{one.target}.ipynb)" if has_notebook(one.target) else one.title  # noqa: E731
     for one in filter(lambda one: one.day, found):
         lines.append(f"| {link(one)} | {'<br>'.join(one.measured)} | {'<br>'.join(one.held)} | {one.day} |")
+    lines += ["", ages()]
     never = [link(one) for one in found if not one.day]
     folded = (
         f"<details><summary>{len(never)} machines whose recipe never ran here: vLLM's parser takes its command, and its "
         f"notebook runs on a CPU in its place</summary>\n\n{', '.join(never)}\n\n</details>"
     )
     return "\n".join(lines) + (f"\n\n{folded}" if never else "")
+
+
+def ages() -> str:
+    """What the ages in the table are counted from, and what makes a proof stale."""
+    known = releases()
+    newest = " and ".join(f"{name} {version}" for name, version in sorted(known.newest.items()))
+    return (
+        f"The newest releases were {newest} on {known.asked}, the day up to which ages count. Stale is what ran more than "
+        f"{STALE_DAYS} days before, or on another minor release than its recipe pins: {pin('cpu')}; {pin('h200')}."
+    )
 
 
 def markdown_matrix(prefix: str = "notebooks/") -> str:
@@ -46,7 +58,7 @@ def state(row: MatrixRow) -> str:
     """The claims in a table cell: what ran, with which weights, vLLM and flags, or that nothing ever did."""
     shown: dict[tuple[str, str, str, str, bool], list[str]] = {}
     for claim in row.claims:
-        key = (claim.state, claim.weights, claim.vllm, claim.days, claim.same_flags)
+        key = (claim.state, claim.weights, f"{claim.vllm} ({claim.age.words()})", claim.days, claim.same_flags)
         named = f"{claim.group} ({claim.checks})" if claim.group.startswith(GROUP_THROUGHPUT) else claim.group
         shown.setdefault(key, []).append(named)
     parts = [

@@ -9,6 +9,7 @@ from helpers import paths
 from helpers.errors import CookbookError
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
+from helpers.records.age import Age, age
 from helpers.records.curves import options, setting, switch
 from helpers.records.record import RunRecord
 
@@ -52,12 +53,17 @@ class Claim:
         first = self.since or self.day
         return self.day.isoformat() if first == self.day else f"{first.isoformat()} to {self.day.isoformat()}"
 
+    @property
+    def age(self) -> Age:
+        """How old it is on the day when the index was last asked; of several days the newest counts."""
+        return age(self.target, self.vllm, self.day)
+
     def line(self) -> str:
         """The claim in words."""
         flags = "" if self.same_flags else f", {OTHER_FLAGS}"
         return (
-            f"{self.group} {self.state} ({self.checks}) with {self.weights} weights on vLLM {self.vllm}, "
-            f"{self.days}{flags}"
+            f"{self.group} {self.state} ({self.checks}) with {self.weights} weights on vLLM {self.vllm} "
+            f"({self.age.words()}), {self.days}{flags}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 
 from helpers.recipes import load_target, target_names
 from helpers.records.claims import ACCURACY_FIRST, GROUP_THROUGHPUT, Claim
@@ -73,8 +74,10 @@ class TargetSummary:
 
     target: str
     title: str
-    measured: list[str]  # "gpt-oss-120b TP1: synthetic weights, vLLM 0.32.0", newest first
-    held: list[str]  # "endpoints, streaming with gpt-oss-nano"
+    measured: list[
+        str
+    ]  # "gpt-oss-120b TP1: synthetic weights, vLLM 0.32.0, 2026-11-27 (the pin's release, the newest)"
+    held: list[str]  # "endpoints, streaming with gpt-oss-nano, ..."
     day: str  # ISO date; empty where nothing ran
 
 
@@ -88,31 +91,44 @@ def summaries(rows: list[MatrixRow]) -> list[TargetSummary]:
 
 
 def _summary(rows: list[MatrixRow]) -> TargetSummary:
-    measured: dict[tuple[bool, str, str], list[str]] = {}
-    held: dict[str, list[str]] = {}
+    measured: dict[tuple[bool, str, str, str], dict[str, date]] = {}
+    held: dict[tuple[str, str, str], dict[str, date]] = {}
     for row in rows:
         for claim in (claim for claim in row.claims if claim.state == "passed"):
+            age = claim.age.words()
             if claim.group.startswith(GROUP_THROUGHPUT):
                 copies = claim.group.removeprefix(f"{GROUP_THROUGHPUT} of ").removesuffix(" replicas")
                 size = f"TP{row.tensor_parallel_size}" if copies == claim.group else f"{copies} x TP1"
-                measured.setdefault((not claim.same_flags, claim.weights, claim.vllm), []).append(f"{row.model} {size}")
+                key = (not claim.same_flags, claim.weights, claim.vllm, age)
+                measured.setdefault(key, {}).setdefault(f"{row.model} {size}", claim.day)
             elif claim.group != "lifecycle":
-                held.setdefault(row.model, []).append(claim.group.replace("_", " "))
+                held.setdefault((row.model, claim.vllm, age), {})[claim.group.replace("_", " ")] = claim.day
     today = {model for (older, *_), models in measured.items() if not older for model in models}
     for (older, *_), models in measured.items():
-        models[:] = [model for model in models if not older or model not in today]
+        for model in [model for model in models if older and model in today]:
+            del models[model]
     days = [claim.day.isoformat() for row in rows for claim in row.claims]
     return TargetSummary(
         rows[0].target,
         rows[0].title,
         [
-            f"{', '.join(dict.fromkeys(models))}: {weights} weights, vLLM {vllm}" + (", older flags" if older else "")
-            for (older, weights, vllm), models in sorted(measured.items())
+            f"{', '.join(models)}: {weights} weights, vLLM {vllm}, {_days(models)} ({age})"
+            + (", older flags" if older else "")
+            for (older, weights, vllm, age), models in sorted(measured.items())
             if models
         ],
-        [f"{', '.join(sorted(set(groups)))} with {model}" for model, groups in held.items()],
+        [
+            f"{', '.join(sorted(groups))} with {model}, vLLM {vllm}, {_days(groups)} ({age})"
+            for (model, vllm, age), groups in held.items()
+        ],
         max(days, default=""),
     )
+
+
+def _days(found: dict[str, date]) -> str:
+    """The day of claims that stand together, or the first and the last one."""
+    first, last = min(found.values()), max(found.values())
+    return first.isoformat() if first == last else f"{first} to {last}"
 
 
 def _newest(claims: list[Claim]) -> Claim:

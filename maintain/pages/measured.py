@@ -5,6 +5,7 @@ from pathlib import Path
 from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS
 from helpers.recipes import NANO, Target
+from helpers.records.age import age
 from helpers.records.claims import OTHER_FLAGS, same_flags
 from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, points_of
 from helpers.records.matrix import NEVER
@@ -69,8 +70,13 @@ def other_starts(record: RunRecord) -> dict[str, float]:
 
 
 def served(record: RunRecord) -> str:
-    """What a record measured: model, weights and vLLM."""
-    return f"{record.model}, {record.weights} weights, vLLM {record.versions['vllm']}"
+    """What a record measured: model, weights and vLLM, and how old that is."""
+    return f"{record.model}, {record.weights} weights, vLLM {record.versions['vllm']} ({aged(record)})"
+
+
+def aged(record: RunRecord) -> str:
+    """How old a record is, in words."""
+    return age(record.target, record.versions["vllm"], record.finished.date()).words()
 
 
 def headline(target: Target, model: str) -> str:
@@ -86,8 +92,8 @@ def headline(target: Target, model: str) -> str:
     nano = " These figures say nothing about gpt-oss itself." if record.model == NANO else ""
     return (
         f"**Measured here:** {record.model} ({record.weights} weights, {_devices(record)}, vLLM {version_of(record)}, "
-        f"{record.finished:%Y-%m-%d}) gave one user {first.tok_s_per_user:,.0f} tok/s, and {top.output_tok_s:,.0f} "
-        f"output tok/s at {top.concurrency} requests in flight.{nano}"
+        f"{record.finished:%Y-%m-%d}; {aged(record)}) gave one user {first.tok_s_per_user:,.0f} tok/s, and "
+        f"{top.output_tok_s:,.0f} output tok/s at {top.concurrency} requests in flight.{nano}"
     )
 
 
@@ -164,7 +170,7 @@ def summary(records: list[RunRecord]) -> str:
         rows.append(
             row(
                 record.model,
-                f"{record.weights}, {record.versions['vllm']}, {record.finished:%Y-%m-%d}",
+                f"{record.weights}, {record.versions['vllm']}, {record.finished:%Y-%m-%d} ({aged(record)})",
                 f"{record.serving.label} on {(record.machine.gpus or [record.machine.cpu])[0]}",
                 len(record.throughput),
                 f"{top.output_tok_s_per_gpu:,.0f} at concurrency {top.concurrency}",

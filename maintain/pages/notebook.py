@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from helpers.files import write_whole
 from helpers.paths import LOCKS, NOTEBOOKS, shown
 from helpers.recipes import NANO, Parameters, Target, check_parameters, load_model, load_target
+from helpers.records.age import pin
 from helpers.records.curves import speed_records
 from maintain.pages import measured, sections
 from maintain.pages.pages import fill
@@ -68,6 +69,7 @@ def texts(target: Target, parameters: Parameters) -> dict[str, object]:
         "nano": parameters.model == NANO,
         "other_model": (others or [parameters.model])[0],
         "headline": measured.headline(target, parameters.model),
+        "pin": pin(target.target),
         "machine_needs": measured.machine_needs(target),
         "time_needed": measured.time_needed(target.target),
         "ran": f"{ran.finished:%Y-%m-%d}: {measured.served(ran)}" if ran else "",
