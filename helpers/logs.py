@@ -43,8 +43,9 @@ PHASES = {
     "http": re.compile(r"Starting vLLM server|Starting vLLM API server|Started server process"),
 }
 
-# shm_broadcast.py (0.10 to 0.32.0) says this once a minute while it waits; beside it come lines that tell of no progress
-HEARTBEAT = re.compile(r"No available shared memory broadcast block found in (\d+) seconds")
+# What is said again and again while one waits: shm_broadcast.py once a minute, ray_utils.py with the seconds so far
+# (0.10 to 0.32.0). Lines that tell of no progress may come between.
+HEARTBEAT = re.compile(r"broadcast block found in (\d+) seconds|placement group of specs for (\d+) seconds")
 IDLE = re.compile(r'^$|"GET /(?:health|metrics|ping|load|version|v1/models)\b|generation throughput: 0\.0 tokens/s')
 STARTS = re.compile(r"vLLM API server version|Started server process")
 STARTED = re.compile(r"Application startup complete")

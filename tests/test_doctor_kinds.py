@@ -227,6 +227,13 @@ def test_a_log_that_ends_in_ten_minutes_of_heartbeats_is_a_hang():
     )
 
 
+def test_waiting_for_ray_is_a_hang_too():
+    said = "(EngineCore pid=7) INFO 11-20 10:00:10 [r.py:2] Waiting for creating a placement group of specs for {} seconds.\n"
+    for last, hangs in ((640, True), (320, False)):
+        found = judged(START + "".join(said.format(10 * 2**n) for n in range(7) if 10 * 2**n <= last))
+        assert found.fatal is hangs and found.ids == ["NC13"]
+
+
 def test_heartbeats_of_a_server_that_goes_on_are_no_hang():
     more = "(EngineCore pid=7) INFO 11-20 10:20:00 [monitor.py:34] torch.compile takes 700.17 s in total\n"
     for text in (beats(9, "EngineCore"), beats(5, "Worker_TP0", "Worker_TP1"), beats(20, "EngineCore") + more):

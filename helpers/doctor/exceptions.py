@@ -24,21 +24,23 @@ EXCEPTION = re.compile(
 )
 LAST_LINE = re.compile(r"^(?:[A-Za-z_][\w]*\.)*[A-Za-z_]\w*(?:\[[^\]]*\])?(?:: .*|:)?$")  # ends a traceback
 PARSER = re.compile(r"^[\w./-]+(?: [\w-]+)*: error: \S")  # argparse and the like
-DEATHS = re.compile(  # a process that ended without a Python exception
-    r"^(?:Killed$|.*\bKilled +(?:vllm|python|uv|exec|timeout|\S*/)|.*[Oo]ut of memory: Kill(?:ed)? process|"
-    r".*\boom-kill(?:er)?[: ]|.*\bOOMKilled\b|.*\((?:core dumped|SIGKILL|SIGSEGV|SIGBUS|SIGABRT|SIGILL)\)|"
-    r"(?:.*: )?(?:Segmentation fault|Illegal instruction|Bus error|Aborted)(?: |$)|Fatal Python error: |"
+DEATHS = re.compile(  # a process that ended without a Python exception: how its line begins
+    r"Killed$|Segmentation fault|Illegal instruction|Bus error|Aborted(?: |$)|Fatal Python error: |"
     r"!+ Segfault encountered !+|terminate called after throwing|"
-    r"(?:.*: )?(?:vllm|uv|docker|python3?|nvcc|ninja): (?:command )?not found|"
     r"ptxas (?:fatal|error)|nvcc (?:fatal|error)|ninja: build stopped|(?:docker: )?Error response from daemon: |"
     r"nvidia-container-cli: |[\w.-]+ exited with code (?!0|130|137|143)\d|Memory access fault by GPU|HW Exception by GPU|"
-    r".*\bHSA_STATUS_ERROR|(?:Failed: )?C(?:UDA|uda) (?:\w+ )?[Ee]rror\b|HIP error|LLVM ERROR: |Abort was called at |"
-    r"(?:\S+: )?\S+:\d+: .*Assertion .* failed\.?$|\*\*\* stack smashing|thread '.*' panicked at |"
-    r"(?:double free|corrupted (?:size|double)|free\(\): |malloc\(\): |munmap_chunk\(\): |realloc\(\): )|"
+    r"(?:Failed: )?C(?:UDA|uda) (?:\w+ )?[Ee]rror\b|HIP error|LLVM ERROR: |Abort was called at |"
+    r"\*\*\* stack smashing|thread '[^']*' panicked at |"
+    r"double free|corrupted (?:size|double)|free\(\): |malloc\(\): |munmap_chunk\(\): |realloc\(\): |"
     r"error: .*(?:No solution|no version of|[Ff]ailed to|[Cc]ould not|[Dd]istribution)|"
-    r"ERROR: (?:Could not|No matching|Failed|Cannot)|.*× No solution found)"
+    r"ERROR: (?:Could not|No matching|Failed|Cannot)"
 )
-
+DEATHS_WITHIN = re.compile(  # and what stands anywhere in it
+    r"\bKilled +(?:vllm|python|uv|exec|timeout|\S*/)|[Oo]ut of memory: Kill(?:ed)? process|\boom-kill(?:er)?[: ]|"
+    r"\bOOMKilled\b|\((?:core dumped|SIGKILL|SIGSEGV|SIGBUS|SIGABRT|SIGILL)\)|\bHSA_STATUS_ERROR|× No solution found|"
+    r": (?:Segmentation fault|Illegal instruction|Bus error|Aborted)(?: |$)|"
+    r"(?:^|: )(?:vllm|uv|docker|python3?|nvcc|ninja): (?:command )?not found|:\d+: .*Assertion [`'].*failed\.?$"
+)
 DEATH_HEAD = re.compile(
     r"EngineCore failed to start|EngineCore encountered a fatal error|EngineCore hit an exception|"
     r"WorkerProc failed to start|WorkerProc hit an exception|Exception in worker|^Process [\w:-]+:$"
@@ -55,6 +57,10 @@ CAUSE = "The above exception was the direct cause of"
 CONTEXT = "During handling of the above exception"
 GROUP = re.compile(r"^\s*(?:\|\s?|\+[-+]+(?:\s*\d+\s*-+)?|\+\s(?=Exception Group))+")
 QUIET = ("DEBUG", "INFO", "WARNING")
+
+
+def _died(text: str) -> bool:
+    return bool(DEATHS.match(text) or DEATHS_WITHIN.search(text))
 
 
 @dataclass(slots=True)
@@ -184,7 +190,7 @@ class Tracker:
     def _ends(text: str) -> bool:
         """The line cannot belong to an exception's message: it tells of a failure itself."""
         return bool(
-            DEATHS.match(text)
+            _died(text)
             or COMPILER.match(text)
             or PARSER.match(text)
             or DEATH_HEAD.search(text)
@@ -201,7 +207,7 @@ class Tracker:
         kind = ""
         if PARSER.match(text):
             kind = "parser"
-        elif DEATHS.match(text):
+        elif _died(text):
             kind = "death"
         elif COMPILER.match(text):
             kind = "compiler"

@@ -225,7 +225,8 @@ def heartbeats(end: list[Line]) -> tuple[Line | None, int]:
     first = None
     for line in reversed(end[:stop]):
         if beat := HEARTBEAT.search(line.text):
-            first, waited[line.stream] = line, waited.get(line.stream, 0) + int(beat[1])
+            before = waited.get(line.stream, 0)
+            first, waited[line.stream] = line, before + int(beat[1]) if beat[1] else max(before, int(beat[2]))
         elif not IDLE.search(line.text):
             break
     return first, max(waited.values(), default=0)

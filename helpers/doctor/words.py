@@ -68,8 +68,8 @@ NOTED = (  # a line that tells of the server's life or names one of the run's fa
 )
 # Their every occurrence counts; of other lines only the first of its shape does.
 EVERY_TIME = (*NOTED, b"Traceback (", b"Killed", b"Failed core proc", b"EngineDead")
-# The letters of a log, the most frequent first.
-COMMON = b" ertonsaiphcdlugbm10:-2v4.Iyk/)(AR][,NP7VS=3Ew5L6DOMG9_f"
+# The letters of logs and of the prompts in them, the most frequent first.
+COMMON = b" etaoinsrhldcumfpgwybvkxjqz0123456789:.-/()[],INFOERAPSTLDM_='\""
 DIGITS = b"0123456789"
 VARYING = DIGITS + b"abcdef.-"  # deleted to get a line's shape: numbers, times, hexadecimal ids
 
@@ -81,25 +81,28 @@ def any_of(words: Iterable[bytes]) -> re.Pattern[bytes]:
 
 @lru_cache(maxsize=16)
 def search_for(words: frozenset[bytes]) -> re.Pattern[bytes]:
-    """A search that hits at least where one of `words` stands, forty times faster than their plain alternation.
+    """A search that hits where one of `words` stands, forty times faster than their plain alternation.
 
-    Each word is searched from its rarest letter on, and words are grouped by that letter, so that the engine can skip
-    to the few places where one may begin. A cut word may hit once too often, which costs a look at that line. A word
-    that holds another one is found with it.
+    Each word is searched from its rarest letter on, what stands before it is looked back at, and words are grouped by
+    that letter and the next one, so that the engine can skip to the few places where one may be. A word that holds
+    another one is found with it.
     """
-    shortest = [word for word in words if not any(other in word for other in words if other != word)]
-    groups: dict[bytes, set[bytes]] = {}
-    for word in shortest:
-        begin = min(range(max(1, len(word) - (2 if len(word) < 9 else 8))), key=lambda i: (_frequency(word[i]), i))
-        groups.setdefault(word[begin : begin + 1], set()).add(word[begin + 1 :])
-    ordered = sorted(groups.items(), key=lambda item: item[0])
-    return re.compile(
-        b"|".join(
-            re.escape(first) + b"(?:" + b"|".join(map(re.escape, sorted(rests))) + b")" for first, rests in ordered
-        )
-    )
+    groups: dict[bytes, dict[bytes, list[bytes]]] = {}
+    for word in sorted(word for word in words if not any(other in word for other in words if other != word)):
+        place = min(range(len(word)), key=lambda i: (_frequency(word[i]), i))
+        rest = re.escape(word[place + 2 :]) + b"(?<=" + re.escape(word) + b")"
+        groups.setdefault(word[place : place + 1], {}).setdefault(word[place + 1 : place + 2], []).append(rest)
+    parts = [
+        re.escape(first)
+        + b"(?:"
+        + b"|".join(re.escape(second) + b"(?:" + b"|".join(rests) + b")" for second, rests in seconds.items())
+        + b")"
+        for first, seconds in sorted(groups.items())
+    ]
+    return re.compile(b"|".join(parts))
 
 
 def _frequency(letter: int) -> int:
+    """How often a letter stands in logs and prompts, roughly."""
     place = COMMON.find(letter)
     return 0 if place < 0 else len(COMMON) - place
