@@ -19,7 +19,7 @@ from helpers.machine.preflight.judge import CHECKS, judge
 from helpers.machine.preflight.machine import Disk, Gpu, Holder, Machine, Need
 from helpers.recipes import check_parameters, load_target
 
-H200 = Gpu(0, "NVIDIA H200", 139.8, 139.2, "9.0", links=18)
+H200 = Gpu(0, "NVIDIA H200", 139.8, 139.2, "9.0", links=18, fabric=3)
 HOST = Machine(
     vendor="nvidia",
     gpus=[H200, replace(H200, index=1)],
@@ -39,7 +39,10 @@ HOST = Machine(
     hub="",
     clock_skew_s=0.4,
     year=2026,
-    packages={"cuda": {"vllm": "0.32.0", "triton": "3.7.1", "oss-harmony": "0.0.11"}},
+    packages={"cuda": {"vllm": "0.32.0", "triton": "3.7.1", "oss-harmony": "0.0.11", "torch": "2.13.0+cu130"}},
+    compiler="/usr/bin/gcc",
+    headers={"cuda": True},
+    pins={"cuda": "2.13.0"},
     harmony={"cuda": "00fa2470"},
     unknown_variables={"cuda": []},
 )
@@ -71,7 +74,8 @@ def marks(machine, need=NEED):
 
 
 def test_a_machine_with_everything_passes():
-    assert {mark for name, mark in marks(HOST).items() if name not in ("Device files", "Weights folder")} == {"✓"}
+    elsewhere = ("Device files", "Weights folder", "CUDA toolkit", "WSL2", "KV cache in fp8")
+    assert {mark for name, mark in marks(HOST).items() if name not in elsewhere} == {"✓"}
 
 
 def gpu(**changes):
@@ -97,6 +101,9 @@ BROKEN = [
     ),
     ("MIG", gpu(mig=True), "GPU 0"),
     ("Driver", {"driver": "550.54"}, "550.54"),
+    ("NVLink fabric", gpu(fabric=1), "not started"),
+    ("C compiler", {"compiler": ""}, "no C compiler"),
+    ("C compiler", {"headers": {"cuda": False}}, "no Python.h"),
     ("/dev/shm", {"shm_gib": 0.0625}, "0.06 GiB"),
     ("Memory", {"available_gib": 2, "memory_gib": 4, "limited": True}, "container"),
     ("Processor", {"architecture": "ppc64le"}, "ppc64le"),
@@ -117,10 +124,14 @@ BROKEN = [
     ("Packages", {"harmony": {"cuda": "4c883161"}}, "F3"),
     ("Packages", {"harmony": {"cuda": ""}}, "F3"),
     ("Packages", packages(mcp="1.30.0"), "F41"),
+    ("Packages", packages(flashinfer_python="0.7.0.post1", flashinfer_cubin="0.6.12"), "IN5"),
+    ("Packages", packages(torch="2.14.0"), "torch 2.14.0 where vLLM asks for 2.13.0"),
+    ("VLLM_* variables", {"service_port": "tcp://10.0.0.1:80"}, "a Kubernetes Service named vllm"),
     ("VLLM_* variables", {"unknown_variables": {"cuda": ["VLLM_FOO"]}, "variables": ["VLLM_FOO"]}, "ends the start"),
     ("VLLM_* variables", {"unknown_variables": {}, "variables": ["VLLM_USE_TRTLLM_ATTENTION"]}, "removed names only"),
 ]
 ADVICE = [
+    ("Image", {"cuda": "12.4"}, "up to 12.4"),
     ("NVLink", {"gpus": [replace(H200, links=0), replace(H200, links=0)]}, "0 active"),
     ("NVLink", {"gpus": [replace(H200, links=None), replace(H200, links=None)]}, "none"),
     ("Processor", {"architecture": "aarch64"}, "aarch64"),
@@ -159,7 +170,63 @@ def test_every_check_can_fail():
     assert marks(replace(closed, devices={}), amd)["Device files"] == "✗"
     assert marks(HOST, replace(NEED, folder="/tmp", folder_fault="config.json is missing"))["Weights folder"] == "✗"
     names = {check.name for check in judge(HOST, NEED)}
-    assert names - able == {"Device files", "docker", "Memory budget", "Weights folder"} and len(names) == len(CHECKS)
+    shown = {"Device files", "docker", "Memory budget", "Weights folder"}  # here and in the tests below
+    assert names - able == shown | {"CUDA toolkit", "WSL2", "KV cache in fp8"} and len(names) == len(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("nvcc", "more", "mark"),
+    [
+        ("12.8", {}, "✗"),
+        ("12.9", {}, "✓"),
+        ("13.0", {}, "✓"),
+        ("", {}, "–"),
+        ("12.8", {"flashinfer-jit-cache": "0.7"}, "–"),
+    ],
+)
+def test_consumer_blackwell_needs_a_toolkit_that_knows_it(nvcc, more, mark):
+    card = replace(H200, name="NVIDIA GeForce RTX 5090", compute_capability="12.0")
+    versions = {"cuda": HOST.packages["cuda"] | more}
+    assert marks(replace(HOST, gpus=[card], nvcc=nvcc, packages=versions))["CUDA toolkit"] == mark
+    assert marks(replace(HOST, nvcc="12.4"))["CUDA toolkit"] == "–", "Hopper is known to older ones"
+
+
+def test_wsl2_needs_pinned_memory_where_vllm_does_not_go_on_without():
+    linux = replace(HOST, wsl="6.6.87.2-microsoft-standard-WSL2")
+    assert marks(linux)["WSL2"] == "✓"
+    old = replace(linux, packages={"cuda": HOST.packages["cuda"] | {"vllm": "0.28.1"}})
+    assert marks(old)["WSL2"] == "✗"
+    assert marks(replace(old, variables=["VLLM_WSL2_ENABLE_PIN_MEMORY"]))["WSL2"] == "✓"
+
+
+@pytest.mark.parametrize(("capability", "mark"), [("8.0", "✗"), ("8.6", "✗"), ("8.9", "✓"), ("12.0", "✓")])
+def test_an_fp8_cache_is_refused_below_ada(capability, mark):
+    card = replace(H200, compute_capability=capability)
+    assert marks(replace(HOST, gpus=[card]), replace(NEED, fp8_kv=True))["KV cache in fp8"] == mark
+
+
+def test_facts_of_a_toolkit_and_of_an_environment(tmp_path, monkeypatch):
+    (tmp_path / "cuda" / "bin").mkdir(parents=True)
+    (tmp_path / "cuda" / "bin" / "nvcc").touch()
+    (tmp_path / "cuda" / "include").mkdir()
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "cuda"))
+    assert software.nvcc() == "of an unknown version"
+    (tmp_path / "cuda" / "include" / "cuda.h").write_text("#define CUDA_VERSION 12080\n")
+    assert software.nvcc() == "12.8"
+    site = tmp_path / "stack" / "lib" / "python3.12" / "site-packages"
+    (site / "vllm-0.32.0.dist-info").mkdir(parents=True)
+    metadata = site / "vllm-0.32.0.dist-info" / "METADATA"
+    metadata.write_text("Name: vllm\nRequires-Dist: torch==2.13.0\nRequires-Dist: torchvision==0.28.0\n\ntorch==1.0\n")
+    assert software.torch_pin(site) == "2.13.0"
+    python = tmp_path / "base" / "bin" / "python3.12"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    (tmp_path / "stack" / "bin").mkdir()
+    (tmp_path / "stack" / "bin" / "python3").symlink_to(python)
+    assert not software.headers(site)
+    (tmp_path / "base" / "include" / "python3.12").mkdir(parents=True)
+    (tmp_path / "base" / "include" / "python3.12" / "Python.h").touch()
+    assert software.headers(site)
 
 
 def test_what_cannot_fit_is_refused_with_what_would():

@@ -99,6 +99,44 @@ def nvlink(machine: Machine, need: Need) -> Judged:
     return Judged(all(links), f"{min(n or 0 for n in links)} active links on each GPU", "active links")
 
 
+def fabric(machine: Machine, need: Need) -> Judged:
+    """CUDA does not start on a host with NVSwitch before Fabric Manager has set its links up."""
+    states = [card.fabric for card in machine.gpus if card.fabric]
+    if not need.gpu or not states:
+        return NOT_ASKED
+    names = {1: "not started", 2: "in progress", 3: "complete"}
+    return Judged(min(states) >= 3, names.get(min(states), str(min(states))), "complete")
+
+
+def toolkit(machine: Machine, need: Need) -> Judged:
+    """An nvcc that does not know Blackwell's consumer cards makes FlashInfer drop them."""
+    first = need.gpu and machine.vendor == "nvidia" and machine.compute_capability
+    if not first or not first.startswith("12."):
+        return Judged(None, machine.nvcc or NOTHING, NOTHING)
+    versions = machine.packages.get(need.stack, {})
+    if "flashinfer-jit-cache" in versions or not machine.nvcc:
+        return Judged(None, machine.nvcc or "no nvcc", "12.9 or newer, where FlashInfer compiles")
+    digits = tuple(int(part) for part in re.findall(r"\d+", machine.nvcc)[:2])
+    return Judged(digits >= (12, 9) if digits else None, machine.nvcc, "12.9 or newer for compute capability 12.x")
+
+
+def fp8_cache(machine: Machine, need: Need) -> Judged:
+    """Cards before Ada have no 8-bit floating point units, and vLLM ends at the first attention layer."""
+    if not need.fp8_kv or machine.vendor != "nvidia" or not machine.compute_capability:
+        return NOT_ASKED
+    able = tuple(map(int, machine.compute_capability.split("."))) >= (8, 9)
+    return Judged(able, f"compute capability {machine.compute_capability}", "8.9 or more for an fp8 KV cache")
+
+
+def image(machine: Machine, need: Need) -> Judged:
+    """The container's CUDA against the newest that the driver runs: the container would not start."""
+    if not need.gpu or machine.vendor != "nvidia" or not machine.cuda or not need.driver:
+        return NOT_ASKED
+    wanted = max(major for major, branch in DRIVER_OF_CUDA.items() if branch <= need.driver)
+    seen = f"the driver runs CUDA up to {machine.cuda}"
+    return Judged(float(machine.cuda) >= float(wanted), seen, f"CUDA {wanted}, of the recipe's image")
+
+
 def device_files(machine: Machine, need: Need) -> Judged:
     """The device files of ROCm and XPU: there, and open to this user."""
     paths = DEVICE_FILES.get(need.install)

@@ -75,6 +75,7 @@ def _nvidia_card(nvml, index: int) -> Gpu:
         f"{major}.{minor}",
         mig=mig,
         links=_links(nvml, handle),
+        fabric=_fabric(nvml, handle),
         holders=holders,
     )
 
@@ -87,6 +88,19 @@ def _links(nvml, handle) -> int | None:
         except nvml.NVMLError:
             break
     return active
+
+
+def _fabric(nvml, handle) -> int | None:
+    """The state of the NVSwitch fabric as Fabric Manager left it, on cards that have one (Hopper and newer)."""
+    info = getattr(nvml, "c_nvmlGpuFabricInfo_t", None)
+    if info is None:
+        return None
+    try:
+        found = info()
+        nvml.nvmlDeviceGetGpuFabricInfo(handle, nvml.byref(found))
+        return int(found.state)
+    except (nvml.NVMLError, AttributeError, TypeError):
+        return None
 
 
 def process_name(pid: int) -> str:

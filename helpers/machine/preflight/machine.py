@@ -27,6 +27,7 @@ class Gpu:
     gfx: str | None = None  # AMD, e.g. "gfx942"
     mig: bool = False
     links: int | None = None  # active NVLink links; None where the driver does not say
+    fabric: int | None = None  # NVML's state of the NVLink fabric: 0 none, 1 not started, 2 in progress, 3 complete
     holders: list[Holder] = field(default_factory=list)
 
 
@@ -66,6 +67,12 @@ class Machine:
     hub: str | None = None  # None: not asked; "": reachable; else why not
     clock_skew_s: float | None = None  # against the hub's clock, None: not asked
     year: int = 0
+    wsl: str = ""  # the kernel's release under WSL2
+    nvcc: str = ""  # the CUDA toolkit's version, "" without one
+    compiler: str = ""  # the C compiler, "" without one
+    headers: dict[str, bool] = field(default_factory=dict)  # stack: its Python has Python.h
+    pins: dict[str, str] = field(default_factory=dict)  # stack: the torch that its vLLM asks for
+    service_port: str = ""  # VLLM_PORT where a Kubernetes Service set it
     vocabulary: str | None = None  # None: TIKTOKEN_ENCODINGS_BASE is not set; "": sound; else what is wrong
     packages: dict[str, dict[str, str]] = field(default_factory=dict)  # stack: distribution: version
     harmony: dict[str, str] = field(default_factory=dict)  # stack: first digits of openai_harmony's sha256
@@ -142,6 +149,7 @@ class Need:
     folder: str = ""  # weights that lie in a folder
     folder_fault: str = ""  # why that folder is no checkpoint
     mxfp4_on_cpu: bool = False
+    fp8_kv: bool = False  # the command stores the KV cache in fp8
     port: int = 0
     stack: str = "cpu"
     budget: str = ""  # the memory budget in words

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -65,6 +66,14 @@ def probe(ports: Iterable[int] = (), deep: bool = True, network: bool = False) -
             "vocabulary": software.vocabulary(),
             "packages": {name: software.packages(site) for name, site in stacks.items()},
             "harmony": {name: software.harmony(site) for name, site in stacks.items()},
+            "nvcc": software.nvcc(),
+            "compiler": next(
+                filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang", "cc")))), ""
+            ),
+            "headers": {name: software.headers(site) for name, site in stacks.items()},
+            "pins": {name: software.torch_pin(site) for name, site in stacks.items()},
+            "service_port": port if "://" in (port := os.environ.get("VLLM_PORT", "")) else "",
+            "wsl": host.wsl(),
             "variables": variables,
             "unknown_variables": {name: found for name, found in unknown.items() if found is not None},
             "servers": living,

@@ -16,6 +16,7 @@ from helpers.machine.weights.checkpoint import check_checkpoint
 from helpers.paths import STACKS
 from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
 from helpers.recipes import budget as budgets
+from helpers.recipes.block import serve_block
 
 GIB = 2**30
 HOST_GIB = 8.0  # host memory of vLLM's processes beside a GPU: Python, torch and staging buffers (estimate)
@@ -89,6 +90,7 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
         hub_id=(model.hub_id or "") if parameters.weights_kind == "hub" else "",
         folder=parameters.weights if parameters.weights_kind == "path" else "",
         folder_fault=_folder_fault(parameters.weights, model) if parameters.weights_kind == "path" else "",
+        fp8_kv="fp8" in str(getattr(serve_block(target, model, parameters).args.get("kv-cache-dtype"), "value", "")),
         mxfp4_on_cpu=on_cpu and model.weights.precision == "mxfp4",
         port=parameters.port,
         budget=budget.line(),

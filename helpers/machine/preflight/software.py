@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -120,6 +121,34 @@ def packages(site: Path) -> dict[str, str]:
         name, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
         found[name.lower().replace("_", "-")] = version
     return dict(sorted(found.items()))
+
+
+def nvcc() -> str:
+    """The version of the CUDA toolkit that FlashInfer would compile with ("" without one), read from its own files."""
+    named, on_path = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"), shutil.which("nvcc")
+    home = Path(named or (Path(on_path).resolve().parents[1] if on_path else "/usr/local/cuda"))
+    if not (home / "bin" / "nvcc").exists():
+        return ""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"#define CUDA_VERSION (\d+)", (home / "include" / "cuda.h").read_text()):
+            return f"{int(found[1]) // 1000}.{int(found[1]) % 1000 // 10}"
+    return "of an unknown version"
+
+
+def headers(site: Path) -> bool:
+    """Whether the Python of an environment has the header files that Triton compiles against."""
+    base = Path(os.path.realpath(site.parents[2] / "bin" / "python3")).parents[1]
+    return any((base / "include" / site.parent.name).glob("Python.h"))
+
+
+def torch_pin(site: Path) -> str:
+    """The release of torch that the vLLM of an environment asks for, "" where it names none."""
+    for metadata in site.glob("vllm*.dist-info/METADATA"):
+        with contextlib.suppress(OSError):
+            text = metadata.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+            if pinned := re.search(r"^Requires-Dist: torch *\(?==([\d.]+)", text, re.M):
+                return pinned[1]
+    return ""
 
 
 def harmony(site: Path) -> str:
