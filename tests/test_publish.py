@@ -17,7 +17,7 @@ from helpers import paths
 def checkout(tmp_path: Path) -> Path:
     """A copy of what a page is made from."""
     keep = shutil.ignore_patterns("__pycache__", ".*")
-    for name in ("helpers", "maintain", "recipes", "notebooks"):
+    for name in ("helpers", "maintain", "recipes", "notebooks", "docs"):
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
     shutil.copy(paths.ROOT / "README.md", tmp_path)
     return tmp_path
@@ -53,8 +53,8 @@ def test_the_first_record_of_a_machine_gives_its_page_the_figures(checkout: Path
     shutil.rmtree(records)
     page.unlink()
     cookbook(checkout, "render")
-    assert "has never run on its machine" in page.read_text() and "from-records" not in page.read_text()
-    assert "| [NVIDIA H200](notebooks/targets/h200.ipynb) | gpt-oss-20b | 1 | never run here |" in readme(checkout)
+    assert "has not run on its machine yet" in page.read_text() and "from-records" not in page.read_text()
+    assert "targets/h200.ipynb" in readme(checkout).split("<details>")[-1], "folded away"
     run = checkout / "runs/one"
     executed(page, run)
     (run / "record.json").write_text(json.dumps(record))
@@ -62,11 +62,13 @@ def test_the_first_record_of_a_machine_gives_its_page_the_figures(checkout: Path
     told = cookbook(checkout, "publish", str(run))
     assert "recipes/records/h200/20261122-154802-gpt-oss-20b-synthetic.json" in told and "README.md" in told
     after = code(page)
-    assert len(after) == before + 2, "a figure of the model that was measured, and what fits"
+    assert len(after) == before + 1, "a figure of the model that was measured"
     assert [cell.execution_count for cell in after] == list(range(1, len(after) + 1)) and all(c.outputs for c in after)
-    figure, fits = [cell for cell in after if "from-records" in cell.metadata.get("tags", [])]
-    assert "image/png" in figure.outputs[0].data and "What fits?" in fits.outputs[0].data["text/markdown"]
-    assert "7 points" in readme(checkout) and "7 points" in (checkout / "notebooks/start_here.ipynb").read_text()
+    (figure,) = [cell for cell in after if "from-records" in cell.metadata.get("tags", [])]
+    assert "image/png" in figure.outputs[0].data
+    study = (checkout / "notebooks/studies/h200.ipynb").read_text()
+    assert "What fits?" in study and "gpt-oss-20b TP1: synthetic weights" in readme(checkout).split("<details>")[-2]
+    assert "7 points" in (checkout / "notebooks/start_here.ipynb").read_text()
     assert cookbook(checkout, "render", "--check") == "drifted: none\n"
 
 

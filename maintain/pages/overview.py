@@ -32,9 +32,11 @@ def drifted() -> Iterator[tuple[Path, str]]:
 
 
 def refresh() -> list[Path]:
-    """Write what has drifted, the README's figure with it; returns the files that changed."""
+    """Write what has drifted, and the README's figure where its numbers have; returns the files that changed."""
+    block = readme.figure_block()
+    same = not block or (readme.FIGURE.exists() and block in readme.README.read_text(encoding="utf-8"))
     changed = [write_whole(path, text) for path, text in list(drifted())]
-    if readme.README in changed or not readme.FIGURE.exists():
+    if not same:
         readme.FIGURE.parent.mkdir(exist_ok=True)
         readme.figure().figure.savefig(readme.FIGURE, metadata={"Software": None})
         changed.append(readme.FIGURE)

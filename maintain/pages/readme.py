@@ -9,6 +9,7 @@ from helpers.pages.matrix import targets_table
 from helpers.paths import ROOT, shown
 from helpers.plots.recorded import Recorded, models_compared
 from helpers.recipes import check_parameters, load_target
+from helpers.records.curves import speed_records
 from helpers.records.record import RunRecord
 from maintain.pages import sections
 from maintain.pages.measured import newest_passed
@@ -116,7 +117,9 @@ def figure() -> Recorded:
 
 
 def figure_block() -> str:
-    """The figure with its numbers as alternative text; `overview` draws it anew when they change."""
+    """The figure with its numbers as alternative text; `overview` draws it anew when they change. Empty without records."""
+    if not speed_records(DRAWN):
+        return ""
     text = figure().alt.replace("[", "(").replace("]", ")")
     return f"![{text}]({FIGURE.relative_to(ROOT)})"
 
