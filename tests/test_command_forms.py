@@ -23,12 +23,12 @@ CASES = [
 ]
 
 
-def made(name: str, given: dict, form: str, weights: str = "", port: int = 8000):
+def made(name: str, given: dict, form: str, weights: str = "", port: int = 8000, tools: bool = False):
     target = load_target(name)
     parameters = check_parameters(target, given)
     model = load_model(parameters.model)
     command = serve_command(target, model, parameters, weights or model.hub_id or "/models/nano", port)
-    return target, parameters, command, render(form, target, model, parameters, command)
+    return target, parameters, command, render(form, target, model, parameters, command, tools)
 
 
 @pytest.mark.parametrize(("name", "given"), CASES)
@@ -85,6 +85,8 @@ def test_compose_files_are_valid(tmp_path: Path):
         files.append(path)
         content = yaml.safe_load(text)
         assert len(content["services"]) == parameters.replicas
+        files.append(tmp_path / f"{number}-{name}-tools.yaml")
+        files[-1].write_text(made(name, given, "compose", tools=True)[-1])
         for replica, service in enumerate(content["services"].values()):
             assert service["ports"] == [f"127.0.0.1:{8000 + replica}:{8000 + replica}"]
             assert [word.replace("$$", "$") for word in service["command"]][:2] == container_command(command).argv[1:3]
@@ -125,6 +127,54 @@ def test_kubernetes_manifests_are_valid(name: str, given: dict):
     if target.match.vendor in resource:
         assert container["resources"]["limits"] == {resource[target.match.vendor]: parameters.tensor_parallel_size}
     assert "&id" not in text
+
+
+@pytest.mark.parametrize(("name", "given"), [("cpu", {}), ("h200", {"replicas": 2}), ("mi300x", {})])
+def test_compose_puts_tool_servers_beside_vllm_under_names_that_they_answer_to(name: str, given: dict):
+    *_, text = made(name, given, "compose", tools=True)
+    content = yaml.safe_load(text)
+    servers = [service for key, service in content["services"].items() if not key.startswith("tools-")]
+    for service in servers:
+        words = service["command"]
+        asked = [place.split(":") for place in words[words.index("--tool-server") + 1].split(",")]
+        assert sorted(host for host, _ in asked) == ["tools-browser", "tools-python"] == sorted(service["depends_on"])
+        for host, port in asked:
+            own = content["services"][host]["command"]
+            assert own[own.index("--allow-host") + 1] == host and own[own.index("--port") + 1] == port
+            assert "ports" not in content["services"][host], "nothing of it is published"
+    assert content["services"]["tools-python"]["networks"] == ["tools"] and content["networks"]["tools"]["internal"]
+    assert len(servers) == given.get("replicas", 1)
+
+
+def test_kubernetes_puts_tool_servers_beside_vllm():
+    import kubernetes_validate
+
+    *_, text = made("h200", {}, "k8s", tools=True)
+    documents = list(yaml.safe_load_all(text))
+    for document in documents:
+        kubernetes_validate.validate(document, "1.37", strict=True)
+    _, server, _, tools, service, policy = documents
+    host = service["metadata"]["name"]
+    pod = server["spec"]["template"]["spec"]
+    words = pod["containers"][0]["args"]
+    asked = words[words.index("--tool-server") + 1]
+    assert asked == f"{host}:8002,{host}:8001" and host.endswith("-tools")
+    (first,) = pod["initContainers"]
+    compile(first["command"][2], "wait", "exec")
+    assert f"{host}:8002" in first["command"][2]
+    for container in tools["spec"]["template"]["spec"]["containers"]:
+        own = container["args"]
+        assert own[own.index("--allow-host") + 1] == host
+    assert (
+        service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] and policy["spec"]["egress"] == []
+    )
+    assert "initContainers" not in made("h200", {}, "k8s")[-1]
+
+
+@pytest.mark.parametrize("form", ["shell", "docker", "config"])
+def test_forms_without_a_place_for_tool_servers_say_so(form: str):
+    with pytest.raises(UsageError, match=f"the form {form} has no place for tool servers"):
+        made("h200", {}, form, tools=True)
 
 
 def test_a_broken_manifest_is_refused():

@@ -197,6 +197,62 @@ def test_a_foreign_host_header_is_refused(pair):
         assert reply.status_code in (400, 403, 421)
 
 
+@pytest.fixture(scope="module", params=["python", "browser"])
+def named(request, tmp_path_factory):
+    """(name, port) of a tool server that answers to a compose service's name as well."""
+    with servers.start(
+        python=request.param == "python",
+        browser=request.param == "browser",
+        allow_hosts=[f"tools-{request.param}", "by-port:9000"],
+        run_dir=tmp_path_factory.mktemp("named"),
+    ) as started:
+        yield request.param, port(started, request.param)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("tools-{}:8002", 200),  # as vLLM's client in another container sends it
+        ("tools-{}", 200),
+        ("by-port:9000", 200),
+        ("127.0.0.1:8002", 200),
+        ("by-port:9001", 421),
+        ("tools-{}.attacker.example:8002", 421),
+        ("attacker.example", 421),
+    ],
+)
+def test_a_host_that_was_allowed_is_answered_and_no_other(named, host, status):
+    import httpx
+
+    name, place = named
+    headers = {"host": host.format(name)}
+    with httpx.stream("GET", f"http://127.0.0.1:{place}/sse", headers=headers, timeout=10) as reply:
+        assert reply.status_code == status
+
+
+def test_tools_are_called_under_an_allowed_name(named):
+    name, place = named
+    call = ("python", {"code": "print(6 * 7)"}) if name == "python" else ("search", {"query": "Harmony"})
+    (answer,) = texts(place, [call], {"host": f"tools-{name}:8002"})
+    assert answer.strip() == "42" if name == "python" else "[0]" in answer
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--host", "0.0.0.0"], "a tool server on 0.0.0.0 would answer nobody"),
+        (["--allow-host", "*"], "'*' is no host name"),
+        (["--allow-host", "http://tools"], "'http://tools' is no host name"),
+    ],
+)
+def test_an_open_server_without_a_name_is_refused(options, why):
+    for name in ("python", "browser"):
+        argv = [sys.executable, "-m", f"helpers.tools.{name}_server", *options]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        last = done.stderr.strip().splitlines()[-1]
+        assert done.returncode == 1 and why in last and last.startswith("cookbook: ")
+
+
 def test_keys_are_nowhere_to_be_found(pair):
     """Not in any process's arguments, not in what the tools answer, not in a log or lease."""
     code = (

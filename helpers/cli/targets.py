@@ -32,6 +32,9 @@ def register(app: typer.Typer) -> None:
         activations: Annotated[str, Option(help="MoE activations on Blackwell: bf16 or mxfp8")] = "bf16",
         port: Annotated[int, Option(help="port on loopback")] = 8000,
         format: Annotated[str, Option(help="shell, docker, compose, k8s or config")] = "shell",
+        tools: Annotated[
+            bool, Option("--tools", help="with compose and k8s: the python and browser tool servers beside vLLM")
+        ] = False,
         reasons: Annotated[bool, Option("--reasons", help="why each flag is there, and its source")] = False,
     ) -> None:
         """Print the command that serves a model on a target, ready to paste or apply."""
@@ -53,7 +56,7 @@ def register(app: typer.Typer) -> None:
         about = load_model(parameters.model)
         served = named_weights(Serving(recipe, parameters, about), CACHE / "models")
         rendered = serve_command(recipe, about, parameters, served, parameters.port)
-        typer.echo(render(format, recipe, about, parameters, rendered), nl=False)
+        typer.echo(render(format, recipe, about, parameters, rendered, tools), nl=False)
         if reasons:
             for flag, setting in (rendered.settings.args | rendered.settings.env).items():
                 typer.echo(f"# {flag}: {setting.why} [{setting.source}]")

@@ -19,6 +19,10 @@ def register(app: typer.Typer) -> None:
         data: Annotated[Path | None, typer.Option(help="a folder that the model's programs may read, at /data")] = None,
         packages: Annotated[Path | None, typer.Option(help="a folder of packages that they may import")] = None,
         seconds: Annotated[float, typer.Option(min=0.1, help="for one program")] = 120.0,
+        host: Annotated[str, typer.Option(help="address to listen on; a container's own may be 0.0.0.0")] = "127.0.0.1",
+        allow_host: Annotated[
+            list[str] | None, typer.Option(help="a name by which a vLLM in a container reaches them, repeatable")
+        ] = None,
         keep: Annotated[bool, typer.Option(help="leave them running; `cookbook stop` ends them")] = False,
     ) -> None:
         """Start both tool servers and say what `vllm serve --tool-server` takes; Ctrl-C stops them."""
@@ -35,6 +39,8 @@ def register(app: typer.Typer) -> None:
             data=data,
             packages=packages,
             seconds=seconds,
+            host=host,
+            allow_hosts=allow_host or [],
             kept=keep,
             report=typer.echo,
         )

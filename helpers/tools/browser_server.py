@@ -55,14 +55,14 @@ def service(backend, seconds: float = SECONDS, results: int = MAX_RESULTS) -> mc
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--parent", type=int, default=0, help="end when this process ends")
+    mcp_app.place_arguments(parser)
     parser.add_argument("--backend", default="auto", help="auto, corpus, exa or youcom")
     parser.add_argument("--corpus", type=Path, help="a folder of pages in place of the cookbook's own")
     parser.add_argument("--results", type=int, default=MAX_RESULTS, help="of one search, at most")
     arguments = parser.parse_args(argv)
     try:
         backend = choose(arguments.backend, arguments.corpus)
+        mcp_app.allowed_hosts(arguments.host, arguments.allow_host)
     except CookbookError as error:
         sys.exit(f"cookbook: {error.line()}")
     print(f"backend: {backend.describe()}", file=sys.stderr, flush=True)
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     async def build() -> mcp_app.Service:
         return service(backend, results=arguments.results)
 
-    mcp_app.serve(build, arguments.port, arguments.parent)
+    mcp_app.serve(build, arguments)
 
 
 if __name__ == "__main__":

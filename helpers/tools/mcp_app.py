@@ -4,20 +4,24 @@ vLLM reads `result.content[0].text` of whatever comes back and waits for it with
 call, wrong or right, is answered with exactly one text within a bound.
 """
 
+import argparse
 import asyncio
 import contextlib
+import ipaddress
 import json
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from helpers.errors import UsageError
 from helpers.tools.text import harmless, shorten
 
 log = logging.getLogger("helpers.tools")
@@ -65,8 +69,33 @@ class Service:
     closed: Callable[[str], None] = lambda key: None
 
 
-def application(service: Service):
-    """The Starlette application with the two SSE routes."""
+def place_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where a tool server listens, and the names by which it may be reached."""
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--host", default=HOST, help="the address to listen on; 0.0.0.0 inside a container")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a name that requests may use, repeatable"
+    )
+    parser.add_argument("--parent", type=int, default=0, help="end when this process ends")
+
+
+def allowed_hosts(host: str, names: Sequence[str]) -> list[str]:
+    """The names, each sound; `UsageError` for one that is none, and for an open address without any.
+
+    A page in a browser can send requests to this machine under a name of its own (DNS rebinding): a server that runs
+    code answers only to names that somebody gave it.
+    """
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?", name, re.IGNORECASE):
+            raise UsageError(f"{name!r} is no host name", do="pass the name in vLLM's --tool-server, as tools-python")
+    if not names and not ipaddress.ip_address(host).is_loopback:
+        why = "requests from outside carry a name, and none is allowed"
+        raise UsageError(f"a tool server on {host} would answer nobody", why=why, do="add --allow-host NAME")
+    return list(names)
+
+
+def application(service: Service, names: Sequence[str] = ()):
+    """The Starlette application with the two SSE routes, reachable as this machine and under `names`."""
     from mcp.server.sse import SseServerTransport
     from mcp.server.transport_security import TransportSecuritySettings
     from starlette.applications import Starlette
@@ -74,9 +103,10 @@ def application(service: Service):
     from starlette.responses import Response
     from starlette.routing import BaseRoute, Mount, Route
 
-    local = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]")]
+    hosts = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]")]
+    hosts += [form for name in names for form in ((name,) if ":" in name else (name, f"{name}:*"))]
     security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=True, allowed_hosts=local, allowed_origins=[f"http://{name}" for name in local]
+        enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=[f"http://{name}" for name in hosts]
     )
     transport = SseServerTransport("/messages/", security_settings=security)
 
@@ -209,14 +239,18 @@ def _typed(name: str, value, types: list[str]):
     raise ToolError(f"The argument `{name}` must be a {' or a '.join(types)}.")
 
 
-def serve(build: Callable[[], Awaitable[Service]], port: int, parent: int = 0) -> None:
-    """Serve until told to stop: SIGTERM, or the end of process `parent`. Prints one JSON line once it listens."""
+def serve(build: Callable[[], Awaitable[Service]], place: argparse.Namespace) -> None:
+    """Serve at a place (`place_arguments`) until told to stop: SIGTERM, or the end of its `parent` process.
+
+    Prints one JSON line once it listens.
+    """
     import uvicorn
 
+    names, parent = allowed_hosts(place.host, place.allow_host), place.parent
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else each answer waits 40 ms for an ACK
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((HOST, port))
+    listener.bind((place.host, place.port))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("mcp").setLevel(logging.WARNING)
     if parent:
@@ -225,7 +259,11 @@ def serve(build: Callable[[], Awaitable[Service]], port: int, parent: int = 0) -
     async def run() -> None:
         service = await build()  # inside the loop that its state will live in
         config = uvicorn.Config(
-            application(service), log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="on"
+            application(service, names),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+            lifespan="on",
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))

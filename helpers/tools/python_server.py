@@ -124,8 +124,7 @@ def service(interpreters: Interpreters) -> mcp_app.Service:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
-    parser.add_argument("--parent", type=int, default=0, help="end when this process ends")
+    mcp_app.place_arguments(parser)
     parser.add_argument("--sandbox", default="auto")
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="for one call")
     parser.add_argument("--memory-mib", type=int, default=Limits.memory_bytes >> 20)
@@ -141,6 +140,7 @@ def main(argv: list[str] | None = None) -> None:
             if folder and not folder.is_dir():
                 raise CookbookError(f"{folder} is no folder")
         chosen = choose(arguments.sandbox)
+        mcp_app.allowed_hosts(arguments.host, arguments.allow_host)
     except CookbookError as error:
         sys.exit(f"cookbook: {error.line()}")
     print(f"sandbox: {chosen.describe()}", file=sys.stderr, flush=True)
@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     async def build() -> mcp_app.Service:
         return service(Interpreters(chosen, limits, arguments.data, arguments.packages))
 
-    mcp_app.serve(build, arguments.port, arguments.parent)
+    mcp_app.serve(build, arguments)
 
 
 if __name__ == "__main__":

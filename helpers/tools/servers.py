@@ -4,7 +4,7 @@ import asyncio
 import re
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ from typing import Any
 from helpers import keys
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import CACHE, shown
+from helpers.recipes.command.tools import MCP_LABELS
 from helpers.server import Server, free_port, launch
 from helpers.tools.browser.backends import Exa, YouCom
 from helpers.tools.sandbox import choose
 
 HANDSHAKE_S = 10.0
 READY_S = 120.0
-# Lets a request ask for the built-in tools as {"type": "mcp", "server_label": ...}; vLLM ignores them otherwise.
-MCP_LABELS = {"VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS": "code_interpreter,web_search_preview"}
 
 
 @dataclass
@@ -67,6 +66,8 @@ def start(
     backend: str = "auto",
     corpus: Path | None = None,
     results: int | None = None,
+    host: str = "127.0.0.1",
+    allow_hosts: Sequence[str] = (),
     run_dir: Path | None = None,
     kept: bool = False,
     report=lambda line: None,
@@ -74,11 +75,13 @@ def start(
     """Start the tool servers on free ports, or attach to the ones started so before, and shake hands with each.
 
     They belong to this process and end with it, unless `kept`. `sandbox="dangerously-unsandboxed"` runs
-    model-written code with this account's rights. Raises CookbookError and leaves nothing running where one
+    model-written code with this account's rights. A vLLM in a container reaches them under one of `allow_hosts`, where
+    `host` is an address that the container sees. Raises CookbookError and leaves nothing running where one
     does not start.
     """
     logs = Path(run_dir or CACHE / "tools")
     started = ToolServers({})
+    place = {"--host": host, "--allow-host": list(allow_hosts)}
     options = {"--seconds": seconds, "--output-chars": output_chars, "--data": data, "--packages": packages}
     plans = {}
     if python:
@@ -93,7 +96,7 @@ def start(
         plans["browser"] = {"--backend": backend, "--corpus": corpus, "--results": results}
     try:
         for name, settings in plans.items():
-            started.servers[name] = _launch(name, settings, logs, kept)
+            started.servers[name] = _launch(name, settings | place, logs, kept)
         started.tools = started.check()
     except BaseException:
         started.stop()
@@ -106,9 +109,10 @@ def start(
 def _launch(name: str, settings: dict, logs: Path, kept: bool) -> Server:
     port = free_port()
     argv = [sys.executable, "-m", f"helpers.tools.{name}_server", "--port", str(port)]
-    for option, value in settings.items():
-        if value is not None:
-            argv += [option, str(value.resolve() if isinstance(value, Path) else value)]
+    for option, given in settings.items():
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None:
+                argv += [option, str(value.resolve() if isinstance(value, Path) else value)]
     log = logs / f"{name}-tool.log"
     offset = log.stat().st_size if log.exists() else 0
     try:

@@ -8,8 +8,10 @@ from pathlib import Path
 import yaml
 
 from helpers.errors import UsageError
+from helpers.paths import ROOT
 from helpers.recipes import Model, Parameters, Target
-from helpers.recipes.command.kubernetes import Document, manifests
+from helpers.recipes.command import tools as tool_servers
+from helpers.recipes.command.kubernetes import Document, manifest_name, manifests
 from helpers.recipes.command.replicas import VISIBLE, devices, replica_commands, router_words
 from helpers.recipes.command.serve import Command
 
@@ -26,11 +28,25 @@ HEALTH = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/health'
 HEALTH_WAIT = "40m"  # downloading, loading and graph capture before the first healthy answer
 
 
-def render(form: str, target: Target, model: Model, parameters: Parameters, command: Command) -> str:
-    """The command in one of the forms of `FORMS`; with replicas, one server each on ports from `command.port`."""
+def render(
+    form: str, target: Target, model: Model, parameters: Parameters, command: Command, tools: bool = False
+) -> str:
+    """The command in one of the forms of `FORMS`; with replicas, one server each on ports from `command.port`.
+
+    `tools` puts the python and browser tool servers beside vLLM, where the form has a place for them.
+    """
     if not command.port:
         raise UsageError("port 0 cannot be written into a form", do="name a port from 1024 to 65535")
-    return FORMS[form](target, model, parameters, command)
+    if not tools:
+        return FORMS[form](target, model, parameters, command)
+    if form not in ("compose", "k8s"):
+        do = "choose compose or k8s; on this machine `cookbook tools serve` starts them"
+        raise UsageError(f"the form {form} has no place for tool servers", do=do)
+    hosts = tool_servers.compose_hosts()
+    if form == "k8s":
+        hosts = dict.fromkeys(hosts, f"{manifest_name(target, model)}-tools")
+    asked = command.with_tools(tool_servers.addresses(hosts), tool_servers.MCP_LABELS)
+    return FORMS[form](target, model, parameters, asked)
 
 
 def container_command(command: Command) -> Command:
@@ -96,7 +112,14 @@ def _compose(target: Target, model: Model, parameters: Parameters, command: Comm
     for replica, port in enumerate(_ports(parameters, command)):
         name = model.model if parameters.replicas == 1 else f"{model.model}-{replica}"
         services[name] = _compose_service(target, parameters, replica, command.on_port(port))
-    content = {"name": f"{target.target}-{model.model}".replace("_", "-"), "services": services}
+    content: Document = {"name": f"{target.target}-{model.model}".replace("_", "-"), "services": services}
+    if "--tool-server" in command.flags:
+        for service in services.values():
+            healthy = {"condition": "service_healthy"}
+            service["depends_on"] = dict.fromkeys(tool_servers.compose_hosts().values(), healthy)
+            service["networks"] = ["default", "tools"]
+        services |= tool_servers.compose_services(str(ROOT))
+        content["networks"] = {"default": {}, "tools": {"internal": True}}
     return _dump({**content, "volumes": {"vllm-cache": {}}})
 
 
@@ -140,6 +163,9 @@ def _kubernetes(target: Target, model: Model, parameters: Parameters, command: C
         if parameters.replicas > 1
         else ""
     )
+    if "--tool-server" in command.flags:
+        lines = "".join(f"#   {line}\n" for line in tool_servers.DOCKERFILE.splitlines())
+        note += f"# {tool_servers.IMAGE} is an image that you build in the cookbook's folder, from\n{lines}"
     return note + "---\n".join(_dump(document) for document in documents)
 
 

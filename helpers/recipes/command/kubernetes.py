@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from helpers.recipes import Model, Parameters, Target
+from helpers.recipes.command import tools as tool_servers
 from helpers.recipes.command.serve import Command
 
 Document = dict[str, Any]  # a manifest, or a part of one
@@ -15,11 +16,19 @@ COMPILE_CACHE_GIB = 20  # vLLM's compile cache and the room that a download need
 HOST_MEMORY = 1.25  # of the weights' bytes: they are read through host memory
 
 
+def manifest_name(target: Target, model: Model) -> str:
+    """The name of the Deployment and its Service."""
+    return f"{model.model}-{target.target}".replace("_", "-").lower()
+
+
 def manifests(
     target: Target, model: Model, parameters: Parameters, command: Command, folder: str = ""
 ) -> list[Document]:
-    """Claim, Deployment and Service; `command` as it stands inside a container, `folder` the node's checkpoint."""
-    name = f"{model.model}-{target.target}".replace("_", "-").lower()
+    """Claim, Deployment and Service; `command` as it stands inside a container, `folder` the node's checkpoint.
+
+    A command that names tool servers gets their documents, too.
+    """
+    name = manifest_name(target, model)
     labels = {"app.kubernetes.io/name": name}
     claim = {
         "apiVersion": "v1",
@@ -51,7 +60,8 @@ def manifests(
         "metadata": {"name": name, "labels": labels},
         "spec": {"selector": labels, "ports": [{"name": "http", "port": command.port, "targetPort": "http"}]},
     }
-    return [claim, deployment, service]
+    beside = tool_servers.kubernetes_documents(f"{name}-tools") if "--tool-server" in command.flags else []
+    return [claim, deployment, service, *beside]
 
 
 def _pod(target: Target, model: Model, parameters: Parameters, command: Command, folder: str, name: str) -> Document:
@@ -85,11 +95,17 @@ def _pod(target: Target, model: Model, parameters: Parameters, command: Command,
         "livenessProbe": {**probe, "failureThreshold": 6},
         "volumeMounts": mounts,
     }
+    first = (
+        [tool_servers.waiting_container(target.stack.image, f"{name}-tools")]
+        if "--tool-server" in command.flags
+        else []
+    )
     return {
         # Service links would put variables like VLLM_PORT into the pod, which vLLM reads or refuses.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
         "nodeSelector": {"kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}[target.stack.architecture]},
+        **({"initContainers": first} if first else {}),
         "containers": [container],
         "volumes": volumes,
     }
