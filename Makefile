@@ -8,7 +8,7 @@ STATIC := $(BIN)/ruff check . && $(BIN)/ruff format --quiet --check . && $(BIN)/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run quick test test-all test-rest stacks bench check-install drills lint lab lock clean-runs
+.PHONY: help setup run quick test test-all test-rest stacks bench check-install drills lint lab site lock clean-runs
 
 help:           ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ lint: setup     ## ruff on code and notebooks, mypy on types
 
 lab: setup      ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/start_here.ipynb
+
+site: setup     ## build the static site into build/site: pages, executed notebooks, command builder, search; a minute, offline
+	@$(BIN)/python -m maintain.site.build
 
 lock: setup     ## write the locks anew from pyproject.toml and recipes/locks/*.in
 	@$(BIN)/python -m maintain.locks

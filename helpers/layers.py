@@ -42,6 +42,7 @@ ROOMS = (
     ("helpers.plots", "figures over points and records"),
     ("helpers.runs", "a run from install to stop, with tools or without; evaluations; status"),
     ("helpers.runs.batch", "many runs from a plan"),
+    ("helpers.panel", "the panel of start_here.ipynb: serve, chat, explore with widgets"),
     ("helpers.pages", "what records say, as notebooks show it: Markdown, tables, answers"),
     ("helpers.cli", "the `cookbook` command"),
     ("maintain.pages", "notebooks and README written from recipes and records"),

@@ -387,3 +387,14 @@ def test_no_two_rows_of_the_matrix_look_alike() -> None:
     rows = markdown_matrix().splitlines()[2:]
     named = [row.rpartition(" | ")[0] for row in rows]
     assert len(set(named)) == len(named) > 10
+
+
+def test_the_command_lines_reference_is_todays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from maintain.pages import cli
+
+    text = cli.rendered()
+    assert cli.PAGE.read_text() == text, "run `cookbook render`"
+    assert "## `cookbook tools`" in text and "--tensor-parallel-size" in text
+    assert not re.search(r"^\* `[\w-]+`: .*\.\.\.$", text, re.M), "no sentence is cut off"
+    monkeypatch.setattr(cli, "PAGE", tmp_path / "cli.md")
+    assert (tmp_path / "cli.md", text) in list(overview.drifted()), "a page that is not there has drifted"

@@ -17,7 +17,6 @@ from helpers.server.launch import READY_TIMEOUT, plain_environment
 from helpers.server.readiness import StartProgress, wait_until
 
 FIRST_REQUEST = "first request"
-CACHES = {"VLLM_CACHE_ROOT": "vllm", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 REQUEST_TIMEOUT = 600.0  # a first request may compile
 
 
@@ -35,11 +34,6 @@ class Start:
     @property
     def total(self) -> float:
         return sum(self.phases.values())
-
-
-def caches(folder: Path) -> dict[str, str]:
-    """The environment under which vLLM, Inductor and Triton keep what they compiled below `folder`."""
-    return {name: str(folder / place) for name, place in CACHES.items()}
 
 
 def first_token(port: int, model: str, log: Path) -> float:

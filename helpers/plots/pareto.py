@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from helpers.errors import CookbookError
-from helpers.plots.style import figure, series
+from helpers.plots.style import Drawing, figure, series
 from helpers.records.anchors import Anchor
 from helpers.records.record import Point
 
@@ -102,7 +101,7 @@ def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
                 )
 
 
-def pareto_figure(measured: dict[str, list[Point]], anchors: Sequence[Anchor] = (), title: str = "") -> Figure:
+def pareto_figure(measured: dict[str, list[Point]], anchors: Sequence[Anchor] = (), title: str = "") -> Drawing:
     """Output tok/s per GPU against tok/s per user (1000 / TPOT p50), both logarithmic.
 
     `measured` maps a configuration's label ("TP2") to its points of one pair of lengths. Every point carries

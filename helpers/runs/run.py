@@ -1,7 +1,7 @@
 """One run of a target notebook: each step is one call, and every step is on file as soon as it is done."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from helpers.runs import steps, throughput
 from helpers.runs.folder import link_latest, new_folder
 from helpers.runs.memory import PeakMemory
 from helpers.runs.namespace import parameters_of
-from helpers.server import free_port, port_free
+from helpers.server import Report, free_port, port_free, print_phase
 from helpers.server.replicas import VLLM, Replicas, launch_vllm
 from helpers.server.serving import Serving, servings
 
@@ -114,17 +114,17 @@ class Run:
         self.tool_servers = steps.start_tools(self.speaking.model.model, needed, **options)
         return self.tool_servers
 
-    def begin(self) -> VLLM | Replicas:
-        """Install, weights, tools and launch in one call; what is there already is not done again.
+    def begin(self, say: Callable[[str], None] = print, report: Report = print_phase, **tools: Any) -> VLLM | Replicas:
+        """Install, weights, tools (`tools` as for `tools()`) and launch in one call; what is there is not done again.
 
         The tool servers answer before vLLM meets them: one that is down is named here.
         """
-        print(self.install())
-        print(self.weights())
+        say(self.install())
+        say(self.weights())
         if self.tool_servers is None:
-            self.tools()
+            self.tools(report=say, **tools)
         self.tool_servers.check()
-        return self._serve(self.speaking)
+        return self._serve(self.speaking, report)
 
     def launch(self) -> VLLM | Replicas:
         """Start vLLM with the recipe's command, or attach to the one that runs with it already.
@@ -135,7 +135,7 @@ class Run:
         self.load_client()
         return self._serve(self.speaking)
 
-    def _serve(self, serving: Serving) -> VLLM | Replicas:
+    def _serve(self, serving: Serving, report: Report = print_phase) -> VLLM | Replicas:
         checkpoint = self.checkpoints[serving]
         self.serving, self.server = serving, None
         self.commands = serving.replicas(self._command_of(serving, checkpoint))
@@ -148,6 +148,7 @@ class Run:
             target=self.target.target,
             checkpoint=checkpoint,
             kept=self.parameters.keep_server,
+            report=report,
         )
         self.commands = self.server.commands  # what it attached to may listen elsewhere
         self.save()
@@ -169,7 +170,6 @@ class Run:
         """
         if self.parameters.rehearse:
             return self.check(steps.parsed(self.command, self.load_client()))
-
         self.check(steps.backends_named(self.serving, self.server, self.folder / "server.log"))
 
     def stop(self) -> None:

@@ -60,15 +60,16 @@ def start_tools(model: str, needed: bool, **options: Any) -> ToolServers:
     The test model gets a corpus of its size and one result a search: it does not choose well among several.
     Raises CookbookError where a server does not start.
     """
+    report = options.setdefault("report", print)
     if model == NANO or not needed:
         options = {"corpus": PAGES, "results": 1} | options
     if not needed:
         try:
             choose("auto")
         except CookbookError as error:
-            print(f"python: not started: {error.line()}")
+            report(f"python: not started: {error.line()}")
             options |= {"python": False}
-    return start(report=print, **options)
+    return start(**options)
 
 
 def tools_stopped(tools: ToolServers) -> Contract:

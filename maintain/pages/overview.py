@@ -1,4 +1,4 @@
-"""The pages that speak of every target, kept equal to recipes and records: README, install page, start_here, studies."""
+"""The pages that no single target owns, kept equal to what they speak of: README, install page, start_here, studies, CLI."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from nbformat import NotebookNode
 
 from helpers.files import write_whole
 from helpers.paths import NOTEBOOKS
-from maintain.pages import readme, study
+from maintain.pages import cli, readme, study
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
 
@@ -20,6 +20,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield readme.README, readme.rendered()
     yield readme.INSTALL, readme.install_page()
     yield START, text_of(rendered())
+    yield cli.PAGE, cli.rendered()
     for name in study.studied():
         yield study.path_of(name), text_of(study.render(name))
 
@@ -44,5 +45,13 @@ def refresh() -> list[Path]:
 
 
 def rendered() -> NotebookNode:
-    """start_here as it should be: its cells that only read the repository show what is there today."""
-    return fill(nbformat.read(START, as_version=4))
+    """start_here as it should be: its cells that only read the repository show what is there today, its panel nothing.
+
+    A code-hosting page draws no notebook whose metadata holds the state of widgets.
+    """
+    notebook = nbformat.read(START, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if "panel" in cell.metadata.get("tags", []):
+            cell.outputs = []
+    return fill(notebook)

@@ -1,0 +1,185 @@
+"""JupyterLab in a real browser: the panel from its first picture to a stopped server, the CPU page, the built site."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import Lab, Window, lab, window
+
+from helpers.paths import ROOT
+
+READY_MS, ANSWER_MS, SHOWN_MS = 240_000, 60_000, 20_000
+
+
+@pytest.fixture(scope="module")
+def running_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with lab(tmp_path_factory.mktemp("lab")) as found:
+        yield found
+
+
+def panel_of(win: Window):
+    """The panel on show, scrolled to."""
+    panel = win.page.locator(".jp-OutputArea-output .widget-tab").first
+    panel.wait_for(timeout=90_000)
+    panel.scroll_into_view_if_needed()
+    return panel
+
+
+def tab(win: Window, name: str) -> None:
+    win.page.get_by_role("tab", name=name, exact=True).click()
+
+
+def press(win: Window, name: str) -> None:
+    win.page.get_by_role("button", name=name, exact=True).click()
+
+
+def reads(win: Window, text: str, timeout: float = SHOWN_MS) -> None:
+    """Wait until the panel shows a text."""
+    win.page.locator(".widget-tab").get_by_text(re.compile(text)).first.wait_for(timeout=timeout)
+
+
+def launch(win: Window) -> None:
+    """Press Launch on a free port and wait for the server."""
+    win.page.get_by_label("port", exact=True).fill("0")
+    win.page.get_by_label("port", exact=True).press("Enter")
+    press(win, "Launch")
+    reads(win, "starting: .*imports")
+    reads(win, "ready: gpt-oss-nano answers", READY_MS)
+
+
+@pytest.mark.real
+def test_the_panel_opens_and_follows_a_choice(running_lab: Lab) -> None:
+    with window() as win:
+        win.run_all(running_lab.notebook("start_here.ipynb"))
+        panel = panel_of(win)
+        win.page.get_by_label("target", exact=True).select_option(label="NVIDIA H200")
+        command = panel.locator(".cb-code").first
+        command.get_by_text("vllm serve openai/gpt-oss-120b").wait_for()
+        impossible = win.page.get_by_role("button", name="gpt-oss-nano", exact=True)
+        assert impossible.is_disabled() and "allowed on h200" in impossible.get_attribute("title")
+        assert win.page.get_by_role("button", name="Launch", exact=True).is_disabled()
+        before = panel.get_by_role("img").first.get_attribute("aria-label")
+        panel.get_by_role("button", name="4", exact=True).first.click()
+        command.get_by_text("--tensor-parallel-size 4").wait_for()
+        assert panel.get_by_role("img").first.get_attribute("aria-label") != before, "the memory moves with the choice"
+        tab(win, "Kubernetes")
+        panel.get_by_text("kind: Deployment").first.wait_for()
+        win.picture("panel-h200")
+        tab(win, "Explore")
+        panel.locator("img").first.wait_for()
+        reads(win, "tok/s per user or more")
+        assert win.errors == []
+
+
+@pytest.mark.full
+def test_launch_chat_with_a_tool_and_stop(interpreter: Path, running_lab: Lab) -> None:
+    with window(height=1300) as win:
+        win.run_all(running_lab.notebook("start_here.ipynb"))
+        panel = panel_of(win)
+        launch(win)
+        reads(win, "output tok/s")
+        win.picture("panel-ready")
+        tab(win, "Chat")
+        win.page.get_by_label("tools", exact=True).select_option(label="functions: get_weather, add")
+        win.page.get_by_label("temperature", exact=True).select_option(index=1)
+        win.page.get_by_label("you", exact=True).fill("What is the weather in Paris?")
+        press(win, "Ask")
+        reads(win, "called get_weather", ANSWER_MS)
+        reads(win, r"\d+ tokens", ANSWER_MS)
+        answer = panel.locator(".cb-model").last
+        assert "18" in answer.locator(".cb-words").last.inner_text()
+        assert re.search(r"TTFT [\d,]+ ms · [\d.,]+ tok/s · \d+ tokens", answer.inner_text())
+        assert not answer.locator("details").first.evaluate("one => one.open"), "reasoning is folded"
+        press(win, "Show the code")
+        reads(win, "tools = Toolbox")
+        win.picture("chat")
+        tab(win, "Serve")
+        press(win, "Stop")
+        reads(win, "stopped: port", ANSWER_MS)
+        win.page.wait_for_timeout(1500)
+        assert running_lab.servers() == [], "the server and its tools are gone"
+        assert win.errors == []
+
+
+@pytest.mark.full
+def test_the_panel_finds_its_server_after_a_kernel_restart(interpreter: Path, running_lab: Lab) -> None:
+    with window() as win:
+        win.run_all(running_lab.notebook("start_here.ipynb"))
+        panel_of(win)
+        launch(win)
+        before = {lease["id"] for lease in running_lab.servers()}
+        win.page.get_by_role("menuitem", name="Kernel", exact=True).click()
+        win.page.get_by_text("Restart Kernel and Run All Cells…", exact=True).click()
+        press(win, "Restart")
+        win.page.wait_for_timeout(3000)
+        panel_of(win)
+        reads(win, "ready: gpt-oss-nano answers", 90_000)
+        assert {lease["id"] for lease in running_lab.servers()} == before, "the same servers"
+        press(win, "Stop")
+        reads(win, "stopped: port", ANSWER_MS)
+        assert win.errors == []
+
+
+@pytest.mark.full
+def test_run_all_of_the_cpu_page_reaches_its_end(interpreter: Path, running_lab: Lab) -> None:
+    with window() as win:
+        win.run_all(running_lab.notebook("targets/cpu.ipynb"))
+        last = win.page.get_by_text(re.compile(r"server\.stopped +✓")).last
+        last.wait_for(timeout=400_000)
+        assert running_lab.servers() == [] and win.page.locator(".jp-RenderedText[data-mime-type*=stderr]").count() == 0
+        last.scroll_into_view_if_needed()
+        win.picture("cpu-page-end")
+        assert win.errors == []
+
+
+@pytest.mark.full
+def test_a_sweep_can_be_interrupted_and_the_server_stopped(interpreter: Path, running_lab: Lab) -> None:
+    with window() as win:
+        win.run_all(running_lab.notebook("targets/cpu.ipynb"))
+        point = win.page.locator(".jp-Cell", has_text="points = run.sweep()").get_by_text(re.compile("concurrency +1 "))
+        point.first.wait_for(timeout=400_000)
+        win.page.get_by_role("menuitem", name="Kernel", exact=True).click()
+        win.page.get_by_text("Interrupt Kernel", exact=True).click()
+        win.page.get_by_text("KeyboardInterrupt").first.wait_for(timeout=60_000)
+        assert running_lab.servers(), "an interrupted cell ends no server"
+        cell = win.page.locator(".jp-CodeCell", has_text="run.stop()").last
+        cell.locator(".cm-content").click()
+        win.page.keyboard.press("Control+Enter")
+        cell.get_by_text(re.compile(r"server\.stopped +✓")).wait_for(timeout=60_000)
+        assert running_lab.servers() == []
+
+
+@pytest.mark.full
+def test_the_site_is_whole_and_its_builder_copies_the_right_command(tmp_path: Path, cli) -> None:
+    out = tmp_path / "site"
+    words = [sys.executable, "-m", "maintain.site.build", str(out)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with window() as win:
+        win.page.goto(f"file://{out}/builder.html")
+        win.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        win.page.get_by_label("target", exact=True).select_option("h100")
+        win.page.get_by_label("model", exact=True).select_option("gpt-oss-20b")
+        win.page.get_by_label("profile", exact=True).select_option("latency")
+        win.page.get_by_role("button", name="docker", exact=True).click()
+        win.page.get_by_role("button", name="Copy", exact=True).click()
+        win.page.get_by_text("copied").wait_for()
+        words = ["command", "h100", "--model", "gpt-oss-20b", "--profile", "latency", "--format", "docker"]
+        assert win.page.evaluate("navigator.clipboard.readText()") == cli(*words).stdout.rstrip("\n")
+        win.picture("site-builder")
+        win.page.goto(f"file://{out}/search.html?q=replicas")
+        win.page.locator("#search-results li").first.wait_for()
+        assert win.errors == []
+
+
+@pytest.mark.full
+def test_the_site_names_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    from maintain.site.build import broken
+
+    (tmp_path / "a.html").write_text(
+        '<p id="here"><a href="#here">x</a><a href="#gone">y</a><a href="b.html">z</a></p>'
+    )
+    assert broken(tmp_path) == ["a.html -> #gone", "a.html -> b.html"]
