@@ -81,7 +81,7 @@ class ExploreTab(w.VBox):
                 figure = front_figure(curves, anchors, least, found[1] if found else None)
             else:
                 figure = explorer_figure(curves, AXES[x], AXES[y])
-            self.image.value = figure._repr_png_()
+            self.image.value = figure._repr_png_()[0]
             told = [f"{label}: {x} {span(points, x)}, {y} {span(points, y)}" for label, points in curves.items()]
             self.words.value = html("folded", "the figure in words", told)
             self.layout_line.value = line(f"no chosen record gives each user {least:.1f} tok/s", "bad")

@@ -36,7 +36,7 @@ def gather(source: Path) -> None:
     texts |= {Path(f"targets/{name}.md"): pages.target_page(name) for name in target_names()}
     for place, text in texts.items():
         write(source / place, adapted(text, place.parent, source))
-    for path in sorted(NOTEBOOKS.rglob("*.ipynb")):
+    for path in sorted(NOTEBOOKS.rglob("[!_]*.ipynb")):
         place = path.relative_to(ROOT)
         notebook = nbformat.read(path, as_version=4)
         section = ""
@@ -56,10 +56,14 @@ def gather(source: Path) -> None:
 
 
 def described(cell: nbformat.NotebookNode, section: str) -> str:
-    """What a cell's picture shows, in words: its own text, which holds the numbers, else what its section is about."""
-    shown = [output.data for output in cell.outputs if "image/png" in output.get("data", {})]
-    own = "".join(shown[0].get("text/plain", "")) if shown else ""
-    return "" if not shown else f"Figure: {section}" if own.startswith("<") else " ".join(own.split())
+    """What a cell's picture shows, in words: its own, else its text, which holds the numbers, else what its section is about."""
+    shown = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+    if not shown:
+        return ""
+    own = shown[0].metadata.get("image/png", shown[0].metadata).get("alt") or "".join(
+        shown[0].data.get("text/plain", "<")
+    )
+    return f"Figure: {section}" if own.startswith("<") else " ".join(own.split())
 
 
 def adapted(text: str, folder: Path, source: Path) -> str:
@@ -73,19 +77,28 @@ def adapted(text: str, folder: Path, source: Path) -> str:
 
     def link(match: re.Match[str]) -> str:
         words, where = match.groups()
-        if urlsplit(where).scheme or where.startswith("#"):
+        if urlsplit(where).scheme:
             return match[0]
-        path, _, anchor = where.partition("#")
+        path, _, anchor = where.partition("#")  # JupyterLab keeps a heading's capitals, MyST does not
+        anchor = "#" + re.sub(r"[^\w-]", "", unquote(anchor).lower()) if anchor else ""
+        if not path:
+            return f"[{words}]({anchor})"
         place = (ROOT / folder / path).resolve()
         relative = place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
         if relative == Path("README.md"):
-            return f"[{words}]({'../' * len(folder.parts)}index.md{'#' * bool(anchor)}{anchor})"
+            return f"[{words}]({'../' * len(folder.parts)}index.md{anchor})"
         held = (
             relative.suffix == ".ipynb"
             or relative.parts[0] in ("docs", "targets")
             or str(relative) in (*PAGES, "builder.md")
         )
-        return match[0] if held else f"`{relative}`" if words.strip("`") == path else f"{words} (`{relative}`)"
+        return (
+            f"[{words}]({path}{anchor})"
+            if held
+            else f"`{relative}`"
+            if words.strip("`") == path
+            else f"{words} (`{relative}`)"
+        )
 
     return LINK.sub(link, text).replace("```mermaid", "```text")
 

@@ -70,9 +70,9 @@ def records_page(pictures: Path) -> str:
             for lengths in LENGTHS:
                 if figure := drawn(name, model, *lengths):
                     file = pictures / f"{name}-{model}-{lengths[0]}.png"
-                    file.write_bytes(figure._repr_png_())
-                    alt = "; ".join(line.strip().replace("|", "/").replace("]", ")") for line in figure.lines)
-                    parts.append(f"![{alt}](pictures/{file.name})")
+                    picture, words = figure._repr_png_()
+                    file.write_bytes(picture)
+                    parts.append(f"![{words['alt'].replace(']', ')')}](pictures/{file.name})")
     return "\n\n".join(parts) + "\n"
 
 
@@ -102,6 +102,7 @@ records
 :glob:
 
 notebooks/topics/*
+notebooks/studies/*
 ```
 
 ```{toctree}
