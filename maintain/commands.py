@@ -7,6 +7,7 @@ from rich.table import Table
 
 from helpers.cli._matrix import table_text
 from maintain.pages import commands as pages
+from maintain.sizing import commands as sizing
 
 Option = typer.Option
 
@@ -14,6 +15,7 @@ Option = typer.Option
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     pages.register(app)
+    sizing.register(app)
 
     @app.command()
     def check(

@@ -1,0 +1,127 @@
+"""From users and their speed to GPUs: the cheapest layout of each target, steady and in bursts."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from helpers.errors import CookbookError, UsageError
+from helpers.paths import RECIPES, shown
+from helpers.recipes import check_parameters, load_model, load_target, target_names
+from helpers.recipes.budget import memory_budget
+from maintain.sizing.queueing import bursts, simulate
+from maintain.sizing.speed import Layout, layouts
+
+PRICES = RECIPES / "prices.yaml"
+MOST = 1024  # requests in flight on one copy: vLLM's largest --max-num-seqs by default
+SIMULATED = 1500  # requests
+STEP, TRIES = 1.15, 12  # more copies until bursts no longer hurt
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is asked for: requests in flight at once, their lengths in tokens, the speed that each user is to get."""
+
+    users: int
+    inputs: int
+    outputs: int
+    tok_s_per_user: float
+
+    def __post_init__(self) -> None:
+        if min(self.users, self.inputs, self.tok_s_per_user) <= 0 or self.outputs < 2:
+            raise UsageError(
+                "the load cannot be sized",
+                why="one of its numbers is too small",
+                do="pass 1 or more, --output 2 or more",
+            )
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A target's answer: copies of a layout."""
+
+    layout: Layout
+    copies: int
+    in_flight: int  # on one copy
+    tok_s_per_user: float
+    copies_in_bursts: int | None  # so many give 95 % of the requests their speed; None: more copies did not help
+
+    @property
+    def gpus(self) -> int:
+        return self.copies * self.layout.size
+
+    @property
+    def tok_s_per_gpu(self) -> float:
+        return self.in_flight * self.tok_s_per_user / self.layout.size
+
+    def usd_per_million(self, prices: Mapping[str, float]) -> float | None:
+        """US dollars for a million output tokens with every copy at this load; None without a price."""
+        price = prices.get(self.layout.target)
+        return price / self.tok_s_per_gpu / 3600 * 1e6 if price else None
+
+
+def load_prices(path: Any = PRICES) -> dict[str, float]:
+    """US dollars per GPU and hour, by target; those without a price are left out. `CookbookError` names what is wrong."""
+    try:
+        found = yaml.safe_load(path.read_text()) or {}
+        prices = {str(name): float(price) for name, price in found.items() if price is not None}
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        raise CookbookError(
+            f"{shown(path)} cannot be read", why=str(error), do="write TARGET: PRICE, one a line"
+        ) from None
+    if unknown := [name for name, price in prices.items() if name not in target_names() or price <= 0]:
+        raise CookbookError(
+            f"{shown(path)} is wrong about {', '.join(unknown)}", do="name targets, with prices above 0"
+        )
+    return prices
+
+
+def size(demand: Demand, model: str, steady: bool = False) -> list[Sized]:
+    """The layout of fewest GPUs on every target that can serve the demand, the fewest GPUs first. `steady` leaves the
+    simulation of bursts out."""
+    best: dict[str, Sized] = {}
+    for layout in layouts(load_model(model).model):
+        if found := fitted(layout, demand):
+            kept = best.get(layout.target)
+            if kept is None or (found.gpus, -found.tok_s_per_user) < (kept.gpus, -kept.tok_s_per_user):
+                best[layout.target] = found
+    watched = tqdm(best.values(), "bursts on each target", disable=True if steady else None, leave=False)
+    chosen = [one if steady else in_bursts(one, demand) for one in watched]
+    return sorted(chosen, key=lambda one: (one.gpus, -one.tok_s_per_user))
+
+
+def fitted(layout: Layout, demand: Demand) -> Sized | None:
+    """So many copies that each user gets the speed in a steady state; None where not even one user does, or memory lacks."""
+    inputs, outputs = demand.inputs, demand.outputs
+    given = {"model": layout.model, "tensor_parallel_size": layout.size, "concurrency": [1]}
+    try:
+        parameters = check_parameters(
+            load_target(layout.target), given | {"input_tokens": inputs, "output_tokens": outputs}
+        )
+    except UsageError:  # nano's weights, or a size that the default profile does not allow
+        return None
+    budget = memory_budget(load_target(layout.target), layout.about, parameters)
+    room = min(MOST, budget.fullest_concurrency) if budget.kv_cache >= budget.start else 0
+    speeds = {count: 1e3 / layout.tpot_ms(count, inputs, outputs) for count in range(1, room + 1)}
+    enough = [count for count, speed in speeds.items() if speed >= demand.tok_s_per_user]
+    if not enough:
+        return None
+    copies = math.ceil(demand.users / max(enough))
+    in_flight = math.ceil(demand.users / copies)
+    return Sized(layout, copies, in_flight, speeds[in_flight], None)
+
+
+def in_bursts(found: Sized, demand: Demand) -> Sized:
+    """The same with the copies that bursty arrivals of the same load want."""
+    copies, layout = found.copies, found.layout
+    for _ in range(TRIES):
+        own = demand.users / copies  # requests in flight on one copy, in the mean
+        rate = own / (demand.outputs * layout.tpot_ms(own, demand.inputs, demand.outputs) / 1e3)
+        served = simulate(layout, bursts(rate, SIMULATED, demand.inputs, demand.outputs), MOST)
+        if served.tok_s_per_user(5) >= demand.tok_s_per_user:
+            return Sized(layout, found.copies, found.in_flight, found.tok_s_per_user, copies)
+        copies = max(copies + 1, math.ceil(copies * STEP))
+    return found

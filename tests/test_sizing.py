@@ -1,0 +1,97 @@
+"""`cookbook size`: held against measured points that it was not fitted on, and against what it may not say."""
+
+import pytest
+
+from helpers.errors import CookbookError, UsageError
+from helpers.recipes import target_names
+from helpers.records.curves import speed_records
+from maintain.sizing.plan import PRICES, Demand, load_prices, size
+from maintain.sizing.queueing import Request, bursts, simulate
+from maintain.sizing.speed import LENGTHS, Layout, Shares, layouts, shares
+
+BAR = 0.15
+LONG = (8192, 1024)  # the shares come from LENGTHS only
+MEASURED = [
+    pytest.param(record, point, id=f"{record.model}-{record.serving.label}-{point.concurrency}")
+    for record in speed_records("h200")
+    for point in record.throughput
+    if (point.input_tokens, point.output_tokens) == LONG and record.serving.replicas == 1
+]
+
+
+def layout_of(record) -> Layout:
+    """The layout of a record, its shares from the records of the same vLLM."""
+    same = [r for r in speed_records("h200") if r.versions["vllm"] == record.versions["vllm"]]
+    own = record.serving.tensor_parallel_size
+    return Layout("h200", record.model, own, shares("h200", record.model, same)[own])
+
+
+@pytest.mark.parametrize(("record", "point"), MEASURED)
+def test_long_prompts_come_out_as_they_were_measured(record, point) -> None:
+    """Every point at 8,192 tokens in: fitted on none of them. A steady state and the simulated server agree with it."""
+    layout = layout_of(record)
+    assert LENGTHS != LONG
+    assert layout.tpot_ms(point.concurrency, *LONG) == pytest.approx(point.tpot_ms.p50, rel=BAR)
+    served = simulate(layout, [Request(0.0, *LONG) for _ in range(point.prompts)], closed=point.concurrency)
+    assert served.tok_s == pytest.approx(point.output_tok_s, rel=BAR)
+
+
+def test_there_are_points_to_hold_it_against_and_they_could_refuse_it() -> None:
+    assert len(MEASURED) >= 9
+    record, point = MEASURED[-1].values
+    own = layout_of(record)
+    slower = Shares(own.target, own.model, own.size, tuple((count, share / 1.4) for count, share in own.shares.points))
+    wrong = Layout(own.target, own.model, own.size, slower)
+    assert wrong.tpot_ms(point.concurrency, *LONG) != pytest.approx(point.tpot_ms.p50, rel=BAR)
+
+
+def test_every_request_is_served_whole_and_bursts_are_slower_than_their_mean() -> None:
+    layout = next(one for one in layouts("gpt-oss-120b") if (one.target, one.size) == ("h200", 1))
+    rate = 64 / (500 * layout.tpot_ms(64, 2000, 500) / 1e3)
+    calm, wild = (simulate(layout, bursts(rate, 400, 2000, 500, shape)) for shape in (100.0, 0.1))
+    assert len(calm.done) == len(wild.done) == 400 and {one.written for one in wild.done} == {500}
+    assert wild.tok_s_per_user(5) < calm.tok_s_per_user(5)
+    assert all(one.arrived < one.first < one.last for one in wild.done)
+    assert simulate(layout, []).done == []
+
+
+def test_more_users_and_more_speed_want_more_gpus() -> None:
+    def gpus(users: int, speed: float) -> dict[str, int]:
+        return {
+            one.layout.target: one.gpus for one in size(Demand(users, 2000, 500, speed), "gpt-oss-120b", steady=True)
+        }
+
+    few, many, fast = gpus(50, 30), gpus(1000, 30), gpus(50, 100)
+    assert {"h200", "h100", "mi300x"} <= few.keys() and "cpu" not in few
+    assert all(many[name] >= few[name] for name in few) and many["h200"] > few["h200"]
+    assert all(fast[name] >= few[name] for name in fast)
+    assert size(Demand(1, 2000, 500, 5000), "gpt-oss-120b", steady=True) == []
+
+
+def test_a_speed_says_where_it_comes_from() -> None:
+    found = {(one.target, one.size): one.source for one in layouts("gpt-oss-120b")}
+    assert found["h200", 4] == "records of h200, TP4" and "not measured here" in found["h100", 2]
+
+
+def test_prices_are_the_users_own(tmp_path) -> None:
+    assert load_prices() == {} and {*map(str, target_names())} - {"cpu"} == {
+        line.rstrip(":") for line in PRICES.read_text().splitlines() if line.endswith(":")
+    }
+    file = tmp_path / "prices.yaml"
+    file.write_text("h200: 3.6\nh100:\n")
+    (one,) = [s for s in size(Demand(100, 2000, 500, 30), "gpt-oss-120b", steady=True) if s.layout.target == "h200"]
+    assert one.usd_per_million(load_prices(file)) == pytest.approx(3.6 / 3600 * 1e6 / one.tok_s_per_gpu)
+    assert one.usd_per_million({}) is None
+    for text in ("h2000: 1", "h200: -1", "h200: much", "- 1"):
+        file.write_text(text)
+        with pytest.raises(CookbookError, match=r"prices\.yaml"):
+            load_prices(file)
+
+
+def test_bad_numbers_are_one_clear_line(cli) -> None:
+    with pytest.raises(UsageError, match="cannot be sized"):
+        Demand(0, 2000, 500, 30)
+    words = ["size", "--users", "5", "--input", "100", "--output", "100", "--tok-s-per-user", "9000", "--steady"]
+    assert "ask for less speed" in cli(*words).stderr
+    done = cli("size", "--users", "200", "--input", "2000", "--output", "500", "--tok-s-per-user", "30", "--steady")
+    assert done.returncode == 0 and "records of h200" in done.stdout and "no price" in done.stdout
