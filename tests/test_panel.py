@@ -1,14 +1,19 @@
 """The panel without a browser: what may be chosen, what a server says, how an answer grows, what records tell."""
 
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace as Event
 
 import pytest
 
 from helpers.errors import CookbookError
+from helpers.machine.preflight import Machine
 from helpers.panel import chat, explorer, live
 from helpers.panel.choice import FORMS, OFFERED, against, choice, offers, settled
 from helpers.panel.look import html
+from helpers.panel.serve import ServeTab
+from helpers.paths import ROOT
 from helpers.recipes import load_target, target_names
 from helpers.tools.functions import Toolbox
 
@@ -57,6 +62,39 @@ def test_gauges_follow_the_counters() -> None:
         "a counter that fell was another server's"
     )
     assert "<b>200 ms</b>TTFT, mean" in html("gauges", now)
+
+
+@pytest.fixture
+def serve_tab(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServeTab]:
+    """The first tab without a kernel, looking at no server."""
+    monkeypatch.setattr(live, "leases", list)
+    tab = ServeTab(Machine(cpu="a processor", cores=2, memory_gib=24.0))
+    tab.ended.set()
+    yield tab
+
+
+def test_a_failed_launch_shows_what_the_doctor_reads(serve_tab: ServeTab, tmp_path: Path) -> None:
+    log = sorted((ROOT / "tests" / "fixtures" / "doctor").glob("F*.log"))[0]
+    (tmp_path / "server.log").write_bytes(log.read_bytes())
+    serve_tab.failed("vLLM ended while starting", Event(tool_servers=None, folder=tmp_path))
+    assert "vLLM ended while starting" in serve_tab.status.value
+    assert log.stem in serve_tab.verdict.value and "fix" in serve_tab.verdict.value
+    serve_tab.verdict.value, serve_tab.stopping = "", True
+    serve_tab.failed("vLLM ended while starting", Event(tool_servers=None, folder=tmp_path))
+    assert serve_tab.verdict.value == "", "whoever pressed Stop is told of no failure"
+
+
+def test_another_target_can_be_rehearsed_and_another_model_brings_its_own_size(serve_tab: ServeTab) -> None:
+    assert not serve_tab.buttons["Launch"].disabled and serve_tab.buttons["Stop"].disabled
+    serve_tab.target.value = "h100"
+    assert serve_tab.buttons["Launch"].disabled and "rehearse" in serve_tab.elsewhere.value
+    serve_tab.rehearse.value = True
+    assert not serve_tab.buttons["Launch"].disabled and serve_tab.parameters().rehearse
+    serve_tab.pick("tensor_parallel_size", 8)
+    serve_tab.pick("model", "gpt-oss-120b")
+    assert serve_tab.chosen["tensor_parallel_size"] == load_target("h100").models["gpt-oss-120b"].default
+    buttons = serve_tab.pickers["model"].buttons
+    assert buttons["gpt-oss-120b"].description == "✓ gpt-oss-120b" and buttons["gpt-oss-nano"].disabled
 
 
 def test_the_last_start_tells_how_long_the_next_takes() -> None:

@@ -12,14 +12,15 @@ from maintain.pages import cli, readme, study
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
 
-START = NOTEBOOKS / "start_here.ipynb"
+START, START_ZH = NOTEBOOKS / "start_here.ipynb", NOTEBOOKS / "start_here.zh.ipynb"
 
 
 def pages() -> Iterator[tuple[Path, str]]:
     """Each page and what it should hold."""
     yield readme.README, readme.rendered()
     yield readme.INSTALL, readme.install_page()
-    yield START, text_of(rendered())
+    for path in (START, START_ZH):
+        yield path, text_of(rendered(path))
     yield cli.PAGE, cli.rendered()
     for name in study.studied():
         yield study.path_of(name), text_of(study.render(name))
@@ -44,12 +45,12 @@ def refresh() -> list[Path]:
     return changed
 
 
-def rendered() -> NotebookNode:
+def rendered(path: Path = START) -> NotebookNode:
     """start_here as it should be: its cells that only read the repository show what is there today, its panel nothing.
 
     A code-hosting page draws no notebook whose metadata holds the state of widgets.
     """
-    notebook = nbformat.read(START, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if "panel" in cell.metadata.get("tags", []):

@@ -19,7 +19,7 @@ from maintain.site import builder, pages
 
 OUT = ROOT / "build" / "site"
 HERE = Path(__file__).parent
-PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "README.zh.md")
 LINK = re.compile(r"(?<!!)\[([^\]\[]+)\]\(([^)\s]+)\)")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 

@@ -114,6 +114,14 @@ docs/*
 CONTRIBUTING
 CHANGELOG
 ```
+
+```{toctree}
+:hidden:
+:caption: 中文
+
+README.zh
+notebooks/start_here.zh
+```
 """
 
 
