@@ -89,14 +89,23 @@ class Findings:
     __str__ = __repr__ = text
 
     def _repr_html_(self) -> str:
-        rows = [("", "check", "seen", "needed", "fix")]
-        rows += [(f.mark, f.name, f.seen, f.needed, f.fix if f.ok is False else "") for f in self.shown]
-        cells = [
-            "".join(f"<{tag}{LEFT}>{html.escape(redact.text(cell))}</{tag}>" for cell in row)
-            for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False)
-        ]
-        body = "".join(f"<tr>{row}</tr>" for row in cells)
-        return f"<table><caption>{html.escape(redact.text(self.title))}</caption>{body}</table>"
+        wrong = [f for f in self.shown if f.ok is False]
+        right = [f for f in self.shown if f.ok is not False]
+        held = f"{sum(f.ok is True for f in right)} checks passed"
+        title = f"<p>{html.escape(redact.text(self.title))}</p>"
+        folded = f"<details><summary>{held}</summary>{_table(right)}</details>"
+        return title + (_table(wrong, fixes=True) if wrong else "") + folded
+
+
+def _table(findings: Sequence[Finding], fixes: bool = False) -> str:
+    """Findings as an HTML table, with their fixes where something is wrong."""
+    rows = [("", "check", "seen", "needed", *(("fix",) if fixes else ()))]
+    rows += [(f.mark, f.name, f.seen, f.needed, *((f.fix,) if fixes else ())) for f in findings]
+    cells = [
+        "".join(f"<{tag}{LEFT}>{html.escape(redact.text(cell))}</{tag}>" for cell in row)
+        for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False)
+    ]
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
 
 
 def preformatted(text: str) -> str:

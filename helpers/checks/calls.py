@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from helpers.checks.contract import Contract, Facts
-from helpers.checks.endpoints import holds
+from helpers.checks.endpoints import holds, ungrouped
 
 
 def calls_of(reply: Any) -> list[tuple[str, str]]:
@@ -57,8 +57,8 @@ def conversation(
     """A whole conversation: these tools were called (none where none fits), each result came back, and the answer holds
     `expect`; with `arguments`, the first call had these.
 
-    The first call must be the first of `functions`; further ones may repeat a tool or take another of its family
-    (`browser.find` after `browser.search`). A model that knows the answer may call nothing: where `must_call` is false,
+    The first call must be the first of `functions`; further ones may repeat a tool. Of a family (`browser.*`) any may come in
+    any order. A model that knows the answer may call nothing: where `must_call` is false,
     such a reply is skipped, for it shows nothing of the tool.
     """
     facts = Facts()
@@ -73,26 +73,27 @@ def conversation(
         facts.need("arguments as asked", holds(_json(text), arguments), f"{text[:200]!r} instead of {arguments}")
     results = len(trace.results())
     facts.need("results", results == len(called), f"{results} results for {len(called)} calls")
-    facts.need("answered", expect.lower() in trace.answer.lower(), f"{expect!r} is not in {trace.answer[:200]!r}")
+    said = ungrouped(trace.answer).lower()
+    facts.need("answered", expect.lower() in said, f"{expect!r} is not in {trace.answer[:200]!r}")
     return facts.contract(contract, group)
 
 
 def same_tools(called: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether the calls begin with the first tool that is wanted, go on to the others, and take no tool of another family.
+    """Whether the calls hold the tools that are wanted in their order and no others; of a family, any of its tools.
 
     >>> same_tools(["add", "add"], ["add"]), same_tools(["add"], ["add", "add"]), same_tools(["add"], [])
     (True, False, False)
     >>> same_tools(["browser.search", "browser.find"], ["browser.search", "browser.open"])
     True
     >>> same_tools(["browser.open"], ["browser.search"]), same_tools(["browser.search", "python"], ["browser.search"])
-    (False, False)
+    (True, False)
     """
     if not called or not wanted:
         return list(called) == list(wanted)
+    if all("." in name for name in wanted):
+        return {name.split(".")[0] for name in called} <= {name.split(".")[0] for name in wanted}
     rest = iter(called)
-    in_order = all(name in rest for name in wanted) or all("." in name for name in wanted)
-    families = {name.split(".")[0] for name in wanted}
-    return called[0] == wanted[0] and {name.split(".")[0] for name in called} <= families and in_order
+    return called[0] == wanted[0] and set(called) <= set(wanted) and all(name in rest for name in wanted)
 
 
 def cited(trace: Any, cursor: int, line: int, contract: str = "browser.citation") -> Contract:

@@ -5,6 +5,7 @@ says so and takes it.
 """
 
 import json
+import re
 from typing import Any
 
 from helpers.checks.contract import Contract, Facts
@@ -122,6 +123,15 @@ def structured(reply: Any, wanted: dict, name: str = "chat.completions.json_sche
     fits = isinstance(found, dict) and found.keys() == wanted.keys() and holds(found, wanted)
     facts.same("values", json.dumps(wanted if fits else found, sort_keys=True), json.dumps(wanted, sort_keys=True))
     return facts.contract(name, "structured_output")
+
+
+def ungrouped(text: str) -> str:
+    """A text with the separators of thousands taken out of its numbers, as models write them.
+
+    >>> ungrouped("56,088 or 56\u202f088 or 56{,}088, and 1,2"), ungrouped("in 2024, 100 of them")
+    ('56088 or 56088 or 56088, and 1,2', 'in 2024, 100 of them')
+    """
+    return re.sub(r"(?<=\d)(?:\{,\}|[,\u202f\u2009\u00a0 ])(?=\d{3}(?!\d))", "", text)
 
 
 def holds(found: Any, wanted: Any) -> bool:

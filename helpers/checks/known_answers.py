@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.checks.contract import Contract, Facts
+from helpers.checks.endpoints import ungrouped
 from helpers.checks.pulse import Pulse
 from helpers.checks.served import authorised, ready
 from helpers.errors import CookbookError
@@ -162,8 +163,7 @@ def questions(path: Path = QUESTIONS) -> list[tuple[str, str]]:
 
 def right(text: str, expected: str) -> bool:
     """Whether the last words of an answer hold what is expected, thousands separators aside."""
-    plain = re.sub(r"(?<=\d)[,\u202f\u2009 ](?=\d{3}\b)", "", text)
-    return re.search(rf"(?<![\w.])(?:{expected})(?!\w)", plain, re.I) is not None
+    return re.search(rf"(?<![\w.])(?:{expected})(?!\w)", ungrouped(text), re.I) is not None
 
 
 def takes(path: Path = QUESTIONS) -> str:

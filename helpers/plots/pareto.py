@@ -28,7 +28,8 @@ def front(points: list[Point]) -> list[Point]:
 
 
 def draw_series(axis: Axes, label: str, points: list[Point], look: dict, below: bool = True) -> None:
-    """One configuration's points with the fraction of the roofline at each, and its roofline.
+    """One configuration's points with the fraction of the roofline at each, and its roofline. Those of an older vLLM are faint
+    and bare, for their labels would lie on the newer ones.
 
     Their labels stand `below` the curve, where what is published and the roofline do not lie, or above it: there the
     outermost of several curves has room.
@@ -36,13 +37,16 @@ def draw_series(axis: Axes, label: str, points: list[Point], look: dict, below: 
     side = (
         {"xytext": (-5, -5), "ha": "right", "va": "top"} if below else {"xytext": (5, 3), "ha": "left", "va": "bottom"}
     )
-    points = sorted(points, key=lambda point: point.concurrency)
+    points, older = sorted(points, key=lambda point: point.concurrency), "(vLLM" in label
     axis.plot(
         [point.tok_s_per_user for point in points],
         [point.output_tok_s_per_gpu for point in points],
         label=label,
+        alpha=0.45 if older else 1.0,
         **look,
     )
+    if older:
+        return
     for point in points:
         fraction = f"\n{point.roofline_fraction:.0%}" if point.roofline_fraction else ""
         axis.annotate(

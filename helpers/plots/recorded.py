@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,7 @@ from helpers.plots.throughput import ratio_bars
 from helpers.plots.tuning import ratio_figure, startup_figure
 from helpers.recipes import load_model, load_target
 from helpers.records.anchors import load_anchors, matching
-from helpers.records.curves import by_version, curves, evidence_file, load_records, options, versioned
+from helpers.records.curves import by_version, curves, evidence_file, load_records, options, points_of, versioned
 from helpers.records.record import RunRecord
 
 NO_ROOFLINE = {"roofline_tok_s": None, "roofline_fraction": None}
@@ -69,7 +69,7 @@ def pareto(
     measured = versioned([r for r in records if r.state == "passed"], model, input_tokens, output_tokens)
     if not measured:
         raise CookbookError(f"no record of {target} holds {model} at {input_tokens:,}/{output_tokens:,} tokens")
-    stacks = ", ".join(sorted({f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records}))
+    stacks = stacks_of(record for record in records if points_of(record, input_tokens, output_tokens))
     title = f"{model} on {load_target(target).title}, {input_tokens:,}/{output_tokens:,} tokens: {stacks}"
     anchors = matching(load_anchors(), model, target, input_tokens, output_tokens)
     lines = [title, "concurrency, output tok/s per GPU, tok/s per user, share of the roofline"]
@@ -86,6 +86,15 @@ def pareto(
     return Recorded(lines, lambda: pareto_figure(measured, anchors, title))
 
 
+def stacks_of(records: Iterable[RunRecord]) -> str:
+    """The weights and releases of vLLM of records, each said once."""
+    found = {(record.weights, record.versions["vllm"].split("+")[0]) for record in records if record.state == "passed"}
+    return "; ".join(
+        f"{weights} weights, vLLM {', '.join(sorted(version for own, version in found if own == weights))}"
+        for weights in sorted({weights for weights, _ in found})
+    )
+
+
 def newest_of(records: list[RunRecord]) -> list[RunRecord]:
     """The records of the newest vLLM among those that passed and measured something."""
     found = by_version([record for record in records if record.state == "passed" and record.throughput])
@@ -94,14 +103,14 @@ def newest_of(records: list[RunRecord]) -> list[RunRecord]:
 
 def models_compared(target: str, input_tokens: int = 1024, output_tokens: int = 1024) -> Recorded:
     """Throughput per GPU against speed per user of each model at its recommended size, with the newest vLLM that ran."""
-    recipe, measured, versions = load_target(target), {}, set()
+    recipe, measured, used = load_target(target), {}, []
     for model, sizes in recipe.models.items():
         records = newest_of([record for record in load_records(target) if record.model == model])
         points = curves(records, model, input_tokens, output_tokens).get(f"TP{sizes.default}", [])
         if len(points) > 1:
             measured[f"{model}, TP{sizes.default}"] = [point.model_copy(update=NO_ROOFLINE) for point in points]
-            versions |= {f"{record.weights} weights, vLLM {record.versions['vllm']}" for record in records}
-    title = f"gpt-oss on {recipe.title}, {input_tokens:,}/{output_tokens:,} tokens: {', '.join(sorted(versions))}"
+            used += records
+    title = f"gpt-oss on {recipe.title}, {input_tokens:,}/{output_tokens:,} tokens: {stacks_of(used)}"
     lines = [title, "model, concurrency, output tok/s per GPU, tok/s per user"]
     lines += [
         f"  {label} {p.concurrency} {p.output_tok_s_per_gpu:,.0f} {p.tok_s_per_user:.0f}"

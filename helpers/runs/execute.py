@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import CookbookError, UsageError
-from helpers.paths import NOTEBOOKS, ROOT
+from helpers.paths import NOTEBOOKS, ROOT, shown
 from helpers.recipes import check_parameters, load_target
 from helpers.records.record import RunRecord
 from helpers.runs.folder import new_folder
@@ -80,6 +80,7 @@ def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> 
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     logging.getLogger("papermill").setLevel(logging.WARNING)
     save_whole(folder)
+    print(f"{shown(path)} runs into {shown(folder)}; its server writes {shown(folder / 'server.log')}", flush=True)
     error = ""
     try:
         papermill.execute_notebook(

@@ -234,6 +234,7 @@ class Run:
         if self.serving != self.measured:
             self.server.stop()
             self._serve(self.measured)
+            self.check(steps.backends_named(self.serving, self.server, self.folder / "server.log"))
         try:
             self.points = throughput.measure(self)
         finally:

@@ -106,8 +106,8 @@ def takeaways(points: Sequence[Point]) -> str:
         return f"At concurrency {at.concurrency} the server gives {at.output_tok_s:,.0f} output tok/s; one user sees {user}."
     share = at.tok_s_per_user / first.tok_s_per_user
     if at is last:
-        where = f"The knee lies above {at.concurrency} requests in flight, the most that were tried"
-        feels = f"There one user sees {user}"
+        where = f"Throughput still rises at {at.concurrency} requests in flight, the most that were tried"
+        feels = f"At {at.concurrency} one user sees {user}"
     else:
         where = f"The knee is at {at.concurrency} requests in flight: beyond it, waiting grows faster than throughput"
         feels = f"At the knee one user sees {user}"

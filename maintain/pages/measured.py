@@ -9,7 +9,7 @@ from helpers.records.age import age
 from helpers.records.claims import OTHER_FLAGS, same_flags
 from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, points_of
 from helpers.records.matrix import NEVER
-from helpers.records.record import RunRecord
+from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
 
 WEIGHTLESS = ("lifecycle",)  # contracts that hold whatever is served
@@ -84,8 +84,8 @@ def headline(target: Target, model: str) -> str:
     record = newest_speed(target, model)
     if record is None:
         return (
-            "**Not run on this machine yet.** vLLM's own parser takes the command below, and every cell of this page ran on a "
-            "CPU instead, with gpt-oss-nano (a rehearsal)."
+            "**Not run on this machine yet.** vLLM's own parser takes the command below. Continuous integration rehearses every "
+            "cell on a CPU with gpt-oss-nano (`make test-all`)."
         )
     points = sorted(record.throughput, key=lambda point: point.concurrency)
     first, top = points[0], max(points, key=lambda point: point.output_tok_s)
@@ -103,6 +103,15 @@ def newest_speed(target: Target, model: str) -> RunRecord | None:
     single = [r for r in records if r.serving.replicas == 1 and r.throughput[0].concurrency == 1]
     own = [r for r in single if r.model == model] or single
     return max(own, key=lambda r: (release(version_of(r)), r.finished), default=None)
+
+
+def compiling(points: list[Point]) -> list[int]:
+    """The concurrencies whose median TTFT is far above that of a higher one: the load did not cause it."""
+    return [
+        point.concurrency
+        for place, point in enumerate(points)
+        if any(point.ttft_ms.p50 > 1.5 * later.ttft_ms.p50 for later in points[place + 1 :])
+    ]
 
 
 def version_of(record: RunRecord) -> str:
@@ -151,8 +160,12 @@ def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
         )
     if first.roofline_fraction and at.roofline_fraction:
         said.append(
-            f"Memory bandwidth and compute alone would allow more: at {first.concurrency} the server reached "
-            f"{first.roofline_fraction:.0%} of that roofline, at {at.concurrency} {at.roofline_fraction:.0%}."
+            f"The server reached {first.roofline_fraction:.0%} of what the hardware allows at {first.concurrency} in flight, "
+            f"{at.roofline_fraction:.0%} at {at.concurrency}."
+        )
+    if compiled := compiling(points):
+        said.append(
+            f"Kernels were compiled while {' and '.join(map(str, compiled))} in flight were measured: read TPOT there, not TTFT."
         )
     if record.weights == "synthetic":
         said.append("The weights were synthetic, so these figures hold for speed and memory alone.")

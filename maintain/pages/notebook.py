@@ -77,12 +77,19 @@ def texts(target: Target, parameters: Parameters) -> dict[str, object]:
         "backends": sections.backends(target),
         "limits": sections.limits(target),
         "activations": sections.activations(target),
-        "risks": sections.risks(target),
+        "profiles": sections.profiles(target),
         "lock": shown(lock) if lock.exists() else "",
         "install_lines": sections.install_lines(target),
         "download": sections.download_line(model),
         "shell": sections.command(target, parameters, "shell"),
         "docker": sections.command(target, parameters, "docker"),
+        "vllm_line": sections.vllm_line(target),
+        "interval": "stream-interval" in target.serve.profiles[parameters.profile].args,
+        "other_commands": [
+            (name, sections.command(target, check_parameters(target, {"model": name}), "shell"))
+            for name in others
+            if parameters.model != NANO
+        ],
         "drawn": measured.drawn_model(target, parameters.model, records),
         "sentences": measured.sentences(target, parameters.model, records) if records else "",
         "sources": "; ".join(target.sources),

@@ -12,7 +12,7 @@ from helpers.recipes.command import serve_command
 from helpers.recipes.command.forms import render as render_form
 from helpers.recipes.settings import Block
 from helpers.recipes.stacks import indexed_stacks
-from helpers.recipes.target import RISKY, Condition
+from helpers.recipes.target import Condition
 
 
 def sizes(target: Target) -> str:
@@ -31,7 +31,7 @@ def backends(target: Target) -> str:
         f"{_either(wanted)} for {what}" if wanted else f"no line about {what}"
         for wanted, what in ((expect.attention, "attention"), (expect.moe, "the experts (MoE)"))
     ]
-    return f"Its log must name {' and '.join(named)} ({expect.source})."
+    return f"In its log you find {' and '.join(named)}. Source: {expect.source}."
 
 
 def _either(backend: str) -> str:
@@ -43,9 +43,15 @@ def limits(target: Target) -> str:
     rows = []
     for limit in target.known_limits:
         flags = words(limit.avoid)
-        avoided = f"`{flags}`, set by the recipe: {limit.advice}" if flags else limit.advice
+        avoided = f"`{flags}`, which the recipe sets. {_sentence(limit.advice)}" if flags else _sentence(limit.advice)
         rows.append(row(*map(cell, (limit.what, where(limit.when), avoided, limit.source))))
     return table(["limit", "where", "what avoids it", "source"], rows)
+
+
+def _sentence(text: str) -> str:
+    """A text with a capital and a full stop; what begins with a name in code stays as it is."""
+    first = text.split()[0]
+    return text if "_" in first or not first.isalpha() else f"{text[:1].upper()}{text[1:].removesuffix('.')}."
 
 
 def words(block: Block) -> str:
@@ -78,10 +84,31 @@ def activations(target: Target) -> str:
     return table(["`activations`", "risk", "experts' backend in the log", "flags"], rows)
 
 
-def risks(target: Target) -> str:
-    """The opt-in profiles, what each risks and how it is chosen; empty where there is none."""
-    named = [(name, target.serve.profiles[name].risk) for name in RISKY if name in target.serve.profiles]
-    return "\n".join(f'- `profile = "{name}"`: {risk}.' for name, risk in named)
+PROFILES = {
+    "latency": "few users, each at full speed",
+    "throughput": "many users at once, the most tokens per GPU",
+    "evals": "long answers to evaluations",
+    "reference": "the arithmetic that accuracy claims are made with",
+    "throughput-fp8": "opt-in: more tokens per GPU, in 8-bit arithmetic",
+    "latency-speculative": "opt-in: a draft model proposes tokens, so that few users get them sooner",
+}
+
+
+def profiles(target: Target) -> str:
+    """What each profile is for, and what it risks."""
+    rows = [
+        row(f"`{name}`", PROFILES[name], cell(block.risk or "none known"))
+        for name, block in target.serve.profiles.items()
+    ]
+    return table(["`profile`", "for", "risk"], rows)
+
+
+def vllm_line(target: Target) -> str:
+    """The shortest line that gives a reader the target's `vllm`."""
+    stack, indexed = target.stack.install, indexed_stacks()
+    if stack in indexed:
+        return f"uv pip install {shlex.join(arguments(indexed[stack]))}"
+    return f"pip install vllm{'-cpu' if stack == 'cpu' else ''}=={target.stack.vllm}"
 
 
 def install_lines(target: Target) -> str:
