@@ -34,7 +34,13 @@ def test_both_renderings_show_the_same():
         "  fix     expect less speed",
     ]
     page = report._repr_html_()
-    assert page.count("<tr>") == 5 and "1 checks passed" in page and "MIG" not in page and "pass port=0" in page and ">✗<" in page
+    assert (
+        page.count("<tr>") == 5
+        and "1 checks passed" in page
+        and "MIG" not in page
+        and "pass port=0" in page
+        and ">✗<" in page
+    )
     assert "&lt;b&gt;" in Findings([Finding("x", True, "<b>")])._repr_html_()
     assert str(Findings([])) == ""
 

@@ -15,13 +15,23 @@ def targets_table(prefix: str = "notebooks/") -> str:
     link = lambda one: f"[{one.title}]({prefix}targets/{one.target}.ipynb)" if has_notebook(one.target) else one.title  # noqa: E731
     for one in filter(lambda one: one.day, found):
         lines.append(f"| {link(one)} | {'<br>'.join(one.measured)} | {'<br>'.join(one.held)} | {one.day} |")
-    lines += ["", ages()]
+    lines += ["", f"{weights_seen()}{ages()}"]
     never = [link(one) for one in found if not one.day]
     folded = (
         f"<details><summary>{len(never)} machines whose recipe never ran here: vLLM's parser takes its command, and its "
         f"notebook runs on a CPU in its place</summary>\n\n{', '.join(never)}\n\n</details>"
     )
     return "\n".join(lines) + (f"\n\n{folded}" if never else "")
+
+
+def weights_seen() -> str:
+    """That nothing here served the true weights, as long as no record says otherwise."""
+    if {claim.weights for claim in load_claims()} & {"hub", "path"}:
+        return ""
+    return (
+        "The true weights of gpt-oss have not been served here: gpt-oss-nano, the test model, gave the texts, and synthetic "
+        "weights of the full size the speed. "
+    )
 
 
 def ages() -> str:

@@ -84,7 +84,7 @@ def texts(target: Target, parameters: Parameters) -> dict[str, object]:
         "shell": sections.command(target, parameters, "shell"),
         "docker": sections.command(target, parameters, "docker"),
         "vllm_line": sections.vllm_line(target),
-        "interval": "stream-interval" in target.serve.profiles[parameters.profile].args,
+        "interval": sections.INTERVAL if "stream-interval" in target.serve.profiles[parameters.profile].args else "",
         "other_commands": [
             (name, sections.command(target, check_parameters(target, {"model": name}), "shell"))
             for name in others

@@ -131,8 +131,9 @@ def quickstart() -> str:
     forms = [sections.command(target, parameters, form) for form in ("shell", "docker")]
     shell, docker = (f"```bash\n{text}\n```" for text in forms)
     return (
-        f"Or take the command alone: this is {parameters.model} on one {target.title}. `cookbook command` prints it for the "
-        f"others:\n\n{shell}\n\n<details><summary>The same in docker</summary>\n\n{docker}\n\n</details>"
+        f"Or take the command alone: this is {parameters.model} on one {target.title}. `.venv/bin/cookbook command` prints it "
+        f"for the others, `pip install vllm=={target.stack.vllm}` gives you `vllm`. {sections.INTERVAL}\n\n{shell}\n\n"
+        f"<details><summary>The same in docker</summary>\n\n{docker}\n\n</details>"
     )
 
 

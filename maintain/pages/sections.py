@@ -84,6 +84,10 @@ def activations(target: Target) -> str:
     return table(["`activations`", "risk", "experts' backend in the log", "flags"], rows)
 
 
+INTERVAL = (
+    "`--stream-interval 20` sends 20 tokens at a time, which suits many users at once; for a chat window leave it out, or take "
+    "`--profile latency`."
+)
 PROFILES = {
     "latency": "few users, each at full speed",
     "throughput": "many users at once, the most tokens per GPU",
