@@ -25,7 +25,7 @@ def bench_words(
     Answers have exactly `output_tokens`: gpt-oss would end its answers to random prompts early, and points with answers
     of different lengths do not compare. So `--ignore-eos` goes on past the end.
     """
-    shared = point.get("shared_tokens", 0)
+    shared = point.get("shared_tokens") or 0
     flags = {
         "backend": "openai",
         "endpoint": "/v1/completions",
