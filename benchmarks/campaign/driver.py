@@ -109,7 +109,8 @@ class Campaign:
     def draft(self, step: Step) -> Path:
         """The folder of a draft head for the step's model."""
         model, env = load_model(step.model), self.visible(step.gpus[:1])
-        made = lambda: write_draft(model, self.interpreter, CACHE / "models", env)  # noqa: E731
+        beside = self.checkpoint(step)
+        made = lambda: write_draft(model, self.interpreter, beside, env)  # noqa: E731
         return self._written(step, f"{step.model} draft", made)
 
     def _written(self, step: Step, name: str, make) -> Path:
