@@ -79,6 +79,7 @@ class Campaign:
 
     def say(self, step: str, text: str) -> None:
         """One line in `events.log` and on stdout."""
+        text = text.replace(f"{self.out}/", "")  # the log is evidence: it names no folder of a machine
         line = f"{self.clock():7.1f} s  {step:22} {text}"
         with self.guard, (self.out / "events.log").open("a") as log:
             log.write(line + "\n")
