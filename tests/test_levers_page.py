@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from maintain.pages import levers
+from helpers.recipes import load_target
+from maintain.pages import measured
+from maintain.pages.levers import page as levers
 from maintain.pages.notebook import text_of
 
 ROWS = {  # output tok/s by lever and concurrency; TPOT follows
@@ -98,3 +100,14 @@ def test_a_target_without_evidence_has_no_part_in_it(evidence: Path) -> None:
     assert levers.measured() == [("h200", "gpt-oss-20b")]
     evidence.unlink()
     assert levers.measured() == []
+
+
+def test_starts_stand_in_their_order_with_what_vllm_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = load_target("h100")
+    rows = [line.split(" | ") for line in measured.starts(target).splitlines()[2:]]
+    began = [cells[1] for cells in rows]
+    assert len(rows) > 5 and began == sorted(began)
+    for cells in rows:  # each phase is rounded, and a phase without a log line is in none of them
+        assert sum(map(int, cells[3:-1])) == pytest.approx(int(cells[-1].strip("* |")), abs=4)
+    monkeypatch.setattr(measured, "version_of", lambda record: "0.1.0")
+    assert measured.starts(target) == ""

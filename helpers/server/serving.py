@@ -74,8 +74,8 @@ class Serving:
     def draft_note(self) -> str:
         """What drafts for this server, where its profile speculates; after a line about its weights."""
         recipe = load_model(self.parameters.model)
-        draft, block = recipe.draft, serve_block(self.target, recipe, self.parameters)
-        if SPECULATION.removeprefix("--") not in block.args:
+        draft = recipe.draft
+        if SPECULATION.removeprefix("--") not in serve_block(self.target, recipe, self.parameters).args:
             return ""
         if not self.speculates or draft is None:
             return "; no head drafts for it, so it is served without speculation"

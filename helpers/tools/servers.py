@@ -118,17 +118,14 @@ def _launch(name: str, settings: dict, logs: Path, kept: bool) -> Server:
     log = logs / f"{name}-tool.log"
     offset = log.stat().st_size if log.exists() else 0
     try:
-        return launch(
-            argv,
-            NO_GPU,
-            port=port,
-            log=log,
-            target="tools",
-            model=name,
-            report=lambda *_: None,
-            kept=kept,
-            timeout=READY_S,
-        )
+        options: dict[str, Any] = {
+            "target": "tools",
+            "model": name,
+            "report": lambda *_: None,
+            "kept": kept,
+            "timeout": READY_S,
+        }
+        return launch(argv, NO_GPU, port=port, log=log, **options)
     except CookbookError as error:
         said = log.read_bytes()[offset:].decode("utf-8", "replace").strip().splitlines() if log.exists() else []
         reason = next(

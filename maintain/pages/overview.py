@@ -8,7 +8,8 @@ from nbformat import NotebookNode
 
 from helpers.files import write_whole
 from helpers.paths import NOTEBOOKS
-from maintain.pages import cli, levers, readme, study
+from maintain.pages import cli, readme, study
+from maintain.pages.levers import page as levers
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
 

@@ -19,7 +19,7 @@ from maintain.pages.pages import fill
 from maintain.pages.study import from_source
 
 PAGE = NOTEBOOKS / "studies" / "levers.ipynb"
-TEMPLATE = Path(__file__).with_name("levers.py.jinja")
+TEMPLATE = Path(__file__).with_name("page.py.jinja")
 BARE, BASE = "bare vllm serve", "base of the levers"
 SHORT = {BASE: "throughput profile", "FP8 activations (humming)": "FP8"}
 LENGTHS = (1024, 1024)
