@@ -29,7 +29,11 @@ from benchmarks.campaign.plan import (
     Routing,
     Step,
     Steps,
+    ToolLoad,
+    Tools,
     Tuning,
+    eagle3,
+    shared,
     waves,
 )
 from helpers.bench.sweep import plan
@@ -40,26 +44,41 @@ from helpers.records.curves import curves, load_records
 from helpers.records.record import Point, RunRecord
 
 
-def steps(target: str) -> dict[str, Step]:
-    return {step.name: step for step in PLANS["hopper"](load_target(target))}
+def steps(target: str, plan: str = "hopper") -> dict[str, Step]:
+    return {step.name: step for step in PLANS[plan](load_target(target))}
 
 
 def events(folder) -> str:
     return (folder / "events.log").read_text()
 
 
-@pytest.mark.parametrize("target", ["h100", "h200"])
-def test_the_plan_holds_what_the_pages_need(target):
-    found = steps(target)
-    assert len(found) == len(PLANS["hopper"](load_target(target))), "two steps of one name share a folder"
-    for name in ("20b-notebook", "120b-notebook"):
-        assert found[name].concurrency == [1, 4, 16, 64, 128, 256]
-    assert found["120b-notebook"].needs == load_target(target).models["gpt-oss-120b"].default
-    for model in ("20b", "120b"):  # a lever is compared with its base at the same loads
-        base = {(x.concurrency, x.prompts) for x in found[f"{model}-base"].loads}
-        fp8 = found[f"{model}-fp8"]
-        assert {(x.concurrency, x.prompts) for x in fp8.loads} == base and fp8.once == found[f"{model}-base"].once
-        assert all(x.prompts >= 2 * x.concurrency for x in found[f"{model}-base"].loads)
+@pytest.mark.parametrize(("target", "plan"), [("h100", "hopper"), ("h200", "hopper"), ("h100", "single")])
+def test_the_plan_holds_what_the_pages_need(target, plan):
+    found = steps(target, plan)
+    assert len(found) == len(PLANS[plan](load_target(target))), "two steps of one name share a folder"
+    if target == "h100":  # a page's figures are those of its own defaults
+        assert found["20b-notebook"].concurrency == load_target(target).defaults.concurrency
+    if "120b-notebook" in found:
+        assert found["120b-notebook"].needs == load_target(target).models["gpt-oss-120b"].default
+    for name in [name for name in found if "-fp8" in name and isinstance(found[name], Job)]:
+        model = "120b-tp2" if name.startswith("120b-tp2") else name.split("-")[0]
+        bare = found[f"{model}-bare"]
+        both = {x.concurrency for x in bare.loads + bare.once} & {x.concurrency for x in found[name].loads}
+        assert both, f"{name} is compared with nothing on its host"
+    for step in found.values():
+        loads = [*step.loads, *step.once] if isinstance(step, Job) else []
+        assert all(x.prompts >= 2 * x.concurrency for x in loads if x.concurrency > 1)
+        assert step.least_s, "begun when it cannot end"
+
+
+def test_an_agents_prompts_share_nine_tenths_and_are_their_whole_length():
+    (load,) = shared([8], 64_000, 400)
+    assert (load.shared_tokens, load.input_tokens, load.prompts) == (57_600, 64_000, 24)
+
+
+def test_an_acceptance_that_nobody_published_says_so():
+    sources = {kind.acceptance.tokens_per_step: kind.acceptance.source for kind in (EAGLE3, eagle3(1.0))}
+    assert "Dynamo" in sources[2.72] and sources[1.0].startswith("set,")
 
 
 @pytest.mark.real
@@ -81,6 +100,9 @@ def test_steps_side_by_side_never_share_a_gpu_and_the_wanted_one_goes_first(tmp_
     plan = [one, wide, *(dataclasses.replace(one, name=name) for name in "bcde")]
     run_campaign(Campaign(tmp_path, sys.executable, "h200", slots=3), plan)
     assert sorted(seen[:2]) == ["a", "wide"] and len(seen) == 6
+    seen.clear()
+    run_campaign(Campaign(tmp_path, sys.executable, "h200", slots=2), plan)
+    assert seen[:2] == ["a", "wide"], "nothing overtakes the step that waits for two"
     with pytest.raises(AssertionError):  # the check above would see two on one GPU
         busy.append((0,))
         job(None, dataclasses.replace(one, gpus=(0,)), None)
@@ -161,13 +183,13 @@ def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.real
 def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
-    def made(target: str, name: str) -> tuple[list[str], dict[str, str]]:
-        step = steps(target)[name]
+    def made(target: str, name: str, **changes) -> tuple[list[str], dict[str, str]]:
+        step = dataclasses.replace(steps(target)[name], **changes)
         step = dataclasses.replace(step, gpus=tuple(range(step.needs)))
         own = command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
         return own.argv, own.env
 
-    argv, env = made("h200", "20b-base")
+    argv, env = made("h200", "20b-throughput")
     assert argv[:3] == ["vllm", "serve", "W"] and "--stream-interval" in argv and env["CUDA_VISIBLE_DEVICES"] == "0"
     assert argv[argv.index("--cudagraph-capture-sizes") + 1 :][:9] == [
         "1",
@@ -180,23 +202,22 @@ def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
         "128",
         "256",
     ]
-    with_fp8, fp8_env = made("h200", "20b-fp8")
+    with_fp8, fp8_env = made("h200", "20b-throughput", lever=FP8)
     assert with_fp8 == [*argv, "--moe-backend", "humming"]
     assert fp8_env == env | {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'}
     speculating, _ = made("h200", "20b-eagle3")
     settings = json.loads(speculating[speculating.index("--speculative-config") + 1])
     assert settings["model"] == "HEAD" and settings["synthetic_acceptance_length"] == 2.72
-    exact = PLANS["short"](load_target("h100"))[1]
-    argv = command(Campaign(tmp_path, sys.executable, "h100"), dataclasses.replace(exact, gpus=(0,)), "W", 8000).argv
+    argv, _ = made("h100", "20b-tp1")
     assert argv[-2:] == ["--stream-interval", "20"], "nothing but the recipe's flags"
     bare, _ = made("h200", "20b-bare")
     assert "--stream-interval" not in bare and "--cudagraph-capture-sizes" not in bare
     # the recipe bounds the graphs there, and vLLM wants the bound among the sizes
-    tight, _ = made("h100", "120b-base")
+    tight, _ = made("h100", "120b-tp1", exact=False)
     assert tight[tight.index("--max-cudagraph-capture-size") + 1] == "128"
     assert tight[tight.index("--cudagraph-capture-sizes") + 1 :][7] == "128"
-    tight, _ = made("h100", "120b-eagle3")  # 64 users have 256 tokens in a step
-    assert tight[tight.index("--max-cudagraph-capture-size") + 1] == "256" and "256" in tight[-8:-2]
+    tight, _ = made("h100", "120b-tp1", exact=False, lever=EAGLE3)  # 128 users have 512 tokens in a step
+    assert tight[tight.index("--max-cudagraph-capture-size") + 1] == "512" and "512" in tight[-8:-2]
 
 
 def test_levers_add_up():
@@ -302,7 +323,8 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
 
 def test_every_kind_of_step_of_every_plan_has_a_way():
     kinds = {type(step) for plan in PLANS.values() for step in plan(load_target("h100"))}
-    assert kinds | {Steps} == driver.WAYS.keys() == {Job, Notebook, Tuning, Steps, Routing, Answers}
+    every = {Job, Notebook, Tuning, Steps, Routing, Answers, Tools, ToolLoad}
+    assert kinds | {Steps} == driver.WAYS.keys() == every
 
 
 def test_copies_share_the_gpus_evenly():

@@ -145,6 +145,68 @@ def test_a_risky_profile_says_so_and_names_the_backend_that_it_changes():
     assert "risk                   the experts' activations are rounded to 8 bits" in shown
 
 
+def speculation(weights: str, checkpoint: str = "") -> tuple[dict, str]:
+    """What `latency-speculative` of gpt-oss-20b on an H200 sets for weights, and what it says of the draft."""
+    from helpers.server.serving import servings
+
+    target, model = load_target("h200"), load_model("gpt-oss-20b")
+    given = {"model": "gpt-oss-20b", "profile": "latency-speculative", "weights": weights}
+    speaking, measured = servings(target, model, check_parameters(target, given))
+    assert "speculative-config" not in " ".join(speaking.command("N", 8000).argv) or speaking == measured
+    found = measured.command(checkpoint, 8000).flags["--speculative-config"]
+    return json.loads(found[0]), f"{speaking.draft_note()} {measured.draft_note()}"
+
+
+def test_speculation_takes_the_trained_head_or_a_random_one_beside_random_weights(tmp_path: Path):
+    drafted = {"method": "eagle3", "num_speculative_tokens": 3}
+    found, note = speculation("hub")
+    assert found == drafted | {"model": "RedHatAI/gpt-oss-20b-speculator.eagle3"} and "speculator.eagle3 drafts" in note
+    found, note = speculation("synthetic", "/shm/gpt-oss-20b")
+    own = {
+        "model": "/shm/gpt-oss-20b-eagle3",
+        "rejection_sample_method": "synthetic",
+        "synthetic_acceptance_length": 2.72,
+    }
+    assert found == drafted | own
+    assert note.startswith("; no head drafts for it") and "2.72 tokens a step are set" in note
+    (tmp_path / "config.json").write_text("{}")
+    assert speculation(str(tmp_path), str(tmp_path))[0]["model"].startswith("RedHatAI/"), "weights of a user's own"
+
+
+def test_other_profiles_do_not_speculate_and_say_nothing_of_a_draft():
+    from helpers.server.serving import servings
+
+    target, model = load_target("h200"), load_model("gpt-oss-20b")
+    for profile in set(target.serve.profiles) - {"latency-speculative"}:
+        given = {"model": "gpt-oss-20b", "profile": profile, "weights": "synthetic"}
+        for serving in servings(target, model, check_parameters(target, given)):
+            assert not serving.speculates and serving.draft_note() == ""
+    reference = check_parameters(target, {"model": "gpt-oss-20b", "profile": "reference"})
+    flags = serve_command(target, model, reference, "W", 8000).flags
+    assert not {"--moe-backend", "--kv-cache-dtype", "--speculative-config"} & flags.keys(), "vLLM's own numerics"
+
+
+def test_the_acceptance_of_a_run_is_the_one_that_was_set_or_counted(tmp_path: Path):
+    from helpers.runs.steps import acceptance_of
+    from helpers.server.serving import servings
+
+    target, model = load_target("h200"), load_model("gpt-oss-20b")
+
+    def run(weights: str, profile: str = "latency-speculative"):
+        given = {"model": "gpt-oss-20b", "profile": profile, "weights": weights}
+        return SimpleNamespace(measured=servings(target, model, check_parameters(target, given))[1], folder=tmp_path)
+
+    assert (
+        acceptance_of(run("synthetic")).tokens_per_step == 2.72 and acceptance_of(run("synthetic", "latency")) is None
+    )
+    assert acceptance_of(run("hub")) is None, "nothing was measured yet"
+    (tmp_path / "bench").mkdir()
+    for users, tokens in ((1, 2.1), (4, 2.3), (16, 2.2)):
+        (tmp_path / "bench" / f"c{users:04}.json").write_text(json.dumps({"spec_decode_acceptance_length": tokens}))
+    found = acceptance_of(run("hub"))
+    assert (found.kind, found.tokens_per_step) == ("measured", 2.2)
+
+
 def test_a_file_that_is_not_yaml_is_one_line(recipes: Path):
     (recipes / "targets" / "h200.yaml").write_text("a: [1\nb")
     with pytest.raises(RecipeError) as raised:
@@ -220,7 +282,8 @@ def test_parameters_list_every_fault_at_once():
         "concurrency: given '1,x'",
         "modell: unknown parameter (given 1)",
         "tensor_parallel_size: given 3; allowed for gpt-oss-120b on h200: 1, 2, 4, 8",
-        "profile: given 'fast' (str); input should be 'latency', 'throughput', 'evals' or 'throughput-fp8'",
+        "profile: given 'fast' (str); input should be 'latency', 'throughput', 'evals', 'reference', "
+        "'throughput-fp8' or 'latency-speculative'",
     ):
         assert part in line
 

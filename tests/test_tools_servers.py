@@ -273,6 +273,13 @@ def test_keys_are_nowhere_to_be_found(pair):
     assert CANARY not in "".join(pair.lines) + pair.argument + repr(pair)
 
 
+def test_no_tool_server_sees_a_gpu(pair):
+    """A library of theirs that finds one (bm25s takes JAX where it is installed) would keep its memory from vLLM."""
+    for server in pair.servers.values():
+        env = psutil.Process(server.lease.server.pid).environ()
+        assert (env["CUDA_VISIBLE_DEVICES"], env["JAX_PLATFORMS"]) == ("-1", "cpu")
+
+
 def test_a_server_that_is_down_is_named_before_vllm_meets_it(pair):
     with pytest.raises(CookbookError, match=r"127\.0\.0\.1:9 does not answer"):
         servers.check(f"{pair.argument},127.0.0.1:9", seconds=3)

@@ -3,7 +3,8 @@
     PYTHON -m benchmarks.campaign.driver --target h100 --out DIR --minutes 20     # start or go on
     PYTHON -m benchmarks.campaign.driver --status --out DIR [--pack FILE.tgz]
 
-Steps are taken in the plan's order, each as soon as as many GPUs are free as it needs, on GPUs and a port of its own.
+Steps are taken in the plan's order, each as soon as as many GPUs are free as it needs, on GPUs and a port of its own. None
+overtakes another.
 Every step writes its own folder: `bench/*.json` point by point, `server.log`, `record.json` once its sweep has
 begun. A step whose record says `passed` is not run again, a sweep goes on after the points it has. At the end of
 the given minutes whatever still runs is stopped and keeps what it has. `events.log` says what was run and cut off.
@@ -21,8 +22,9 @@ import traceback
 from pathlib import Path
 
 from benchmarks.campaign.measure import measure
-from benchmarks.campaign.plan import PLANS, Answers, Job, Notebook, Plan, Routing, Step, Steps, Tuning
+from benchmarks.campaign.plan import PLANS, Answers, Job, Notebook, Plan, Routing, Step, Steps, ToolLoad, Tools, Tuning
 from benchmarks.campaign.probes import answer, notebook, profile, route, tune
+from benchmarks.campaign.tool_probes import tool_load, tools
 from helpers.errors import CookbookError
 from helpers.machine import facts
 from helpers.paths import CACHE
@@ -36,7 +38,16 @@ from helpers.server.serving import nano_form
 from helpers.server.weights import build_nano, write_draft, write_synthetic
 
 # How each kind of step is carried out: a function of the campaign, the step and its folder.
-WAYS = {Job: measure, Notebook: notebook, Tuning: tune, Steps: profile, Routing: route, Answers: answer}
+WAYS = {
+    Job: measure,
+    Notebook: notebook,
+    Tuning: tune,
+    Steps: profile,
+    Routing: route,
+    Answers: answer,
+    Tools: tools,
+    ToolLoad: tool_load,
+}
 FIRST_PORT = 20_000  # below the numbers that the system hands out, so that no two steps are given one
 PORTS = 50  # of each slot
 
@@ -68,6 +79,7 @@ class Campaign:
 
     def say(self, step: str, text: str) -> None:
         """One line in `events.log` and on stdout."""
+        text = text.replace(f"{self.out}/", "")  # the log is evidence: it names no folder of a machine
         line = f"{self.clock():7.1f} s  {step:22} {text}"
         with self.guard, (self.out / "events.log").open("a") as log:
             log.write(line + "\n")
@@ -98,7 +110,8 @@ class Campaign:
     def draft(self, step: Step) -> Path:
         """The folder of a draft head for the step's model."""
         model, env = load_model(step.model), self.visible(step.gpus[:1])
-        made = lambda: write_draft(model, self.interpreter, CACHE / "models", env)  # noqa: E731
+        beside = self.checkpoint(step)
+        made = lambda: write_draft(model, self.interpreter, beside, env)  # noqa: E731
         return self._written(step, f"{step.model} draft", made)
 
     def _written(self, step: Step, name: str, make) -> Path:
@@ -144,15 +157,15 @@ class Campaign:
 
 
 def run_campaign(campaign: Campaign, plan: Plan) -> None:
-    """Take the steps in their order, side by side on the GPUs that are free."""
+    """Take the steps in their order, side by side on the GPUs that are free; none overtakes one that waits for several."""
     campaign.say("campaign", f"begins on {campaign.slots} slots, its clock at 0")
     waiting, threads = list(plan), []
     with campaign.changed:
         while waiting:
             step = next((step for step in waiting if settled(campaign, step)), None)
             if step is None:
-                step = next((step for step in waiting if step.needs <= len(campaign.free)), None)
-                if step is None:
+                step = waiting[0]
+                if step.needs > len(campaign.free):
                     campaign.changed.wait(timeout=1)
                     continue
                 threads.append(begin(campaign, step))

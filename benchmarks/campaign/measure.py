@@ -39,7 +39,8 @@ def measure(campaign, job: Job, folder: Path) -> None:
         own = elsewhere(server.commands[0], draft).on_port(0)  # whichever GPUs it was given: the same server
         gpus = campaign.visible(job.gpus)
         tag = " ".join([job.weights, *own.words[2:], *(value for name, value in own.env.items() if name not in gpus)])
-        limit = None if job.lever.speculates else roofline(model, campaign.target.device, job.size, job.replicas)
+        bounded = job.weights != "nano" and not job.lever.speculates and not any(x.shared_tokens for x in job.loads)
+        limit = roofline(model, campaign.target.device, job.size, job.replicas) if bounded else None
         try:
             for name, loads, points in rounds(job, takes):
 
@@ -58,7 +59,7 @@ def measure(campaign, job: Job, folder: Path) -> None:
                     folder / name,
                     gpus=job.size * job.replicas,
                     tag=tag,
-                    roofline=None if job.weights == "nano" else limit,
+                    roofline=limit,
                     worker=worker,
                     progress=progress,
                     timeout_s=campaign.left_s(),

@@ -17,6 +17,7 @@ NO_PREFIXES = ["--no-enable-prefix-caching"]  # prompts are random, so that a pr
 # that was published for the trained head: 2.72 tokens a step of the 4 that 3 drafted tokens can give.
 ACCEPTANCE = 2.72
 ACCEPTANCE_SOURCE = "NVIDIA Dynamo's recipe of gpt-oss-120b on H200 with gpt-oss-120b-Eagle3-v3, 3 drafted tokens"
+ACCEPTANCE_SET = "set, to show the gain against acceptance: a user's own text and head decide where they stand"
 DRAFTED = 3
 
 
@@ -59,7 +60,11 @@ def eagle3(acceptance: float) -> Lever:
     return Lever(
         f"EAGLE3 (acceptance {acceptance})",
         ["--speculative-config", json.dumps(settings)],
-        acceptance=Acceptance(kind="synthetic", tokens_per_step=acceptance, source=ACCEPTANCE_SOURCE),
+        acceptance=Acceptance(
+            kind="synthetic",
+            tokens_per_step=acceptance,
+            source=ACCEPTANCE_SOURCE if acceptance == ACCEPTANCE else ACCEPTANCE_SET,
+        ),
     )
 
 
@@ -181,6 +186,23 @@ class Steps(Step):
 
 
 @dataclass(frozen=True)
+class Tools(Step):
+    """The python and browser tools through gpt-oss-nano: each contract of the page about them."""
+
+    done = "tools.json"
+
+
+@dataclass(frozen=True)
+class ToolLoad(Step):
+    """A sweep alone, and beside conversations that call the python tool: what tools cost the throughput."""
+
+    done = "tool-load.json"
+
+    load: Load
+    conversations: int = 50
+
+
+@dataclass(frozen=True)
 class Answers(Step):
     """gpt-oss-nano under bare `vllm serve` and a lever, asked what it knows: a wrong kernel answers noise."""
 
@@ -196,58 +218,104 @@ def waves(concurrency: list[int], input_tokens: int = 1024, output_tokens: int =
     """Points of `number` prompts per user, the first take of each warmed up at its own batch size."""
     return [
         load.model_copy(update={"prompts": load.concurrency * number})
-        for load in plan(concurrency, input_tokens, output_tokens, warmup_output_tokens=128)
+        for load in plan(concurrency, input_tokens, output_tokens)
     ]
+
+
+def shared(concurrency: list[int], input_tokens: int, output_tokens: int) -> list[Load]:
+    """Points whose prompts begin alike, nine tenths of them: an agent's turns over one long document."""
+    tenth = input_tokens // 10
+    loads = waves(concurrency, input_tokens, output_tokens, 3)
+    return [load.model_copy(update={"shared_tokens": input_tokens - tenth, "warmup_prompts": 1}) for load in loads]
+
+
+USERS = [1, 4, 16, 64]
+SWEEP = [*USERS, 128, 256]
+LONG_NOTE = "nine tenths of each prompt are the same tokens, and the prefix cache is on"
 
 
 def hopper(target: Target) -> Plan:
-    """H100 and H200: the pages, what each lever gives beside its base on one host, and whether that may be believed."""
+    """Several GPUs of one host: a page's runs where the target has none yet (80 GB cards), levers beside bare vLLM."""
+    return pages(target) if target.device.memory_gib < 100 else levers()
+
+
+def pages(target: Target) -> Plan:
+    """What the page of a card shows on which 120b takes two: notebooks, the known limit, two GPUs, then levers."""
     small, large = "gpt-oss-20b", "gpt-oss-120b"
-    tight = target.device.memory_gib < 100  # one GPU holds 120b and little more
-    sweep = [1, 4, 16, 64, 128, 256]
-    two = 2 if tight else 1
-    users = [1, 4, 16, 64]
-    first: Plan = [
-        Notebook("120b-notebook", large, sweep, needs=two, least_s=500),
-        Notebook("20b-notebook", small, sweep, least_s=400),
-        Job("120b-base", large, waves(users), NONE if tight else BASE, repeats=2, once=waves([128]), least_s=250),
-    ]
     return [
-        *first,
-        Routing("20b-routing-fp8", small, FP8, prompts=1000, least_s=120),
-        Job("20b-fp8", small, waves([*users, 256]), FP8, repeats=3, least_s=200),
-        Job("120b-fp8", large, waves(users), FP8, repeats=2, once=waves([128]), least_s=250),
-        Job("20b-base", small, waves([*users, 256]), BASE, repeats=3, least_s=200),
-        Job("20b-fp8-eagle3", small, waves([*users, 128]), FP8 + EAGLE3, repeats=3, least_s=200),
-        Job("120b-bare", large, waves([1, 64]), profile="", note="", least_s=200),
-        Job("120b-fp8-eagle3", large, waves(users), FP8 + EAGLE3, repeats=2, least_s=250),
-        Routing("20b-routing-fp8-eagle3", small, FP8 + EAGLE3, least_s=120),
-        Routing("20b-routing-base", small, prompts=1000, least_s=120),
-        Job("20b-bare", small, waves([*users, 256]), profile="", note="", repeats=3, least_s=200),
-        Job("20b-eagle3", small, waves(users), EAGLE3, repeats=3, least_s=180),
-        Job("20b-fp8-kv", small, waves([64, 256, 512]), FP8 + FP8_CACHE, repeats=2, least_s=200),
-        Answers("nano-answers-fp8", "gpt-oss-nano", FP8, least_s=100),
-        Routing("120b-routing-fp8", large, FP8, least_s=180),
-        Job("120b-eagle3", large, waves(users), EAGLE3, repeats=2, least_s=250),
-        Routing("20b-routing-fp8-kv", small, FP8_CACHE, prompts=1000, least_s=120),
-        Job("20b-humming", small, waves([*users, 256]), HUMMING, repeats=2, least_s=180),
-        Job("20b-fp8-eagle3-low", small, waves([1, 16]), FP8 + eagle3(1.5), repeats=2, least_s=150),
-        Job("20b-fp8-eagle3-high", small, waves([1, 16]), FP8 + eagle3(3.5), repeats=2, least_s=150),
+        Notebook("120b-notebook", large, [1, 16, 64], needs=2, least_s=400),
+        Notebook("20b-notebook", small, target.defaults.concurrency, least_s=400),
+        tight(),
+        Job("120b-tp2", large, waves(SWEEP), once=waves([16, 64, 1], 8192), needs=2, least_s=300),
+        Job("20b-fp8-eagle3", small, waves([*USERS, 128]), FP8 + EAGLE3, repeats=2, least_s=200),
+        Job("20b-bare", small, waves([*USERS, 256]), profile="", note="", repeats=2, least_s=250),
+        Tools("nano-tools", "gpt-oss-nano", least_s=110),
+        Job("20b-fp8", small, waves([*USERS, 256]), FP8, repeats=2, least_s=180),
+        Job("120b-tp2-fp8-eagle3", large, waves(USERS), FP8 + EAGLE3, needs=2, once=waves([128]), least_s=200),
+        ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
+        Job("20b-base", small, waves([*USERS, 256]), BASE, repeats=2, least_s=200),
+        long_context(2),
+        Job("120b-tp1-bare", large, waves([1, 64]), profile="", note="", least_s=200),
+        Job("120b-tp2-bare", large, waves([1, 16, 64]), profile="", note="", needs=2, least_s=300),
+        eight("20b-tp1"),
+        Job("20b-eagle3", small, waves(USERS), EAGLE3, least_s=180),
     ]
 
 
-def short(target: Target) -> Plan:
-    """What one GPU gives in eight minutes: whether FP8 activations answer, and the recipe of 20b as it is."""
+def tight() -> Job:
+    """120b on one 80 GB card with the recipe's own flags against the known limit, and not one other."""
+    loads, long = waves([*USERS, 128]), waves([1, 16], 8192)
+    return Job("120b-tp1", "gpt-oss-120b", loads, once=long, arguments=[], exact=True, least_s=300)
+
+
+def eight(name: str) -> Job:
+    """20b as the recipe serves it at 8,192 tokens in; after the notebook's server its start is a warm one."""
+    return Job(name, "gpt-oss-20b", waves([1, 16, 64], 8192), arguments=[], exact=True, least_s=200)
+
+
+def long_context(gpus: int) -> Job:
+    """The published agent's point, and a prompt as long as the model takes."""
+    loads = [*shared([8, 16, 32], 64_000, 400), *waves([1], 130_048, 512, 1)]
+    return Job("120b-long", "gpt-oss-120b", loads, arguments=[], needs=gpus, note=LONG_NOTE, least_s=250)
+
+
+def levers() -> Plan:
+    """Each lever beside bare `vllm serve` on one host, the gain against acceptance, tools, a long context."""
+    small, large = "gpt-oss-20b", "gpt-oss-120b"
     return [
-        Answers("nano-answers-fp8", "gpt-oss-nano", FP8),
-        Job(
-            "20b-tp1",
-            "gpt-oss-20b",
-            waves([1, 16, 64, 256, 4, 128]),
-            once=waves([1, 16, 64], 8192),
-            arguments=[],
-            exact=True,
-        ),
+        Job("120b-bare", large, waves(USERS), profile="", note="", once=waves([128]), least_s=300),
+        Job("120b-fp8-eagle3", large, waves(USERS), FP8 + EAGLE3, repeats=2, once=waves([128, 256]), least_s=250),
+        Job("20b-bare", small, waves([*USERS, 256]), profile="", note="", repeats=2, least_s=250),
+        Job("20b-fp8-eagle3", small, waves([*USERS, 128]), FP8 + EAGLE3, repeats=2, once=waves([256]), least_s=200),
+        Job("120b-fp8", large, waves(USERS), FP8, once=waves([128]), least_s=250),
+        Routing("120b-routing-fp8", large, FP8, least_s=130),
+        Job("20b-fp8-eagle3-1.0", small, waves([1, 16, 64]), FP8 + eagle3(1.0), least_s=170),
+        Tools("nano-tools", "gpt-oss-nano", least_s=150),
+        Job("20b-fp8-eagle3-4.0", small, waves([1, 16, 64]), FP8 + eagle3(4.0), least_s=170),
+        Job("20b-throughput", small, waves([*USERS, 256]), BASE, least_s=200),
+        Job("20b-latency", small, waves([1, 4, 16]), Lever("latency profile"), profile="latency", least_s=170),
+        ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
+        long_context(1),
+        Job("120b-fp8-kv", large, waves([128, 256]), FP8 + FP8_CACHE, least_s=230),
+        Job("20b-fp8-eagle3-2.0", small, waves([1, 16, 64]), FP8 + eagle3(2.0), least_s=170),
+        Job("20b-eagle3", small, waves(USERS), EAGLE3, least_s=170),
+        Job("20b-fp8-kv", small, waves([256, 512]), FP8 + FP8_CACHE, least_s=200),
+        Job("20b-fp8-eagle3-kv", small, waves([256, 512]), FP8 + EAGLE3 + FP8_CACHE, least_s=200),
+        Job("120b-base", large, waves(USERS), BASE, least_s=280),
+    ]
+
+
+def single(target: Target) -> Plan:
+    """One GPU for a quarter of an hour, all that an 80 GB card can tell: its page, the known limit, then levers."""
+    small, large = "gpt-oss-20b", "gpt-oss-120b"
+    return [
+        Notebook("20b-notebook", small, target.defaults.concurrency, least_s=300),
+        Job("120b-tp1-bare", large, waves([1, 64]), profile="", note="", least_s=120),
+        tight(),
+        eight("20b-tp1"),
+        Job("20b-fp8", small, waves([*USERS, 256]), FP8, least_s=170),
+        Job("20b-fp8-eagle3", small, waves([*USERS, 128]), FP8 + EAGLE3, least_s=170),
+        Job("20b-bare", small, waves([*USERS, 256]), profile="", note="", least_s=220),
     ]
 
 
@@ -268,7 +336,10 @@ def rehearsal(target: Target) -> Plan:
         Routing("nano-routing-few", nano, few, batches=(1,), prompts=8),
         Tuning("nano-latency", nano, "latency", [1, 2], 1, [{"max-num-seqs": 2}]),
         Answers("nano-answers", nano, Lever("eager", ["--enforce-eager"])),
+        Tools("nano-tools", nano),
+        ToolLoad("nano-tool-load", nano, tiny[1], conversations=4),
+        Job("nano-shared", nano, shared([2], 640, 16), weights="nano", arguments=cpu[:3], note=LONG_NOTE),
     ]
 
 
-PLANS: dict[str, Callable[[Target], Plan]] = {"hopper": hopper, "short": short, "rehearsal": rehearsal}
+PLANS: dict[str, Callable[[Target], Plan]] = {"hopper": hopper, "single": single, "rehearsal": rehearsal}

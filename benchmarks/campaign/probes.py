@@ -40,7 +40,7 @@ def notebook(campaign, step: Notebook, folder: Path) -> None:
     env = os.environ | campaign.visible(step.gpus) | {"COOKBOOK_PYTHON": str(campaign.interpreter)}
     said = watched(campaign, argv, env, folder / "run.log")
     for line in said.splitlines():
-        campaign.say(step.name, line.replace(f"{folder.parent}/", ""))  # no record names a machine's folders
+        campaign.say(step.name, line)
 
 
 def watched(campaign, argv: list[str], env: dict[str, str], log: Path) -> str:

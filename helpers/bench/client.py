@@ -20,11 +20,12 @@ def bench_words(
     seed: int,
     temperature: float = 1.0,
 ) -> list[str]:
-    """What follows `vllm bench serve` for one pass over a point (its `concurrency` and `input_tokens` are read).
+    """What follows `vllm bench serve` for one pass over a point (`concurrency`, `input_tokens`, `shared_tokens` are read).
 
     Answers have exactly `output_tokens`: gpt-oss would end its answers to random prompts early, and points with answers
     of different lengths do not compare. So `--ignore-eos` goes on past the end.
     """
+    shared = point.get("shared_tokens") or 0
     flags = {
         "backend": "openai",
         "endpoint": "/v1/completions",
@@ -32,7 +33,8 @@ def bench_words(
         "model": model,
         "tokenizer": tokenizer,
         "dataset-name": "random",
-        "random-input-len": point["input_tokens"],
+        **({"random-prefix-len": shared} if shared else {}),
+        "random-input-len": point["input_tokens"] - shared,
         "random-output-len": output_tokens,
         "random-range-ratio": 0.0,
         "num-prompts": prompts,

@@ -27,6 +27,7 @@ class Load(BaseModel):
     prompts: Annotated[int, Field(gt=0)]
     warmup_prompts: Annotated[int, Field(ge=0)] | None = None  # as many as the concurrency unless given
     warmup_output_tokens: Annotated[int, Field(gt=0)] | None = None
+    shared_tokens: Annotated[int, Field(gt=0)] | None = None  # of the input, the same first ones in every prompt
 
 
 def plan(concurrency: list[int], input_tokens: int, output_tokens: int, **warmup) -> list[Load]:

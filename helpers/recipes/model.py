@@ -53,6 +53,14 @@ class Download(Strict):
     source: Text
 
 
+class Draft(Strict):
+    """A trained head that drafts tokens for the model, and what a verification step then gives where that is published."""
+
+    hub_id: str
+    tokens_per_step: Annotated[float, Field(ge=1)]  # the model's own one included
+    source: Text
+
+
 class Scores(Strict):
     """Expected accuracy in percent by reasoning effort, and the spread that runs show."""
 
@@ -73,6 +81,7 @@ class Model(Strict):
     kv_bytes_per_token: Count  # BF16, all layers, a token inside the window of the sliding ones
     download: Download | None = None
     evals: Scores | None = None
+    draft: Draft | None = None  # of the profiles that speculate
     notes: list[Text] = []
 
     @model_validator(mode="after")

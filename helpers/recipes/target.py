@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from helpers.recipes.settings import Block, FlagName, Setting, Strict, Text, VariableName
 
-# evals: where a target has its own deployment for them; throughput-fp8 gives up exact numbers for speed, so it is opt-in.
-Profile = Literal["latency", "throughput", "evals", "throughput-fp8"]
-RISKY: tuple[Profile, ...] = ("throughput-fp8",)
+# evals: where a target has its own deployment for them; the last two give up exact numbers for speed, so they are opt-in.
+Profile = Literal["latency", "throughput", "evals", "reference", "throughput-fp8", "latency-speculative"]
+RISKY: tuple[Profile, ...] = ("throughput-fp8", "latency-speculative")
 Activation = Literal["bf16", "mxfp8"]
 Size = Annotated[int, Field(gt=0)]
 

@@ -85,7 +85,7 @@ class Run:
         servings = dict.fromkeys([self.speaking, self.measured])
         for serving in servings:
             self.checkpoints[serving] = checkpoint(serving, self.interpreter, CACHE / "models")
-        return "\n".join(f"{s.model.model}: {describe(self.checkpoints[s])}" for s in servings)
+        return "\n".join(f"{s.model.model}: {describe(self.checkpoints[s])}{s.draft_note()}" for s in servings)
 
     @cached_property
     def port(self) -> int:

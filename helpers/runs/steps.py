@@ -1,7 +1,9 @@
 """The steps of a run: contracts asked, tools started, the command as `docker run`, the record of what was done."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from helpers.bench import worker as load
@@ -9,9 +11,9 @@ from helpers.checks import Contract, Facts
 from helpers.errors import CookbookError
 from helpers.logs import backends
 from helpers.paths import NOTEBOOKS
-from helpers.recipes import NANO, Parameters
+from helpers.recipes import NANO, Parameters, load_model
 from helpers.recipes.command.serve import Command
-from helpers.records.record import RunRecord, Served
+from helpers.records.record import Acceptance, RunRecord, Served
 from helpers.server.replicas import VLLM, Replicas
 from helpers.server.serving import Serving, recorded_parameters, recorded_server
 from helpers.tools.sandbox import choose
@@ -93,6 +95,18 @@ def backends_named(serving: Serving, server: VLLM | Replicas, log: Path) -> Cont
     return facts.contract("server.backends", "endpoints")
 
 
+def acceptance_of(run: Any) -> Acceptance | None:
+    """How many tokens a step of the measured server gave, where it speculates: set for a random head, else as counted."""
+    draft = load_model(run.measured.parameters.model).draft
+    if draft is None or not run.measured.speculates:
+        return None
+    if run.measured.weights == "synthetic":
+        return Acceptance(kind="synthetic", tokens_per_step=draft.tokens_per_step, source=draft.source)
+    read = [json.loads(file.read_text()) for file in (run.folder / "bench").glob("c*.json")]
+    counted = [one["spec_decode_acceptance_length"] for one in read if "spec_decode_acceptance_length" in one]
+    return Acceptance(kind="measured", tokens_per_step=median(counted)) if counted else None
+
+
 def record_of(run: Any) -> RunRecord:
     """The record of what a `Run` has done so far: passed once it is finished and no contract is broken."""
     broken = [f"{contract.name}: {contract.why}" for contract in run.contracts if contract.state == "failed"]
@@ -108,6 +122,7 @@ def record_of(run: Any) -> RunRecord:
         **served,
         **run.facts,
         versions=run.versions,
+        acceptance=acceptance_of(run),
         contracts=run.contracts,
         state="failed" if why else "passed",
         why=why,

@@ -62,7 +62,7 @@ def measure(run: Any) -> list[Point]:
         seed=STEADY_SEED if nano else None,
         gpus=p.tensor_parallel_size * p.replicas,
         tag=run.server.lease.fingerprint,
-        roofline=None if nano else limit,
+        roofline=None if nano or run.measured.speculates else limit,
     )
 
 

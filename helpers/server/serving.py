@@ -10,8 +10,9 @@ from helpers.logs import backends, memory
 from helpers.paths import shown
 from helpers.processes import free_port
 from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
+from helpers.recipes.block import serve_block
 from helpers.recipes.command.replicas import replica_commands
-from helpers.recipes.command.serve import Command, serve_command
+from helpers.recipes.command.serve import SPECULATION, Command, serve_command
 from helpers.server.replicas import VLLM, Replicas
 
 NANO = "gpt-oss-nano"
@@ -59,7 +60,28 @@ class Serving:
         found = checkpoint or recipe.hub_id or recipe.model
         weights = shown(Path(found)) if os.path.isabs(found) else found
         command = serve_command(self.target, recipe, self.parameters, weights, port)
+        if self.model.model == NANO:
+            command = command.drafting("")  # nobody trained a head for it
+        elif self.weights == "synthetic" and checkpoint and recipe.draft:
+            command = command.drafting(draft_folder(weights), recipe.draft.tokens_per_step)
         return replace(command, model=self.model.model)
+
+    @property
+    def speculates(self) -> bool:
+        """Whether a draft head proposes tokens."""
+        return SPECULATION in self.command("", 0).flags
+
+    def draft_note(self) -> str:
+        """What drafts for this server, where its profile speculates; after a line about its weights."""
+        recipe = load_model(self.parameters.model)
+        draft = recipe.draft
+        if SPECULATION.removeprefix("--") not in serve_block(self.target, recipe, self.parameters).args:
+            return ""
+        if not self.speculates or draft is None:
+            return "; no head drafts for it, so it is served without speculation"
+        if self.weights == "synthetic":
+            return f"; a random head drafts, {draft.tokens_per_step} tokens a step are set ({draft.source})"
+        return f"; {draft.hub_id} drafts"
 
     def replicas(self, command: Command) -> list[Command]:
         """What is really launched: the command itself, or one for each replica on a free port and its own devices."""
@@ -67,6 +89,11 @@ class Serving:
             return [command]
         ports = [free_port() for _ in range(self.parameters.replicas)]
         return replica_commands(command, self.target, self.parameters, ports)
+
+
+def draft_folder(weights: str) -> str:
+    """Where the random head of a synthetic checkpoint lies: beside it."""
+    return f"{weights}-eagle3"
 
 
 def nano_form(target: Target) -> str:

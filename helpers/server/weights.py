@@ -8,7 +8,7 @@ from helpers.errors import CookbookError, UsageError
 from helpers.files import alone
 from helpers.paths import ROOT, shown
 from helpers.recipes import Model, Parameters
-from helpers.server.serving import Serving
+from helpers.server.serving import Serving, draft_folder
 
 SHARED_MEMORY = Path("/dev/shm/gpt-oss-cookbook")  # on a GPU host the fastest place, where it has room
 
@@ -23,7 +23,10 @@ def checkpoint(serving: Serving, interpreter: Path, cache: Path) -> str:
     if kind == "path":
         return str(check_checkpoint(checkpoint_folder(parameters), model).folder)
     if kind == "synthetic" and model.hub_id:
-        return str(write_synthetic(model, interpreter, cache))
+        folder = write_synthetic(model, interpreter, cache)
+        if serving.speculates:
+            write_draft(model, interpreter, folder)
+        return str(folder)
     if kind == "hub" and model.hub_id:
         return str(fetch(model))
     raise UsageError(f"{model.model} has no weights {parameters.weights!r}", do="use nano, or the path of a checkpoint")
@@ -92,9 +95,9 @@ def write_synthetic(model: Model, interpreter: Path, cache: Path, env: dict[str,
     return _synthesized(f"the synthetic {model.model}", model, interpreter, synthetic_folders(model, cache), env)
 
 
-def write_draft(model: Model, interpreter: Path, cache: Path, env: dict[str, str] | None = None) -> Path:
-    """An EAGLE3 head of random numbers for a model, as `write_synthetic` writes the model."""
-    places = [place.with_name(f"{place.name}-eagle3") for place in synthetic_folders(model, cache)]
+def write_draft(model: Model, interpreter: Path, checkpoint: Path, env: dict[str, str] | None = None) -> Path:
+    """An EAGLE3 head of random numbers beside a synthetic checkpoint, as `write_synthetic` writes that one."""
+    places = [Path(draft_folder(str(checkpoint)))]
     return _synthesized(f"the draft head of {model.model}", model, interpreter, places, env, "--draft", "eagle3")
 
 

@@ -19,6 +19,8 @@ from helpers.tools.sandbox import choose
 
 HANDSHAKE_S = 10.0
 READY_S = 120.0
+# bm25s takes JAX where it finds it, and JAX takes three quarters of a GPU's memory, which vLLM then lacks.
+NO_GPU = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1"}
 
 
 @dataclass
@@ -116,9 +118,14 @@ def _launch(name: str, settings: dict, logs: Path, kept: bool) -> Server:
     log = logs / f"{name}-tool.log"
     offset = log.stat().st_size if log.exists() else 0
     try:
-        return launch(
-            argv, {}, port=port, log=log, target="tools", model=name, report=lambda *_: None, kept=kept, timeout=READY_S
-        )
+        options: dict[str, Any] = {
+            "target": "tools",
+            "model": name,
+            "report": lambda *_: None,
+            "kept": kept,
+            "timeout": READY_S,
+        }
+        return launch(argv, NO_GPU, port=port, log=log, **options)
     except CookbookError as error:
         said = log.read_bytes()[offset:].decode("utf-8", "replace").strip().splitlines() if log.exists() else []
         reason = next(

@@ -205,6 +205,26 @@ def summary(records: list[RunRecord]) -> str:
     return table(columns, rows)
 
 
+def starts(target: Target) -> str:
+    """Each start with the pinned vLLM by phase, in the order in which they began; empty where there are not two."""
+    every = [*load_records(target.target), *load_records(target.target, RECORDS / target.target / "levers")]
+    found = [r for r in every if version_of(r) == target.stack.vllm and r.machine.gpus and "total" in r.startup_s]
+    if len(found) < 2:
+        return ""
+    phases = [name for name in dict.fromkeys(name for r in found for name in r.startup_s) if name != "total"]
+    rows = [
+        row(
+            f"{r.model} {r.serving.label}" + ("" if r.serving.variant else f", {r.serving.profile}"),
+            f"{r.started:%Y-%m-%d %H:%M}",
+            f"{len(r.machine.gpus)} GPUs, {r.machine.cores} cores",
+            *(f"{r.startup_s.get(name, 0):.0f}" for name in phases),
+            f"**{r.startup_s['total']:.0f}**",
+        )
+        for r in sorted(found, key=lambda record: record.started)
+    ]
+    return table(["", "step began (UTC)", "host", *phases, "total"], rows)
+
+
 def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded") -> str:
     return form.format(record.memory[name]) if name in record.memory else absent
 

@@ -9,6 +9,7 @@ from nbformat import NotebookNode
 from helpers.files import write_whole
 from helpers.paths import NOTEBOOKS
 from maintain.pages import cli, readme, study
+from maintain.pages.levers import page as levers
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
 
@@ -24,6 +25,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield cli.PAGE, cli.rendered()
     for name in study.studied():
         yield study.path_of(name), text_of(study.render(name))
+    yield levers.PAGE, text_of(levers.render())
 
 
 def drifted() -> Iterator[tuple[Path, str]]:

@@ -9,7 +9,7 @@ from nbformat import NotebookNode
 
 from helpers.bench.tune.study import studies
 from helpers.pages.answers import answers
-from helpers.paths import NOTEBOOKS
+from helpers.paths import NOTEBOOKS, RECORDS
 from helpers.recipes import check_parameters, load_target, target_names
 from helpers.records.curves import speed_records
 from maintain.pages import measured
@@ -47,6 +47,8 @@ def study_source(name: str) -> str:
         routed_models=measured.with_evidence(target, "routing-synthetic"),
         dummy_models=measured.with_evidence(target, "dummy"),
         tuned=bool(studies(name)),
+        levered=(RECORDS / name / "evidence" / "levers.json").exists(),
+        starts=measured.starts(target),
         not_taken=measured.not_taken(target, records),
     )
 

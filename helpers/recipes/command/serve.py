@@ -1,5 +1,6 @@
 """recipe + model + parameters -> the Command of one vLLM server; it becomes words only at the edge."""
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from helpers.recipes import Block, Model, Parameters, Target
 from helpers.recipes.block import serve_block
 
+SPECULATION = "--speculative-config"
 Flags = dict[str, tuple[str, ...]]  # an option as vLLM spells it, with the words of its value
 
 
@@ -81,6 +83,21 @@ class Command:
         """The command with flags and variables laid over its own."""
         return replace(self, flags={**self.flags, **flags}, env=self.env | dict(env or {}))
 
+    def drafting(self, head: str, tokens_per_step: float | None = None) -> "Command":
+        """The command with a head (a hub id or a folder) that drafts, where it speculates; without speculation for "".
+
+        `tokens_per_step` is for a random head: vLLM then lets as many tokens a step count, whatever it drafts.
+        """
+        flags = dict(self.flags)
+        if SPECULATION in flags and not head:
+            del flags[SPECULATION]
+        elif SPECULATION in flags:
+            settings = json.loads(flags[SPECULATION][0]) | {"model": head}
+            if tokens_per_step:
+                settings |= {"rejection_sample_method": "synthetic", "synthetic_acceptance_length": tokens_per_step}
+            flags[SPECULATION] = (json.dumps(settings, separators=(",", ":")),)
+        return replace(self, flags=flags)
+
     def with_tools(self, addresses: str, env: Mapping[str, str]) -> "Command":
         """The command told where the tool servers listen (`HOST:PORT`, several with commas)."""
         return self.changed({"--tool-server": (addresses,)}, env)
@@ -92,7 +109,8 @@ def serve_command(target: Target, model: Model, parameters: Parameters, weights:
     An API key never appears here: the server and its clients read VLLM_API_KEY from the environment.
     """
     block = serve_block(target, model, parameters)
-    return Command(weights, model.model, port, *flags_and_env(block), target.target, block)
+    command = Command(weights, model.model, port, *flags_and_env(block), target.target, block)
+    return command.drafting(model.draft.hub_id if model.draft else "")
 
 
 def flags_and_env(block: Block) -> tuple[Flags, dict[str, str]]:

@@ -1,0 +1,1 @@
+"""The study of levers: what each gave beside the recipe and beside bare vLLM."""

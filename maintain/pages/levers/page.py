@@ -1,0 +1,295 @@
+"""`notebooks/studies/levers.ipynb`: what each lever gave beside the recipe and beside bare vLLM, all of it from records."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+from nbformat import NotebookNode
+
+from helpers.pages.markdown import row, table
+from helpers.paths import NOTEBOOKS, RECORDS
+from helpers.plots.recorded import Recorded
+from helpers.plots.style import figure, series
+from helpers.plots.throughput import ratio_bars
+from helpers.recipes import load_target
+from maintain.pages.notebook import keep_outputs
+from maintain.pages.pages import fill
+from maintain.pages.study import from_source
+
+PAGE = NOTEBOOKS / "studies" / "levers.ipynb"
+TEMPLATE = Path(__file__).with_name("page.py.jinja")
+BARE, BASE = "bare vllm serve", "base of the levers"
+SHORT = {BASE: "throughput profile", "FP8 activations (humming)": "FP8"}
+LENGTHS = (1024, 1024)
+USER_TOK_S = 50  # the speed of one user at which throughput is compared
+# What this study set out to reach, per model: (20b, 120b). Ratios are to bare vLLM.
+AIMS = {
+    "fp8": (1.3, 1.5),
+    "speculative": (2.0, 2.0),
+    "reference": (1.1, 1.1),
+    "most": (23_000, 10_000),
+    "at_50": (18_000, 4_500),
+}
+MODELS = ("gpt-oss-20b", "gpt-oss-120b")
+Lever = dict[int, dict[str, Any]]  # a row of the evidence by concurrency
+
+
+def read(target: str) -> list[dict[str, Any]]:
+    """Every row of a target's evidence at the lengths of this study; none where there is no such file."""
+    file = RECORDS / target / "evidence" / "levers.json"
+    rows = json.loads(file.read_text())["rows"] if file.exists() else []
+    return [one for one in rows if (one["input_tokens"], one["output_tokens"]) == LENGTHS]
+
+
+def levers(target: str, model: str) -> dict[str, Lever]:
+    """The levers of a model on one GPU by name, the newest measurement of each concurrency."""
+    found: dict[str, Lever] = {}
+    for one in read(target):
+        if one["model"] == model and one["tensor_parallel_size"] == 1 and one["variant"]:
+            found.setdefault(name_of(one["variant"]), {})[one["concurrency"]] = one
+    return found
+
+
+def name_of(variant: str) -> str:
+    """A lever's name as this page writes it.
+
+    >>> name_of("FP8 activations (humming), EAGLE3 (acceptance 2.72)")
+    'FP8 + EAGLE3'
+    """
+    words = [SHORT.get(word, word) for word in variant.split(", ")]
+    return " + ".join("EAGLE3" if word.startswith("EAGLE3") else word for word in words)
+
+
+def measured() -> list[tuple[str, str]]:
+    """(target, model) of each that has a lever beside something to compare it with."""
+    return [
+        (target, model)
+        for target in ("h200", "h100")
+        for model in MODELS
+        if len(found := levers(target, model)) > 1 and set(found) - {BARE, SHORT[BASE]}
+    ]
+
+
+def same_host(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two rows come from one host."""
+    return (one["day"], one["host"]) == (other["day"], other["host"])
+
+
+def ratio(one: dict[str, Any], base: dict[str, Any], key: str) -> float:
+    """How many times better a row is: output tok/s, or one user's tok/s (1 / TPOT)."""
+    return one[key] / base[key] if key == "output_tok_s" else base[key] / one[key]
+
+
+def against(one: dict[str, Any], base: dict[str, Any] | None) -> str:
+    """Both ratios of a row to another, in words; marked where the other ran elsewhere."""
+    if base is None or base is one:
+        return ""
+    mark = "" if same_host(one, base) else " (another host)"
+    return f"{ratio(one, base, 'output_tok_s'):.2f}x, {ratio(one, base, 'tpot_ms'):.2f}x{mark}"
+
+
+def rows_of(target: str, model: str) -> str:
+    """Each lever at each concurrency: what it gave, and its ratios to the throughput profile and to bare vLLM."""
+    found, lines = levers(target, model), []
+    for name, points in found.items():
+        for users, one in sorted(points.items()):
+            rates = [take["output_tok_s"] for take in one["takes"]]
+            spread = f", {(max(rates) - min(rates)) / one['output_tok_s']:.0%} apart" if len(rates) > 1 else ""
+            base, bare = (found.get(other, {}).get(users) for other in (SHORT[BASE], BARE))
+            speed = f"{one['output_tok_s']:,.0f}", f"{one['tpot_ms']:.2f} ms"
+            lines.append(row(name, users, *speed, f"{len(rates)}{spread}", against(one, base), against(one, bare)))
+    columns = [
+        "",
+        "at once",
+        "output tok/s",
+        "TPOT p50",
+        "takes",
+        "against the throughput profile",
+        "against bare `vllm serve`",
+    ]
+    return table(columns, lines)
+
+
+def comparison(target: str, model: str) -> str:
+    """What the levers of a model are held against: what ran on their host."""
+    found = levers(target, model)
+    own = next(points for name, points in found.items() if name not in (BARE, SHORT[BASE]))
+    near = [
+        n
+        for n in (BARE, SHORT[BASE])
+        if n in found and same_host(next(iter(found[n].values())), next(iter(own.values())))
+    ]
+    return near[0]
+
+
+def gains(target: str, model: str) -> Recorded:
+    """The speed of one user under each lever, as a ratio to what ran on the same host."""
+    found, base = levers(target, model), comparison(target, model)
+    own = {name: points for name, points in found.items() if name not in (BARE, SHORT[BASE])}
+    users = sorted(set.intersection(*map(set, own.values())) & found[base].keys())
+    ratios = {name: [ratio(points[n], found[base][n], "tpot_ms") for n in users] for name, points in own.items()}
+    title = (
+        f"{model} on {load_target(target).title}, {LENGTHS[0]:,}/{LENGTHS[1]:,} tokens: one user's tok/s against {base}"
+    )
+    lines = [title, f"concurrency, {', '.join(ratios)}"]
+    lines += [f"  {n:4} " + " ".join(f"{values[at]:5.2f}x" for values in ratios.values()) for at, n in enumerate(users)]
+    return Recorded(lines, lambda: ratio_bars(users, ratios, f"tok/s of one user / {base}", title))
+
+
+def steps(target: str, model: str) -> dict[int, tuple[float, float, float]]:
+    """By concurrency: ms of a step that verifies, tokens that it gave, ms of a token in what it is compared with."""
+    found = levers(target, model)
+    drafted, base = next(points for name, points in found.items() if "EAGLE3" in name), found[comparison(target, model)]
+    given = {n: sum(take["acceptance"] for take in one["takes"]) / len(one["takes"]) for n, one in drafted.items()}
+    return {
+        n: (drafted[n]["tpot_ms"] * given[n], given[n], base[n]["tpot_ms"])
+        for n in sorted(drafted.keys() & base.keys())
+    }
+
+
+def acceptance(target: str, model: str) -> Recorded:
+    """The gain against the tokens that a step gives: a step takes as long whatever is accepted, so one measurement says all."""
+    found, base = steps(target, model), comparison(target, model)
+    title = f"{model} on {load_target(target).title}: FP8 + EAGLE3 against {base}"
+    lines = [
+        title,
+        "concurrency, step ms, tokens a step that were measured, gain at 1, 2, 3, 4 tokens a step, breaks even at",
+    ]
+    for users, (step, given, plain) in found.items():
+        gain = " ".join(f"{plain * tokens / step:.2f}x" for tokens in (1, 2, 3, 4))
+        lines.append(f"  {users:4} {step:6.2f} {given:.2f} {gain} {step / plain:.2f}")
+
+    def draw():
+        made, (axis,) = figure(width=7.5)
+        for index, (users, (step, given, plain)) in enumerate(found.items()):
+            look = series(index)
+            axis.plot([1, 4], [plain / step, plain * 4 / step], label=f"{users} at once", **{**look, "marker": ""})
+            axis.plot([given], [plain * given / step], color=look["color"], marker=look["marker"], linestyle="")
+        axis.axhline(1, color="0.2", linewidth=1)
+        axis.set_xlabel("tokens a step, the model's own included (marks: measured; lines: the same step)")
+        axis.set_ylabel(f"tok/s of one user / {base}")
+        axis.legend(frameon=False, fontsize="small")
+        axis.set_title(title, fontsize="medium")
+        return made
+
+    return Recorded(lines, draw)
+
+
+def break_even() -> str:
+    """Where a draft pays beyond FP8 activations alone: tokens a step that it needs."""
+    lines = []
+    for target, model in measured():
+        found = levers(target, model)
+        if "FP8" not in found or not any("EAGLE3" in name for name in found):
+            continue
+        for users, (step, given, _) in steps(target, model).items():
+            alone = found["FP8"].get(users)
+            if alone:
+                needed = step / alone["tpot_ms"]
+                where = f"{model} on {load_target(target).title}", users
+                lines.append(
+                    row(
+                        *where,
+                        f"{step:.2f} ms",
+                        f"{alone['tpot_ms']:.2f} ms",
+                        f"{needed:.2f}",
+                        f"{given / needed:.2f}x",
+                    )
+                )
+    columns = [
+        "",
+        "at once",
+        "step that verifies 4 tokens",
+        "step of FP8 alone",
+        "breaks even at tokens a step",
+        "gain at 2.72",
+    ]
+    return table(columns, lines)
+
+
+def distances() -> str:
+    """How far next-token distributions lie from the reference under each kernel, on random weights."""
+    lines = []
+    for file in sorted(RECORDS.glob("*/evidence/*-distances.json")):
+        found = json.loads(file.read_text())
+        for name, one in found["distances"].items():
+            where = f"{found['model']} on {found['gpu']}", SHORT.get(name, name)
+            lines.append(row(*where, f"{one['top1_agreement']:.1%}", f"{one['kl_mean']:.3f}", f"{one['kl_p99']:.3f}"))
+    return table(["", "against the reference", "same likeliest token", "mean KL (nats)", "99th percentile"], lines)
+
+
+def routed() -> str:
+    """Experts that a step hits under each lever, as a share of what uniform routing would hit."""
+    lines = []
+    for file in sorted(RECORDS.glob("*/evidence/*-routing-*.json")):
+        found = json.loads(file.read_text())
+        if "variant" in found:
+            name = name_of(found["variant"]) or "the recipe as it is"
+            shares = [f"{one['ratio']:.3f} ({one['tokens']} tokens)" for one in found["batches"]]
+            lines.append(row(file.parts[-3], file.name.split("-routing")[0], name, *shares))
+    return table(["", "", "", "1 at once", "16", "64"], lines)
+
+
+def verdict(value: float, aim: float, form: str = "{:.2f}x", note: str = "") -> str:
+    """A figure beside its aim."""
+    return f"{form.format(value)} (aim {form.format(aim)}): {'reached' if value >= aim else '**missed**'}{note}"
+
+
+def aims(target: str, model: str) -> list[str]:
+    """Each aim with the worst figure in its range, or that nothing was measured for it."""
+    found, at = levers(target, model), MODELS.index(model)
+    bare = found.get(BARE, {})
+
+    def worst(name: str, key: str, users: range) -> str:
+        pairs = [
+            (ratio(one, bare[n], key), one, bare[n])
+            for n, one in found.get(name, {}).items()
+            if n in users and n in bare
+        ]
+        if not pairs:
+            return "not measured beside bare `vllm serve`"
+        value, one, other = min(pairs, key=lambda pair: pair[0])
+        kind = {"FP8": "fp8", SHORT[BASE]: "reference"}.get(name, "speculative")
+        note = f" at {one['concurrency']}" + ("" if same_host(one, other) else ", bare on another host")
+        return verdict(value, AIMS[kind][at], note=note)
+
+    every = [one for points in found.values() for one in points.values()]
+    quick = [one["output_tok_s"] for one in every if 1e3 / one["tpot_ms"] >= USER_TOK_S]
+    most = max(one["output_tok_s"] for one in every)
+    return [
+        worst("FP8", "output_tok_s", range(64, 10**6)),
+        worst("FP8 + EAGLE3", "tpot_ms", range(1, 17)),
+        worst(SHORT[BASE], "output_tok_s", range(1, 10**6)),
+        verdict(most, AIMS["most"][at], "{:,.0f} tok/s"),
+        verdict(max(quick), AIMS["at_50"][at], "{:,.0f} tok/s"),
+    ]
+
+
+def aimed() -> str:
+    """The aims of the study and what came of each, one row for a machine and model."""
+    columns = [
+        "",
+        "FP8, output tok/s at 64 and more",
+        "FP8 + EAGLE3, one user at 1 to 16",
+        "throughput profile, output tok/s",
+        "most output tok/s of a GPU",
+        f"at {USER_TOK_S} tok/s for each user",
+    ]
+    return table(columns, [row(f"{m} on {load_target(t).title}", *aims(t, m)) for t, m in measured()])
+
+
+def render() -> NotebookNode:
+    """The page as it should be on disk."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
+    pairs = [
+        (t, m, load_target(t).title, rows_of(t, m), any("EAGLE3" in name for name in levers(t, m)))
+        for t, m in measured()
+    ]
+    text = environment.from_string(TEMPLATE.read_text()).render(
+        pairs=pairs, break_even=break_even(), distances=distances(), routed=routed(), aimed=aimed()
+    )
+    new = from_source(text)
+    return fill(keep_outputs(new, nbformat.read(PAGE, as_version=4)) if PAGE.exists() else new)
