@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import CookbookError
-from helpers.instack import limits
-from helpers.instack.rewind import ENDS, GOES_ON, UNKNOWN
 from helpers.paths import ROOT
 from helpers.recipes import check_parameters, load_model, load_target, target_names
 from helpers.recipes.command import serve_command
-from maintain import limits as asked
+from maintain.limits import asked
+from maintain.limits import probes as limits
+from maintain.limits.rewind import ENDS, GOES_ON, UNKNOWN
 
 EVERY = [(name, limit) for name in target_names() for limit in load_target(name).known_limits]
 
 
 def test_every_probe_of_the_module_belongs_to_a_limit_and_back() -> None:
-    with_probe = {limit.id for _, limit in EVERY if limit.probe == "helpers.instack.limits"}
+    with_probe = {limit.id for _, limit in EVERY if limit.probe == "maintain.limits.probes"}
     assert with_probe == set(limits.PROBES)
 
 
@@ -77,7 +77,7 @@ def test_one_question_a_stack_for_all_its_targets(monkeypatch) -> None:
 
 PLANTED = """
 import json
-from helpers.instack import limits
+from maintain.limits import probes as limits
 
 class Base: pass
 class Balanced(Base): pass
@@ -108,4 +108,4 @@ def test_the_probes_tell_a_later_vllm_apart(interpreter: Path) -> None:
 )
 def test_what_the_installed_vllm_still_has(interpreter: Path, limit: str, state: str) -> None:
     """Where one fails with "no longer needed", that limit can leave the recipes (a machine with a gfx950 decides the last)."""
-    assert asked.probe(interpreter, "any", limit, "helpers.instack.limits").state == state
+    assert asked.probe(interpreter, "any", limit, "maintain.limits.probes").state == state

@@ -148,7 +148,7 @@ class Limit(Strict):
     upstream: list[Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?#[0-9]+$")]] = []  # issues, e.g. vllm#44003
     seen: Seen | None = None
     # a module that the stack's interpreter runs, which says whether the installed vLLM still has the limit
-    probe: Annotated[str, Field(pattern=r"^helpers\.instack\.[a-z_.]+$")] | None = None
+    probe: Annotated[str, Field(pattern=r"^maintain\.limits\.[a-z_]+$")] | None = None
 
 
 class Defaults(Strict):

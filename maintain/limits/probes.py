@@ -1,8 +1,8 @@
 """Does this vLLM still have a known limit of the recipes? Asked of its own classes, and of a model where only answers tell.
 
-    STACK_PYTHON -m helpers.instack.limits LIMIT
+    STACK_PYTHON -m maintain.limits.probes LIMIT
 
-prints {"vllm": ..., "state": ..., "said": ...} with the states of `helpers.instack.rewind`.
+prints {"vllm": ..., "state": ..., "said": ...} with the states of `maintain.limits.rewind`.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from importlib.metadata import version
 from inspect import getsource
 from pathlib import Path
 
-from helpers.instack.rewind import ENDS, GOES_ON, UNKNOWN
+from maintain.limits.rewind import ENDS, GOES_ON, UNKNOWN
 
 CONNECTORS = "vllm.distributed.kv_transfer.kv_connector.v1"
 KNOWN = {"17 times 23": "391", "144 divided by 12, plus 30": "42", "1000 minus 358": "642"}
