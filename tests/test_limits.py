@@ -96,7 +96,7 @@ def test_the_probes_tell_a_later_vllm_apart(interpreter: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == {"goes on": ["goes on"] * 2, "ends": ["ends"] * 2}, done.stderr
 
 
-@pytest.mark.real
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("limit", "state"),
     [
