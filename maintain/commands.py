@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
             load_target(name)  # an unknown name is one clear line
         if limits:
             from helpers.recipes import target_names
-            from maintain.limits import probed
+            from maintain.limits.asked import probed
 
             for found in probed(target or target_names(), interpreter):
                 typer.echo(found.line())

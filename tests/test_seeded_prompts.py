@@ -15,7 +15,7 @@ from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
-from maintain.limits import probe
+from maintain.limits.asked import probe
 
 START = "(EngineCore pid=7) INFO 11-26 10:00:01 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='m'\n"
 READY = START + "INFO:     Started server process [1]\nINFO:     Application startup complete.\n"
@@ -87,17 +87,17 @@ def test_the_remedy_of_the_doctor_is_the_recipes() -> None:
 @pytest.mark.real
 def test_the_installed_vllm_still_needs_the_limit(interpreter: Path, cli_process) -> None:
     """Where this fails with "no longer needed", the limit, its flags and this file can go."""
-    done = cli_process("check", "--limits", timeout=600)
+    done = cli_process("check", "--limits", "--target", "cpu", timeout=600)
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.startswith(f"cpu: {LIMIT}: vLLM 0.") and "still needed (RuntimeError: CPU Generator" in done.stdout
     )
-    assert done.stdout.count("\n") == 1, "one limit has a probe"
+    assert done.stdout.count("\n") == 1, "one limit of this target has a probe"
 
 
 PLANTED = """
 import json, torch
-from helpers.instack import rewind
+from maintain.limits import rewind
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner as R
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner as G
 
@@ -142,7 +142,7 @@ def test_a_probe_that_cannot_run_is_one_line(tmp_path: Path) -> None:
     python.write_text("#!/bin/sh\necho 'ModuleNotFoundError: No module named vllm' >&2\nexit 1\n")
     python.chmod(0o755)
     with pytest.raises(CookbookError, match="because ModuleNotFoundError: No module named vllm; see that"):
-        probe(python, "cpu", LIMIT, "helpers.instack.rewind")
+        probe(python, "cpu", LIMIT, "maintain.limits.rewind")
 
 
 def test_the_middleware_that_was_measured_drops_the_seed_and_nothing_else() -> None:

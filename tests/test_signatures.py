@@ -10,6 +10,8 @@ from helpers.doctor import Diagnosis, diagnose
 from helpers.doctor.exceptions import LAST_LINE
 from helpers.doctor.signatures import FAILURES, Signature, load
 from helpers.logs import Line, parse
+from helpers.paths import ROOT
+from maintain import failures
 
 FIXTURES = Path(__file__).parent / "fixtures" / "doctor"
 COMPONENTS = [
@@ -142,3 +144,17 @@ def test_no_pattern_repeats_a_repetition():
     regexes = [pattern.regex for signature in load() for pattern in signature.match if pattern.regex]
     assert [regex for regex in regexes if repeats(regex_parser.parse(regex))] == []
     assert repeats(regex_parser.parse("(?:a+b?)+")) and not repeats(regex_parser.parse("a+(?:b|c)*"))
+
+
+def test_the_page_is_what_the_signatures_say() -> None:
+    """`.venv/bin/python -m maintain.failures` writes it."""
+    text = failures.page()
+    assert (ROOT / "docs" / "failures.md").read_text(encoding="utf-8") == text
+    assert all(f'<a id="{signature.id.lower()}"></a>' in text for signature in load())
+    assert all(f"## {failures.title(signature.component)}\n" in text for signature in load())
+
+
+def test_a_source_that_names_an_issue_is_a_link_to_it() -> None:
+    assert failures.source("amd/skills#72") == "[amd/skills#72](https://github.com/amd/skills/issues/72)"
+    assert failures.source("vLLM 0.32.0 envs.py") == "vLLM 0.32.0 envs.py"
+    assert failures.source("gLLM#1") == "gLLM#1", "nobody knows whose"

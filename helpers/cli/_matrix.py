@@ -46,7 +46,9 @@ def target_sheet(name: str) -> str:
     for model, sizes in target.models.items():
         offered = ", ".join(str(size) for size in sizes.tensor_parallel_size)
         lines.append(f"{model}: tensor_parallel_size {offered}; recommended {sizes.default}: {sizes.why}")
-    lines += [f"limit {limit.id}: {limit.what}; {limit.advice}" for limit in target.known_limits]
+    for limit in target.known_limits:
+        seen = f" (vLLM {limit.seen.vllm}; {limit.seen.hardware})" if limit.seen else ""
+        lines.append(" ".join([f"limit {limit.id}: {limit.what}; {limit.advice}{seen}", *limit.upstream]))
     lines += [
         f"{row.model} TP{row.tensor_parallel_size} {row.profile}: {row.line()}" for row in matrix(load_claims(), [name])
     ]

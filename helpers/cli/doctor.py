@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,13 +24,23 @@ def register(app: typer.Typer) -> None:
         live: Annotated[str, typer.Option(help="the address of a running server, to find what no log shows")] = "",
         model: Annotated[str, typer.Option(help="with --live: the served model name to expect")] = "",
         as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+        as_report: Annotated[bool, typer.Option("--report", help="print one Markdown block for an issue")] = False,
+        watch: Annotated[str, typer.Option(help="a run whose log to follow, or a log: says what is new in it")] = "",
     ) -> None:
         """Find the first cause of a failure, why it happened, and the exact change.
 
         Exit code 0: nothing fatal; 1: something fatal; 2: the input cannot be read.
         """
-        if sum(map(bool, (log, run, live))) > 1:
-            raise UsageError("too many inputs", why="doctor reads one of LOG, --run and --live", do="pass one of them")
+        if sum(map(bool, (log, run, live, watch))) > 1:
+            raise UsageError(
+                "too many inputs", why="doctor reads one of LOG, --run, --live and --watch", do="pass one of them"
+            )
+        if as_json + as_report + bool(watch) > 1 or (as_report and live):
+            raise UsageError(
+                "too many forms", do="pass --report with a log or a run, and one of --json and --watch at most"
+            )
+        if watch:
+            raise typer.Exit(follow(watch))
         if live:
             from helpers.doctor.live import examine
 
@@ -46,8 +57,36 @@ def register(app: typer.Typer) -> None:
             if report.garbled:
                 raise UsageError(f"{report.log} is no log", why="it holds no text", do="name the server's log file")
             report.expected = expected_backends(recorded(folder).get("target", ""))
+            if as_report:
+                from helpers.machine.preflight import detect
+
+                print(report.report(detect().report_line(), recorded(folder).get("argv")))
+                raise typer.Exit(report.exit_code)
         print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if as_json else report.text())
         raise typer.Exit(report.exit_code)
+
+
+def follow(name: str) -> int:
+    """Say what is new in a log until its server ended; the exit code: 1 after a failure."""
+    from helpers.doctor import diagnose
+    from helpers.doctor.watch import watch
+
+    log = Path(name) if Path(name).is_file() else run_folder(name) / "server.log"
+    codes = []
+
+    def read(path: Path) -> Any:
+        record = recorded(path.parent)
+        found = diagnose(path, argv=record.get("argv"))
+        found.expected = expected_backends(record.get("target", ""))
+        codes.append(found.exit_code)
+        return found
+
+    try:
+        for text in watch(log, read):
+            print(time.strftime("%H:%M:%S"), text, flush=True)
+    except KeyboardInterrupt:
+        print()
+    return codes[-1] if codes else 0
 
 
 def run_folder(name: str) -> Path:

@@ -137,7 +137,23 @@ class Diagnosis:
     @property
     def issue(self) -> str:
         """A ready-made issue for a failure that no signature explains, without secrets."""
-        return issue_text(self.exception or "", self.line, self.process, self.chain, self.facts, self.tail)
+        return issue_text(self.exception or "", self._place, self.chain, self.facts, self.tail)
+
+    @property
+    def _place(self) -> str:
+        return f"line {self.line}{', ' + self.process if self.process else ''}"
+
+    def report(self, machine: str = "", argv: list[str] | None = None) -> str:
+        """One Markdown block for an issue, of any log: what was found and what is known of it, without secrets."""
+        thinks = [f"- {self.verdict}"]
+        for cause in self.causes:
+            known = cause.signature
+            about = f"{known.cause} Known on {known.hardware}, from {cause.versions}. {known.fix}"
+            thinks.append(
+                f"- {known.id} [{cause.kind}] {known.title} (line {cause.line}). {about} ({', '.join(known.source)})"
+            )
+        thinks += [f"- {wrong}" for wrong in self.wrong_backends]
+        return issue_text(self.exception or "", self._place, self.chain, self.facts, self.tail, thinks, machine, argv)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`, without secrets."""

@@ -26,7 +26,7 @@ LAST_LINE = re.compile(r"^(?:[A-Za-z_][\w]*\.)*[A-Za-z_]\w*(?:\[[^\]]*\])?(?:: .
 PARSER = re.compile(r"^[\w./-]+(?: [\w-]+)*: error: \S")  # argparse and the like
 DEATHS = re.compile(  # a process that ended without a Python exception: how its line begins
     r"Killed$|Segmentation fault|Illegal instruction|Bus error|Aborted(?: |$)|Fatal Python error: |"
-    r"!+ Segfault encountered !+|terminate called after throwing|"
+    r"!+ Segfault encountered !+|\*\*\* SIG(?:SEGV|BUS|ABRT|ILL|FPE) received at|terminate called after throwing|"
     r"ptxas (?:fatal|error)|nvcc (?:fatal|error)|ninja: build stopped|(?:docker: )?Error response from daemon: |"
     r"nvidia-container-cli: |[\w.-]+ exited with code (?!0|130|137|143)\d|Memory access fault by GPU|HW Exception by GPU|"
     r"(?:Failed: )?C(?:UDA|uda) (?:\w+ )?[Ee]rror\b|HIP error|LLVM ERROR: |Abort was called at |"

@@ -3,12 +3,15 @@
 import ast
 import difflib
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from helpers import redact
 from helpers.doctor.signatures import Signature
+from helpers.logs import RUN_FACTS
 
 DEFAULT = ["vllm", "serve", "openai/gpt-oss-20b"]
 # A change of these means "at most": a command that sets less already is left as it is.
@@ -132,22 +135,40 @@ def remedy(signature: Signature, groups: Mapping[str, str], argv: list[str]) -> 
 
 
 def issue_text(
-    exception: str, line: int, process: str, chain: list[str], facts: Mapping[str, str], tail: list[str]
+    exception: str,
+    place: str,
+    chain: list[str],
+    facts: Mapping[str, str],
+    tail: list[str],
+    thinks: list[str] | None = None,
+    machine: str = "",
+    argv: list[str] | None = None,
 ) -> str:
-    """A ready-made issue: first exception, versions, flags and the log's last lines, without secrets."""
-    versions = [f"- {name}: {facts[name]}" for name in ("vllm", "torch", "driver", "model") if name in facts]
+    """A ready-made issue: first exception, versions, flags and the log's last lines, without secrets and the home's name."""
+    versions = [f"- {name}: {facts[name]}" for name in RUN_FACTS if name in facts and name != "args"]
     body = [
-        f"### {redact.text(exception.splitlines()[0])[:120] if exception else 'Failure without an exception'}",
+        f"### {redact.text((exception or (thinks or ['- Failure without an exception'])[0][2:]).splitlines()[0])[:120]}",
         "",
-        f"First exception (line {line}{', ' + process if process else ''}):",
-        "```",
-        *exception.splitlines(),
-        "```",
     ]
+    body += [f"First exception ({place}):", *fenced(exception)] if exception else []
     later = [text for text in chain if text not in exception]
     if later:
-        body += ["It led to:", "```", *later[:4], "```"]
+        body += ["It led to:", *fenced("\n".join(later[:4]))]
+    if thinks:
+        body += ["What `cookbook doctor` thinks:", *thinks, ""]
     body += ["Versions:", *(versions or ["- not in the log; add the output of `vllm collect-env`"])]
-    body += ["Command:", "```", *lines(launched(facts)), "```"] if "args" in facts else []
-    body += ["Last lines:", "```", *(text[:300] for text in tail), "```"] if tail else []
-    return redact.text("\n".join(body))
+    body += ["", "Machine (where this was written):", f"- {machine}", ""] if machine else []
+    command = redact.argv(argv) if argv else launched(facts) if "args" in facts else []
+    body += ["Command:", *fenced("\n".join(lines(command)))] if command else []
+    body += ["Last lines:", *fenced("\n".join(text[:300] for text in tail))] if tail else []
+    return redact.text("\n".join(body)).replace(str(Path.home()), "~")
+
+
+def fenced(text: str) -> list[str]:
+    """A code block whose fence is longer than any run of backticks in it.
+
+    >>> fenced("a ``` b")
+    ['````', 'a ``` b', '````']
+    """
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return [fence, *text.splitlines(), fence]

@@ -129,6 +129,13 @@ class Condition(Strict):
         )
 
 
+class Seen(Strict):
+    """Where a limit was met."""
+
+    vllm: Text
+    hardware: Text
+
+
 class Limit(Strict):
     """A known limit and the flags that avoid it, laid over everything else where it applies."""
 
@@ -138,8 +145,10 @@ class Limit(Strict):
     avoid: Block = Block()
     advice: Text
     source: Text
+    upstream: list[Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?#[0-9]+$")]] = []  # issues, e.g. vllm#44003
+    seen: Seen | None = None
     # a module that the stack's interpreter runs, which says whether the installed vLLM still has the limit
-    probe: Annotated[str, Field(pattern=r"^helpers\.instack\.[a-z_.]+$")] | None = None
+    probe: Annotated[str, Field(pattern=r"^maintain\.limits\.[a-z_]+$")] | None = None
 
 
 class Defaults(Strict):

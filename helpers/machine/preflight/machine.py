@@ -119,6 +119,17 @@ class Machine:
         gpus = f"{self.count} × {self.name}, {each}; " if self.gpus else ""
         return f"{gpus}{self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB memory"
 
+    def report_line(self) -> str:
+        """The line with what an issue needs beside it."""
+        kind = (self.compute_capability and f"compute capability {self.compute_capability}") or self.gfx
+        parts = [
+            kind,
+            self.driver and f"driver {self.driver}",
+            self.cuda and f"CUDA {self.cuda} at most",
+            self.wsl and "WSL2",
+        ]
+        return ", ".join([self.line(), self.architecture, f"Python {self.python}", *filter(None, parts)])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
         return asdict(self)

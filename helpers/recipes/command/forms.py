@@ -42,7 +42,7 @@ def render(
     if form not in ("compose", "k8s"):
         do = "choose compose or k8s; on this machine `cookbook tools serve` starts them"
         raise UsageError(f"the form {form} has no place for tool servers", do=do)
-    hosts = tool_servers.compose_hosts()
+    hosts = tool_servers.COMPOSE
     if form == "k8s":
         hosts = dict.fromkeys(hosts, f"{manifest_name(target, model)}-tools")
     asked = command.with_tools(tool_servers.addresses(hosts), tool_servers.MCP_LABELS)
@@ -116,9 +116,9 @@ def _compose(target: Target, model: Model, parameters: Parameters, command: Comm
     if "--tool-server" in command.flags:
         for service in services.values():
             healthy = {"condition": "service_healthy"}
-            service["depends_on"] = dict.fromkeys(tool_servers.compose_hosts().values(), healthy)
+            service["depends_on"] = dict.fromkeys(tool_servers.COMPOSE.values(), healthy)
             service["networks"] = ["default", "tools"]
-        services |= tool_servers.compose_services(str(ROOT))
+        services |= tool_servers.part("compose", CONTEXT=str(ROOT))
         content["networks"] = {"default": {}, "tools": {"internal": True}}
     return _dump({**content, "volumes": {"vllm-cache": {}}})
 
@@ -164,8 +164,8 @@ def _kubernetes(target: Target, model: Model, parameters: Parameters, command: C
         else ""
     )
     if "--tool-server" in command.flags:
-        lines = "".join(f"#   {line}\n" for line in tool_servers.DOCKERFILE.splitlines())
-        note += f"# {tool_servers.IMAGE} is an image that you build in the cookbook's folder, from\n{lines}"
+        lines = "".join(f"#   {line}\n" for line in tool_servers.part("dockerfile").splitlines())
+        note += f"# {tool_servers.part('image')} is an image that you build in the cookbook's folder, from\n{lines}"
     return note + "---\n".join(_dump(document) for document in documents)
 
 

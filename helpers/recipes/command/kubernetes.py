@@ -60,7 +60,7 @@ def manifests(
         "metadata": {"name": name, "labels": labels},
         "spec": {"selector": labels, "ports": [{"name": "http", "port": command.port, "targetPort": "http"}]},
     }
-    beside = tool_servers.kubernetes_documents(f"{name}-tools") if "--tool-server" in command.flags else []
+    beside = tool_servers.part("kubernetes", HOST=f"{name}-tools") if "--tool-server" in command.flags else []
     return [claim, deployment, service, *beside]
 
 
@@ -96,7 +96,7 @@ def _pod(target: Target, model: Model, parameters: Parameters, command: Command,
         "volumeMounts": mounts,
     }
     first = (
-        [tool_servers.waiting_container(target.stack.image, f"{name}-tools")]
+        [tool_servers.part("waiting", VLLM=target.stack.image, HOST=f"{name}-tools")]
         if "--tool-server" in command.flags
         else []
     )

@@ -1,6 +1,6 @@
 """Does this vLLM still end over a seeded request of whose prompt only a part fitted into a step? Asked of its own code.
 
-    STACK_PYTHON -m helpers.instack.rewind
+    STACK_PYTHON -m maintain.limits.rewind
 
 prints {"vllm": ..., "state": ..., "said": ...}. `ends`: the model runner sets a CPU generator back and that raises;
 `goes on`: it does not; `unknown`: its code is another, only a server can tell. vLLM's own method is run, on a batch of one

@@ -35,7 +35,7 @@ class Probed:
 
 def probe(python: Path, target: str, limit: str, module: str) -> Probed:
     """Run one probe with `python`; `CookbookError` where it cannot be run."""
-    words = [str(python), "-m", module]
+    words = [str(python), "-m", module, limit]
     try:
         done = subprocess.run(words, capture_output=True, text=True, cwd=paths.ROOT, timeout=PROBE_S)
     except subprocess.TimeoutExpired:
@@ -56,11 +56,23 @@ def probe(python: Path, target: str, limit: str, module: str) -> Probed:
 
 
 def probed(names: Iterable[str], interpreter) -> list[Probed]:
-    """Every limit with a probe of these targets; `interpreter(stack)` gives the Python of a stack."""
-    found = []
+    """Every limit with a probe of these targets, once for all targets of a stack; `interpreter(stack)` gives its Python.
+
+    Where a target's own stack is not installed, the CPU's answers: the sources are the same.
+    """
+    asked: dict[tuple[Path, str, str], list[str]] = {}
     for name in names:
         target = load_target(name)
         for limit in target.known_limits:
             if limit.probe:
-                found.append(probe(interpreter(target.stack.install), name, limit.id, limit.probe))
-    return found
+                asked.setdefault((_python(target.stack.install, interpreter), limit.id, limit.probe), []).append(name)
+    return [probe(python, ", ".join(targets), limit, module) for (python, limit, module), targets in asked.items()]
+
+
+def _python(stack: str, interpreter) -> Path:
+    try:
+        return interpreter(stack)
+    except CookbookError:
+        if stack == "cpu":
+            raise
+        return interpreter("cpu")
