@@ -8,7 +8,7 @@ from nbformat import NotebookNode
 
 from helpers.files import write_whole
 from helpers.paths import NOTEBOOKS
-from maintain.pages import cli, readme, study
+from maintain.pages import cli, readme, study, verified
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
 
@@ -22,6 +22,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     for path in (START, START_ZH):
         yield path, text_of(rendered(path))
     yield cli.PAGE, cli.rendered()
+    yield verified.PAGE, verified.verified()
     for name in study.studied():
         yield study.path_of(name), text_of(study.render(name))
 
