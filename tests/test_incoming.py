@@ -14,10 +14,10 @@ from helpers.findings import Finding
 from helpers.paths import NOTEBOOKS, RECORDS
 from helpers.records.record import RunRecord
 from helpers.runs.execute import Outcome
-from maintain.pages import verified
-from maintain.pages.bundle import LIMITS, pack, sha256, unpack
 from maintain.pages.measured import newest_passed
 from maintain.proof import incoming, reproduce
+from maintain.sharing import verified
+from maintain.sharing.bundle import LIMITS, pack, sha256, unpack
 
 FOUND = newest_passed("cpu")
 assert FOUND

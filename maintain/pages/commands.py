@@ -54,7 +54,7 @@ def register(app: typer.Typer) -> None:
                 do="name a folder under runs/ (`cookbook run TARGET` makes one)",
             )
         if bundle:
-            from maintain.pages.bundle import pack
+            from maintain.sharing.bundle import pack
 
             typer.echo(shown(pack(folder.resolve(), bundle, contributor, image_digest)))
             return

@@ -8,9 +8,10 @@ from nbformat import NotebookNode
 
 from helpers.files import write_whole
 from helpers.paths import NOTEBOOKS
-from maintain.pages import cli, readme, study, verified
+from maintain.pages import cli, readme, study
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
+from maintain.sharing import verified
 
 START, START_ZH = NOTEBOOKS / "start_here.ipynb", NOTEBOOKS / "start_here.zh.ipynb"
 

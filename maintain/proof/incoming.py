@@ -24,9 +24,9 @@ from helpers.records.anchors import load_anchors, matching
 from helpers.records.claims import same_flags
 from helpers.records.curves import load_records
 from helpers.records.record import Point, RunRecord, first_problem
-from maintain.pages import bundle
 from maintain.pages.notebook import source_of, write
 from maintain.pages.publish import cleaned
+from maintain.sharing import bundle
 
 FOLDER = RECORDS / "contributed"  # <contributor>/<target>/: beside the claims, which are the project's own
 MARKS = {"✓": "passed", "✗": "failed", "–": "skipped"}
