@@ -8,7 +8,7 @@ STATIC := $(BIN)/ruff check . && $(BIN)/ruff format --quiet --check . && $(BIN)/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run quick test test-all test-rest stacks bench check-install drills lint lab site lock clean-runs
+.PHONY: help workflows newest gpu propose audit newcomer setup run quick test test-all test-rest stacks bench check-install drills lint lab site lock clean-runs
 
 help:           ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ setup:          ## create the workbench (.venv)
 run: setup      ## install, then run notebooks/targets/cpu.ipynb from cold to stopped (TARGET=h200 for another)
 	@$(BIN)/cookbook run $(TARGET) $(ARGS)
 
-quick: setup    ## tests without vLLM: units, recipes, drift of rendered pages, static checks; a minute
+quick: setup workflows  ## tests without vLLM: units, recipes, drift of rendered pages, static checks; a minute
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not real and not full" $(ARGS)
 
@@ -49,8 +49,32 @@ drills: stacks  ## every failure drill; writes docs/drills.md
 check-install: setup  ## install the CUDA stack for real (several GB) and ask its parser about every NVIDIA recipe
 	@$(BIN)/cookbook check-install cuda
 
+workflows: setup  ## the workflows, issue forms and citation file against their schemas and rules
+	@$(BIN)/actionlint -shellcheck= -pyflakes=
+	@$(BIN)/zizmor --quiet --offline --no-progress .github/workflows
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/failure.yml .github/ISSUE_TEMPLATE/target.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
+
 lint: setup     ## ruff on code and notebooks, mypy on types
 	@$(STATIC)
+
+newest: setup   ## try the newest vLLM in a copy: lock, installation, parser; list what is stale (several GB)
+	@$(BIN)/cookbook stale --ask
+	@$(BIN)/cookbook upgrade --vllm newest $(ARGS)
+
+audit: stacks   ## advisories, bills of materials and licences of what is installed, to runs/supply
+	@$(BIN)/python -m maintain.delivery.supply
+
+newcomer: setup ## a stranger on a bare Debian root runs the README's commands (root, debootstrap); transcript in runs/newcomer.txt
+	@maintain/newcomer.sh runs/newcomer.txt
+
+gpu: setup      ## on a machine with the target's hardware: run it and pack the result (TARGET=h200 ARGS="-p ...")
+	@$(BIN)/cookbook run $(TARGET) $(ARGS)
+	@$(BIN)/cookbook publish --bundle runs/bundle.zip --contributor $(or $(ACTOR),gpu-lane)
+
+propose: setup  ## check a bundle and propose it as a pull request (TARGET, ACTOR, RUN_ID, GH_TOKEN of the workflow)
+	@maintain/propose.sh runs/bundle.zip
 
 lab: setup      ## open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks/start_here.ipynb

@@ -1,6 +1,7 @@
-"""Writes the locks anew: `python -m maintain.locks` (`make lock`) all but CUDA's, `python -m maintain.locks cuda` that one."""
+"""Writes the locks anew: `python -m maintain.locks` (`make lock`) all but CUDA's, with `cuda` or `cpu` that one."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -8,11 +9,11 @@ from pathlib import Path
 
 from helpers.files import write_whole
 from helpers.machine.index import uv_environment
+from helpers.machine.stack import pinned
 from helpers.paths import LOCKS, ROOT
 
 # The index's plain builds of these are for CUDA and break `import vllm` on the CPU build; gpt-oss needs none of them.
 CPU_EXCLUDES = ("torchvision", "torchaudio", "torchcodec")
-VLLM = "0.32.0"
 LINUX = "sys_platform == 'linux' and platform_machine == '{}' and implementation_name == 'cpython'"
 PROJECT = """[project]
 name = "cuda-stack"
@@ -23,21 +24,26 @@ dependencies = ["vllm=={vllm}"]
 environments = ["{environments}"]
 """
 HEADER = (
-    f"# vLLM {VLLM} for CUDA and everything under it: Linux on x86-64 or aarch64, CPython 3.11 to 3.14.\n"
+    "# vLLM {vllm} for CUDA and everything under it: Linux on x86-64 or aarch64, CPython 3.11 to 3.14.\n"
     "# Written by `python -m maintain.locks cuda`.\n"
 )
 
 
 def compile_lock(
-    source: Path, lock: Path, *options: str, python: str = "3.11", env: dict[str, str] | None = None
+    source: Path,
+    lock: Path,
+    *options: str,
+    python: str = "3.11",
+    env: dict[str, str] | None = None,
+    project: Path = ROOT,
 ) -> None:
-    """Resolve `source` for `python` and newer ones into `lock` (uv pip compile)."""
+    """Resolve `source` for `python` and newer ones into `lock` (uv pip compile, which reads the settings of `project`)."""
     words = ["pip", "compile", "--quiet", "--universal", "--python-version", python, "--no-header", "--no-annotate"]
     subprocess.run(
         [str(Path(sys.executable).parent / "uv"), *words, *options, str(source), "-o", str(lock)],
         check=True,
         env=uv_environment(dict(os.environ), sys.executable) if env is None else env,
-        cwd=ROOT,
+        cwd=project,
         stdout=subprocess.DEVNULL,
     )
 
@@ -46,25 +52,38 @@ def compile_locks() -> None:
     """Compile the workbench's lock from pyproject.toml, the CPU stack's and the evaluations' from their .in."""
     compile_lock(ROOT / "pyproject.toml", LOCKS / "workbench.txt", "--group", "dev")
     compile_lock(LOCKS / "evals.in", LOCKS / "evals.txt", python="3.12")
+    compile_cpu_lock()
+
+
+def compile_cpu_lock() -> None:
+    """Resolve the CPU stack from its .in, with the hashes of every file but torch's.
+
+    torch comes from PyTorch's CPU index or from a folder of wheels that may hold one of them: what is seen here need not
+    be all there is.
+    """
+    lock = LOCKS / "cpu.txt"
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as excludes:
         excludes.write("\n".join(CPU_EXCLUDES))
         excludes.flush()
-        compile_lock(LOCKS / "cpu.in", LOCKS / "cpu.txt", "--excludes", excludes.name)
+        compile_lock(LOCKS / "cpu.in", lock, "--excludes", excludes.name, "--generate-hashes")
+    write_whole(lock, re.sub(r"^(torch==\S+)(?: \\\n +--hash=\S+)+", r"\1", lock.read_text(), flags=re.M))
 
 
-def compile_cuda_lock(lock: Path = LOCKS / "cuda.txt") -> None:
+def compile_cuda_lock(vllm: str = "", lock: Path = LOCKS / "cuda.txt") -> None:
     """Resolve the CUDA stack: one resolution for Linux on x86-64 and aarch64 and every Python that vLLM takes, with hashes.
 
-    The machine's own wheel folders are left out: they may hold CPU builds that would get into a lock for GPUs.
+    `vllm` is the release, the lock's own where it is empty. The machine's own wheel folders are left out: they may hold
+    CPU builds that would get into a lock for GPUs.
     """
+    vllm = vllm or pinned(lock, "vllm")
     env = uv_environment(dict(os.environ), sys.executable)
     env.pop("UV_FIND_LINKS", None)
     with tempfile.TemporaryDirectory() as folder:
         project, resolved = Path(folder, "pyproject.toml"), Path(folder, "cuda.txt")
         environments = '", "'.join(LINUX.format(machine) for machine in ("x86_64", "aarch64"))
-        project.write_text(PROJECT.format(vllm=VLLM, environments=environments))
-        compile_lock(project, resolved, "--generate-hashes", "--no-emit-index-url", env=env)
-        write_whole(lock, HEADER + shortened(resolved.read_text()))
+        project.write_text(PROJECT.format(vllm=vllm, environments=environments))
+        compile_lock(project, resolved, "--generate-hashes", "--no-emit-index-url", env=env, project=Path(folder))
+        write_whole(lock, HEADER.format(vllm=vllm) + shortened(resolved.read_text()))
 
 
 def shortened(text: str) -> str:
@@ -74,4 +93,10 @@ def shortened(text: str) -> str:
 
 
 if __name__ == "__main__":
-    compile_cuda_lock() if sys.argv[1:] == ["cuda"] else compile_locks()
+    match sys.argv[1:]:
+        case ["cuda", *version]:
+            compile_cuda_lock(*version)
+        case ["cpu"]:
+            compile_cpu_lock()
+        case _:
+            compile_locks()

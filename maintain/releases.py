@@ -123,24 +123,25 @@ def unpacked(wheel: Path) -> Path:
     return folder
 
 
-def fetch_wheel(version: str, report=print) -> Path:
+def fetch_wheel(version: str, report=print, name: str = "vllm") -> Path:
     """The wheel of a release, from the cache or the package index (pip, without its dependencies)."""
-    present = sorted(DOWNLOADS.glob(f"vllm-{version}-*.whl"))
+    pattern = f"{name.replace('-', '_')}-{version}-*.whl"
+    present = sorted(DOWNLOADS.glob(pattern))
     if present:
         return present[0]
     DOWNLOADS.mkdir(parents=True, exist_ok=True)
-    report(f"fetching the wheel of vLLM {version} (some hundred MB) into {paths.shown(DOWNLOADS)}")
+    report(f"fetching the wheel of {name} {version} (some hundred MB) into {paths.shown(DOWNLOADS)}")
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    argv += ["--python-version", "3.12", "--dest", str(DOWNLOADS), f"vllm=={version}"]
+    argv += ["--python-version", "3.12", "--dest", str(DOWNLOADS), f"{name}=={version}"]
     for system in ("manylinux_2_28_x86_64", "manylinux_2_31_x86_64", "manylinux_2_35_x86_64", "manylinux1_x86_64"):
         argv += ["--platform", system]
     done = subprocess.run(argv, capture_output=True, text=True, env=dict(os.environ))
-    present = sorted(DOWNLOADS.glob(f"vllm-{version}-*.whl"))
+    present = sorted(DOWNLOADS.glob(pattern))
     if done.returncode or not present:
         lines = [line for line in done.stderr.splitlines() if "ERROR" in line]
         why = lines[-1].removeprefix("ERROR: ") if lines else f"exit code {done.returncode}"
         raise CookbookError(
-            f"the wheel of vLLM {version} could not be had", why=why[:200], do="check the version and the index"
+            f"the wheel of {name} {version} could not be had", why=why[:200], do="check the version and the index"
         )
     return present[0]
 

@@ -13,7 +13,7 @@ from helpers.records.age import STALE, STALE_DAYS, Age, age, pin, releases
 from helpers.records.claims import load_claims
 from helpers.records.matrix import matrix
 from maintain.pages import measured
-from maintain.stale import ask, stale
+from maintain.proof.stale import ask, stale
 
 DAY = date(2026, 11, 1)
 

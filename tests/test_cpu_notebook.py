@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from helpers.paths import NOTEBOOKS, ROOT
+from helpers.recipes import load_target
 from helpers.records.record import RunRecord
 
 CPU = NOTEBOOKS / "targets" / "cpu.ipynb"
@@ -56,7 +57,7 @@ def test_the_cpu_notebook_runs_from_cold_to_stopped(
     assert {contract.group for contract in record.contracts} >= {"endpoints", "streaming", "reasoning"}
     assert {c.name: c.state for c in record.contracts if c.state != "passed"} == {"evals.quick": "skipped"}
     assert [point.concurrency for point in record.throughput] == [1, 2]
-    assert record.startup_s["total"] > 0 and record.versions["vllm"].startswith("0.32.0")
+    assert record.startup_s["total"] > 0 and record.versions["vllm"].startswith(load_target("cpu").stack.vllm)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"notebook.ipynb", "record.json", "throughput.png", "server.log", "bench"} <= names
     assert (cache / "leases").is_dir() and not list((cache / "leases").glob("*.json")), "stopped"

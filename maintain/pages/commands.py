@@ -37,8 +37,13 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def publish(
         folder: Annotated[Path, typer.Argument(help="a run folder", show_default="runs/latest")] = RUNS / "latest",
+        bundle: Annotated[
+            Path | None, typer.Option(help="instead, pack the run into this file, for `cookbook import` elsewhere")
+        ] = None,
+        contributor: Annotated[str, typer.Option(help="with --bundle: your name on the forge")] = "",
+        image_digest: Annotated[str, typer.Option(help="with --bundle: sha256:... of the container it ran in")] = "",
     ) -> None:
-        """Keep a passed run in the repository: the executed notebook and its record."""
+        """Keep a passed run in the repository: the executed notebook and its record. Or pack it for others."""
         from helpers.errors import UsageError
         from helpers.paths import shown
 
@@ -48,6 +53,11 @@ def register(app: typer.Typer) -> None:
                 why="it has no record.json",
                 do="name a folder under runs/ (`cookbook run TARGET` makes one)",
             )
+        if bundle:
+            from maintain.sharing.bundle import pack
+
+            typer.echo(shown(pack(folder.resolve(), bundle, contributor, image_digest)))
+            return
         from maintain.pages.publish import (
             publish as keep,  # after the check: it imports jupytext, which asks for pandoc
         )

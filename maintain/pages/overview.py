@@ -12,6 +12,7 @@ from maintain.pages import cli, readme, study
 from maintain.pages.levers import page as levers
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
+from maintain.sharing import verified
 
 START, START_ZH = NOTEBOOKS / "start_here.ipynb", NOTEBOOKS / "start_here.zh.ipynb"
 
@@ -23,6 +24,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     for path in (START, START_ZH):
         yield path, text_of(rendered(path))
     yield cli.PAGE, cli.rendered()
+    yield verified.PAGE, verified.verified()
     for name in study.studied():
         yield study.path_of(name), text_of(study.render(name))
     yield levers.PAGE, text_of(levers.render())

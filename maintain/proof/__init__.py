@@ -1,0 +1,1 @@
+"""Proof kept alive: what is old, others' runs filed, runs repeated."""

@@ -1,0 +1,1 @@
+"""A run packed into one file for others, and the page that says who verified what."""
