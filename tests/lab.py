@@ -106,11 +106,16 @@ class Window:
     page: object
     errors: list[str] = field(default_factory=list)
 
-    def picture(self, name: str) -> Path:
-        """Keep what is on show as `runs/browser/NAME.png`."""
+    def picture(self, name: str, of: object = None) -> Path:
+        """Keep what is on show, or one part of it, as `runs/browser/NAME.png`."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         path = PICTURES / f"{name}.png"
-        self.page.screenshot(path=path)
+        size = self.page.viewport_size
+        if of:  # a part is seen whole in a window that holds it
+            self.page.set_viewport_size({"width": size["width"], "height": int(of.bounding_box()["height"]) + 300})
+            of.scroll_into_view_if_needed()
+        (of or self.page).screenshot(path=path)
+        self.page.set_viewport_size(size)
         return path
 
     def run_all(self, address: str) -> None:

@@ -52,7 +52,7 @@ def launch(win: Window) -> None:
 
 @pytest.mark.real
 def test_the_panel_opens_and_follows_a_choice(running_lab: Lab) -> None:
-    with window() as win:
+    with window(width=1100) as win:
         win.run_all(running_lab.notebook("start_here.ipynb"))
         panel = panel_of(win)
         win.page.get_by_label("target", exact=True).select_option(label="NVIDIA H200")
@@ -65,23 +65,37 @@ def test_the_panel_opens_and_follows_a_choice(running_lab: Lab) -> None:
         panel.get_by_role("button", name="4", exact=True).first.click()
         command.get_by_text("--tensor-parallel-size 4").wait_for()
         assert panel.get_by_role("img").first.get_attribute("aria-label") != before, "the memory moves with the choice"
+        win.picture("panel", panel)
         tab(win, "Kubernetes")
         panel.get_by_text("kind: Deployment").first.wait_for()
-        win.picture("panel-h200")
         tab(win, "Explore")
         panel.locator("img").first.wait_for()
         reads(win, "tok/s per user or more")
+        records = win.page.get_by_label("records", exact=True)
+        listed = records.locator("option")
+        h200 = [
+            n
+            for n, one in enumerate(listed.all_inner_texts())
+            if re.match(r"h200\s+gpt-oss-120b\s+TP(\d.*0\.32|[24])", one)
+        ]
+        records.select_option(index=h200)
+        reads(win, "0.0 tok/s per user or more: TP1, throughput")
+        track = panel.locator(".noUi-base").first
+        track.click(position={"x": 0.3 * track.bounding_box()["width"], "y": 2})
+        reads(win, r"[1-9][\d.]+ tok/s per user or more: TP4")
+        panel.locator("pre:visible", has_text="vllm serve").first.wait_for()
+        win.picture("explore", panel)
         assert win.errors == []
 
 
 @pytest.mark.full
 def test_launch_chat_with_a_tool_and_stop(interpreter: Path, running_lab: Lab) -> None:
-    with window(height=1300) as win:
+    with window(width=1100, height=1300) as win:
         win.run_all(running_lab.notebook("start_here.ipynb"))
         panel = panel_of(win)
         launch(win)
         reads(win, "output tok/s")
-        win.picture("panel-ready")
+        win.picture("panel-ready", panel)
         tab(win, "Chat")
         win.page.get_by_label("tools", exact=True).select_option(label="functions: get_weather, add")
         win.page.get_by_label("temperature", exact=True).select_option(index=1)
@@ -95,7 +109,7 @@ def test_launch_chat_with_a_tool_and_stop(interpreter: Path, running_lab: Lab) -
         assert not answer.locator("details").first.evaluate("one => one.open"), "reasoning is folded"
         press(win, "Show the code")
         reads(win, "tools = Toolbox")
-        win.picture("chat")
+        win.picture("chat", panel)
         tab(win, "Serve")
         press(win, "Stop")
         reads(win, "stopped: port", ANSWER_MS)
@@ -113,7 +127,7 @@ def test_the_panel_finds_its_server_after_a_kernel_restart(interpreter: Path, ru
         before = {lease["id"] for lease in running_lab.servers()}
         win.page.get_by_role("menuitem", name="Kernel", exact=True).click()
         win.page.get_by_text("Restart Kernel and Run All Cells…", exact=True).click()
-        press(win, "Restart")
+        win.page.locator(".jp-Dialog .jp-mod-accept").click()
         win.page.wait_for_timeout(3000)
         panel_of(win)
         reads(win, "ready: gpt-oss-nano answers", 90_000)

@@ -1,7 +1,9 @@
 """The panel without a browser: what may be chosen, what a server says, how an answer grows, what records tell."""
 
+import sys
 import threading
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace as Event
 
@@ -13,8 +15,10 @@ from helpers.panel import chat, explorer, live
 from helpers.panel.choice import FORMS, OFFERED, against, choice, offers, settled
 from helpers.panel.look import html
 from helpers.panel.serve import ServeTab
+from helpers.panel.talk import get_weather
 from helpers.paths import ROOT
 from helpers.recipes import load_target, target_names
+from helpers.tools import functions as functions_module
 from helpers.tools.functions import Toolbox
 
 
@@ -181,13 +185,19 @@ def test_what_a_model_says_is_no_markup() -> None:
     assert "<script>" not in html("answer", answer) and "<i>" not in html("answer", answer)
 
 
-@pytest.mark.parametrize("functions", [None, [add]])
-def test_the_shown_code_is_python_that_asks_the_same(functions: list | None) -> None:
+@pytest.mark.parametrize("functions", [None, [add], [get_weather, add]])
+def test_the_shown_code_is_python_that_asks_the_same(functions: list | None, monkeypatch: pytest.MonkeyPatch) -> None:
     toolbox = Toolbox(functions) if functions else None
     source = chat.code(
         chat.Asked("gpt-oss-nano", "high", "Be brief.", toolbox), "http://127.0.0.1:8000", "What's 2 + 2?"
     )
-    compile(source, "<cell>", "exec")
+    monkeypatch.setattr(functions_module, "respond", lambda *given, **_: asked.append(given) or [])
+    sdk = Event(responses=Event(create=lambda **given: asked.append(given) or []))
+    monkeypatch.setitem(sys.modules, "openai", Event(OpenAI=lambda **_: sdk))
+    asked: list = []
+    exec(compile(source, "<cell>", "exec"), {})
+    assert len(asked) == 1
+    assert unescape(html("verbatim", source)).count(source.strip()) == 1, "shown as it runs, nothing masked"
     for part in ('base_url="http://127.0.0.1:8000/v1"', '"What\'s 2 + 2?"', "'effort': 'high'", "'Be brief.'"):
         assert part in source
     assert ("def add" in source) == bool(functions)

@@ -22,7 +22,7 @@ class ExploreTab(w.VBox):
     """Records chosen from a list; everything else follows from them."""
 
     def __init__(self, target: str = "") -> None:
-        self.lock = threading.RLock()
+        self.lock, self.settling = threading.RLock(), False
         sources = explorer.speed_sources()
         named = [(source.label, source) for source in sources]
         own = [s for s in sources if s.record.target == target] or sources[:1]
@@ -34,12 +34,14 @@ class ExploreTab(w.VBox):
         self.lengths = w.Dropdown(description="tokens", options=[("", (0, 0))])
         self.x = w.Dropdown(options=[*AXES], value=PARETO[0], description="across")
         self.y = w.Dropdown(options=[*AXES], value=PARETO[1], description="up")
-        self.speed = w.FloatSlider(description="tok/s per user", step=0.1, layout=wide, continuous_update=False)
+        self.speed = w.FloatSlider(
+            description="tok/s per user", step=0.1, layout=wide, continuous_update=False, readout_format=".1f"
+        )
         self.speed.style.description_width = "initial"
         self.image = w.Image(format="png", layout=w.Layout(max_width="100%", width="860px"))
         self.words, self.saved, self.layout_line, self.command, self.table = (w.HTML() for _ in range(5))
         self.first, self.second = (w.Dropdown(options=named, layout=wide, description=d) for d in ("first", "second"))
-        export = w.Button(description="Export PNG, CSV")
+        export = w.Button(description="Export PNG, CSV", layout=w.Layout(width="auto"))
         export.on_click(self.save)
         for one in (self.lengths, self.x, self.y, self.speed):
             one.observe(self.draw, "value")
@@ -58,13 +60,14 @@ class ExploreTab(w.VBox):
     def choose(self, *_: Any) -> None:
         """Bring lengths, slider and comparison up to the chosen records."""
         with self.lock:
-            pairs = explorer.lengths_of(self.chosen)
-            if pairs:
+            if pairs := explorer.lengths_of(self.chosen):
+                self.settling = True  # what changes below asks for one new figure, not for five
                 kept = self.lengths.value if self.lengths.value in pairs else pairs[0]
                 self.lengths.options = [(f"{given:,} in / {made:,} out", (given, made)) for given, made in pairs]
                 self.lengths.value = kept
                 self.speed.max = round(max(p.tok_s_per_user for s in self.chosen for p in s.points(kept)), 1)
                 self.first.value, self.second.value = self.chosen[-1], self.chosen[0]
+                self.settling = False
                 self.draw()
                 self.compare()
 
@@ -72,8 +75,11 @@ class ExploreTab(w.VBox):
         """The figure, what it shows in words, and the best layout for the slider's speed."""
         with self.lock:
             lengths, x, y, least = self.lengths.value, self.x.value, self.y.value, self.speed.value
-            curves = {source.label: source.points(lengths) for source in self.chosen if source.points(lengths)}
-            if not curves:
+            curves = {s.short(self.chosen): s.points(lengths) for s in self.chosen if s.points(lengths)}
+            if not curves or self.settling:
+                self.layout_line.value = (
+                    "" if curves else line("choose one record or several, with points at these lengths")
+                )
                 return
             record, found = self.chosen[0].record, explorer.best(self.chosen, lengths, least)
             if (x, y) == PARETO and max(map(len, curves.values())) > 1:
@@ -99,8 +105,9 @@ class ExploreTab(w.VBox):
     def compare(self, *_: Any) -> None:
         """The second record against the first."""
         with self.lock:
-            found = explorer.compared(self.first.value, self.second.value, self.lengths.value)
-            self.table.value = html("ratios", found, NOISE)
+            if not self.settling:
+                found = explorer.compared(self.first.value, self.second.value, self.lengths.value)
+                self.table.value = html("ratios", found, NOISE)
 
     def save(self, _: Any = None) -> None:
         """Write figure and points beside the runs."""

@@ -39,6 +39,12 @@ class SpeedRecord:
         what = f"{r.target} {r.model} {r.serving.label} {r.serving.profile}"
         return f"{what}, vLLM {r.versions['vllm']}, {r.weights} weights, {r.finished:%Y-%m-%d %H:%M}{own}"
 
+    def short(self, beside: Sequence["SpeedRecord"]) -> str:
+        """What tells it from the records beside it in a figure: target and model only where those differ."""
+        r, alike = self.record, {(one.record.target, one.record.model) for one in beside}
+        what = "" if len(alike) == 1 else f"{r.target} {r.model} "
+        return f"{what}{r.serving.label} {r.serving.profile}, vLLM {r.versions['vllm']}, {r.finished:%d %b %H:%M:%S}"
+
     def points(self, lengths: tuple[int, int]) -> list[Point]:
         """Its points at a pair of input and output tokens, by concurrency."""
         own = [p for p in self.record.throughput if (p.input_tokens, p.output_tokens) == lengths]

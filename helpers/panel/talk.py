@@ -36,12 +36,13 @@ class TalkTab(w.VBox):
         self.shown: list[str] = []
         wide = w.Layout(width="100%", max_width="860px")
         self.system = w.Textarea(placeholder="system prompt (optional)", description="system", rows=1, layout=wide)
-        efforts = w.Layout(width="320px")
+        efforts = w.Layout(width="380px")
         self.effort = w.ToggleButtons(options=chat.EFFORTS, value="medium", description="effort", layout=efforts)
-        self.effort.style.button_width, self.effort.style.description_width = "68px", "60px"
+        self.effort.style.button_width, self.effort.style.description_width = "84px", "60px"
         tools = [("none", ""), (f"functions: {', '.join(self.toolbox.functions)}", "functions")]
         self.tools = w.Dropdown(options=[*tools, ("built-in python and browser", "builtin")], description="tools")
         self.temperature = w.Dropdown(options=TEMPERATURES, description="temperature")
+        self.temperature.style.description_width = "initial"
         self.pages, self.code = w.HTML(), w.HTML()
         self.question = w.Textarea(placeholder="ask the model", description="you", rows=2, layout=wide)
         buttons = {"Ask": self.ask, "Stop answer": lambda _: self.ending.set()}
@@ -100,7 +101,7 @@ class TalkTab(w.VBox):
         said = [message["content"] for message in self.history if message["role"] == "user"]
         question = self.question.value.strip() or (said[-1] if said else "What is the capital of France?")
         address, model = (lease.base_url, lease.model) if lease else ("http://127.0.0.1:8000", "gpt-oss-20b")
-        self.code.value = html("code", chat.code(self.asked(model), address, question))
+        self.code.value = html("verbatim", chat.code(self.asked(model), address, question))
 
 
 def client(base_url: str) -> Any:

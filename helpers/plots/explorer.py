@@ -11,6 +11,7 @@ from helpers.plots.style import Drawing, figure, series
 from helpers.records.anchors import Anchor
 from helpers.records.record import Point
 
+WHOLE = 5  # entries of a legend that stand in one column: published points, with short names, come after them
 Axis = tuple[str, Callable[[Point], float]]  # label, value of a point
 
 
@@ -51,4 +52,5 @@ def front_figure(
 
 def below(axis: Axes) -> None:
     """The legend under the axes: records have long names."""
-    axis.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(-0.04, -0.1), ncols=2)
+    columns = 2 if len(axis.get_legend_handles_labels()[1]) > WHOLE else 1
+    axis.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(-0.04, -0.1), ncols=columns)
