@@ -59,16 +59,21 @@ class Server:
     def model(self) -> str:
         return self.lease.model
 
+    @property
+    def current(self) -> Lease:
+        """The lease as it is on file: a restart gives the server another process."""
+        return read(self.lease.path) or self.lease
+
     def running(self) -> bool:
-        return self.lease.running()
+        return self.current.running()
 
     def healthy(self) -> bool:
         """Whether `/health` answers, and it is this very server that does."""
-        return _healthy(self.lease)
+        return _healthy(self.current)
 
     def members(self) -> list[int]:
         """The pids of the server's processes: the API server, its engine, its workers."""
-        return group_members(self.lease.server)
+        return group_members(self.current.server)
 
     def shared(self) -> bool:
         """Whether somebody else uses the server, so that it goes on without this owner."""
@@ -111,12 +116,14 @@ def launch(
     owner_pid: int | None = None,
     timeout: float = READY_TIMEOUT,
     identity: Sequence[str] | None = None,
+    restart: bool = False,
 ) -> Server:
     """Start the server of `argv` (its `--port` is `port`), or attach to the one that was started so before.
 
     Returns once `/health` answers. `env` is added to this process's environment. `identity` is what two equal
     servers have in common, the words without the port unless it is given. The server belongs to
-    `owner_pid` (this process) and ends with it, however that ends, unless `kept`. Raises `CookbookError`
+    `owner_pid` (this process) and ends with it, however that ends, unless `kept`. With `restart`, its supervisor
+    starts it anew when it ends by itself after it had answered (`helpers.server.supervisor`). Raises `CookbookError`
     with the log's first exception when the server dies, and leaves nothing running then.
     """
     owner = Identity.of(owner_pid or os.getpid())
@@ -132,7 +139,7 @@ def launch(
             check_port(port)
             log.touch()
             offset = log.stat().st_size  # an older server's lines say nothing about this one
-            lease, supervisor = _start(list(argv), dict(env), port, mark, log, target, model, owner, kept)
+            lease, supervisor = _start(list(argv), dict(env), port, mark, log, target, model, owner, kept, restart)
         elif Path(lease.log).resolve() != log.resolve():
             log.unlink(missing_ok=True)
             _same_file(Path(lease.log), log)
@@ -212,6 +219,7 @@ def _start(
     model: str,
     owner: Identity,
     kept: bool,
+    restart: bool,
 ) -> tuple[Lease, subprocess.Popen[str]]:
     identity = uuid.uuid4().hex[:12]
     fields = {
@@ -224,7 +232,14 @@ def _start(
         "argv": argv,
         "kept": kept,
     }
-    request = {"argv": argv, "cwd": str(ROOT), "log": str(log), "owners": [asdict(owner)], "lease": fields}
+    request = {
+        "argv": argv,
+        "cwd": str(ROOT),
+        "log": str(log),
+        "owners": [asdict(owner)],
+        "lease": fields,
+        "restart": restart,
+    }
     with open(log, "ab") as errors:
         offset = errors.tell()
         supervisor = subprocess.Popen(
@@ -277,6 +292,7 @@ def stop(lease: Lease) -> str:
     ended from here. Raises `CookbookError` when a process or the port is left.
     """
     began = time.monotonic()
+    lease = read(lease.path) or lease  # a restart gave it another process
     end_group(lease.server)
     deadline = time.monotonic() + 5
     while lease.supervisor.alive() and read(lease.path) and time.monotonic() < deadline:

@@ -32,6 +32,7 @@ HELP = {
     "output_tokens": "answer length of the sweep",
     "run_dir": "the run's folder; None: a new one under runs/",
     "keep_server": "leave the server running at the end",
+    "restart": "on-failure: start the server anew when it ends by itself, three times an hour at most",
 }
 HOLDS = "GPUs that one copy of the model is split over"
 
