@@ -26,7 +26,7 @@ class Finding:
     @property
     def key(self) -> str:
         """Equal for what is the same but for its numbers and names."""
-        said = re.sub(r"0x[0-9a-f]+|\d+|'[^']*'|\"[^\"]*\"", "N", self.said)
+        said = re.sub(r"0x[0-9a-f]+|[0-9a-f]{12,}|\d+", "N", self.said)
         return f"{self.kind} {self.where}: {said[:160]}"
 
 

@@ -11,6 +11,7 @@ from hunt.request import Request
 
 AT_ONCE = 20
 HANG_S = 60.0  # a request that takes longer hangs
+KEEP_S = 2.0  # the server closes an idle connection after 5 s (uvicorn): one that is used again just then fails
 KEPT = 200_000  # bytes of an answer that are looked at
 
 
@@ -49,7 +50,7 @@ async def send(client: httpx.AsyncClient, request: Request, leave_after: float |
 
 async def _sent(base_url: str, batch: list[Request], mode: str, seed: int) -> list[Outcome]:
     chance, gate = random.Random(seed), asyncio.Semaphore(1 if mode == "alone" else AT_ONCE)
-    limits = httpx.Limits(max_connections=2 * AT_ONCE, max_keepalive_connections=AT_ONCE)
+    limits = httpx.Limits(max_connections=2 * AT_ONCE, keepalive_expiry=KEEP_S)
     async with httpx.AsyncClient(base_url=base_url, timeout=None, limits=limits) as client:
 
         async def one(request: Request, leave_after: float | None) -> Outcome:
