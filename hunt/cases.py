@@ -88,7 +88,7 @@ def _section(case: Case) -> list[str]:
     lines = ["```http"]
     for sent in case.send:
         lines.append(f"{sent.method} {sent.path}" + (f"   ({sent.times} at once)" if sent.times > 1 else ""))
-        lines += [json.dumps(sent.body, ensure_ascii=False)] if sent.body is not None else []
+        lines += [json.dumps(sent.body)] if sent.body is not None else []
     lines += ["```", ""]
     how = {"run": "executed here", "source": "read in vLLM's source, not executed here"}[case.verified]
     rows = {

@@ -15,6 +15,10 @@ from hunt.state import GROWTH_GIB
 
 QUESTION = "Does any request end the server?"
 NASTIEST = ROOT / "tests" / "fixtures" / "nastiest.jsonl"
+COMPILED = (
+    "logprobs",
+    "beam",
+)  # the first request with them takes half a minute (recipes/requests/first-logprobs.yaml)
 HUNDRED, LONGEST_S, LONGEST = 100, 1.0, 4_000  # requests, seconds and characters of each
 
 
@@ -61,7 +65,11 @@ def _kills(done: Progress) -> str:
 def nastiest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The hundred: one for each finding first, then those whose fate was rarest; quick ones, so that all take seconds."""
     quick = [row for row in rows if row["status"] and row["seconds"] < LONGEST_S and not row["cancelled"]]
-    small = [row for row in quick if len(str(expanded(row["body"]))) < LONGEST]
+    small = [
+        row
+        for row in quick
+        if len(text := str(expanded(row["body"]))) < LONGEST and not any(w in text for w in COMPILED)
+    ]
     fate = Counter(map(_fate, small))
     chosen: dict[str, dict[str, Any]] = {}
     for row in sorted(small, key=lambda row: (not row["findings"], fate[_fate(row)], row["status"] != 200)):

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from helpers.bytecode import writing
 from helpers.errors import CookbookError, UsageError
@@ -139,7 +140,15 @@ def launch(
             check_port(port)
             log.touch()
             offset = log.stat().st_size  # an older server's lines say nothing about this one
-            lease, supervisor = _start(list(argv), dict(env), port, mark, log, target, model, owner, kept, restart)
+            fields = {
+                "port": port,
+                "fingerprint": mark,
+                "target": target,
+                "model": model,
+                "kept": kept,
+                "restart": restart,
+            }
+            lease, supervisor = _start(list(argv), dict(env), log, owner, fields)
         elif Path(lease.log).resolve() != log.resolve():
             log.unlink(missing_ok=True)
             _same_file(Path(lease.log), log)
@@ -210,36 +219,12 @@ def _attach(mark: str, port: int, owner: Identity) -> Lease | None:
 
 
 def _start(
-    argv: list[str],
-    env: dict[str, str],
-    port: int,
-    mark: str,
-    log: Path,
-    target: str,
-    model: str,
-    owner: Identity,
-    kept: bool,
-    restart: bool,
+    argv: list[str], env: dict[str, str], log: Path, owner: Identity, known: dict[str, Any]
 ) -> tuple[Lease, subprocess.Popen[str]]:
+    """The supervisor, once its lease is on file; `known` holds the fields that are known before."""
     identity = uuid.uuid4().hex[:12]
-    fields = {
-        "id": identity,
-        "port": port,
-        "fingerprint": mark,
-        "log": str(log.resolve()),
-        "target": target,
-        "model": model,
-        "argv": argv,
-        "kept": kept,
-    }
-    request = {
-        "argv": argv,
-        "cwd": str(ROOT),
-        "log": str(log),
-        "owners": [asdict(owner)],
-        "lease": fields,
-        "restart": restart,
-    }
+    fields = {"id": identity, "log": str(log.resolve()), "argv": argv, **known}
+    request = {"argv": argv, "cwd": str(ROOT), "log": str(log), "owners": [asdict(owner)], "lease": fields}
     with open(log, "ab") as errors:
         offset = errors.tell()
         supervisor = subprocess.Popen(

@@ -41,6 +41,7 @@ class Lease:
     argv: list[str]
     owners: list[Identity] = field(default_factory=list)
     kept: bool = False  # goes on when every owner is gone, until `cookbook stop`
+    restart: bool = False  # its supervisor starts it anew when it ends by itself
     restarts: list[Restart] = field(default_factory=list)
     ending: bool = False  # its supervisor is ending it: nobody may attach any more
 

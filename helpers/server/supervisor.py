@@ -50,7 +50,7 @@ def supervise(request: dict[str, Any]) -> int:
         ended: list[float] = []
         while not stopping:
             time.sleep(POLL_SECONDS)
-            answered = answered or (request["restart"] and healthy(lease.port))
+            answered = answered or (lease.restart and healthy(lease.port))
             lease = read(lease.path) or lease  # owners come and go through the file
             if server.poll() is not None:
                 ended = [*(then for then in ended if time.monotonic() - then < WITHIN_S), time.monotonic()]

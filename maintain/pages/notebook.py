@@ -32,7 +32,6 @@ HELP = {
     "output_tokens": "answer length of the sweep",
     "run_dir": "the run's folder; None: a new one under runs/",
     "keep_server": "leave the server running at the end",
-    "restart": "on-failure: start the server anew when it ends by itself, three times an hour at most",
 }
 HOLDS = "GPUs that one copy of the model is split over"
 
@@ -97,7 +96,7 @@ def parameters_cell(target: Target, parameters: Parameters) -> str:
         "tensor_parallel_size": HOLDS if target.match.vendor != "cpu" else HOLDS.replace("GPUs", "processes"),
         "profile": " or ".join(target.serve.profiles),
     }
-    values = parameters.model_dump() | {"run_dir": None}
+    values = parameters.model_dump(exclude={"restart"}) | {"run_dir": None}  # a page's server ends with the page
     if not target.serve.activations:
         del values["activations"]
     kinds = {**{name: type(value).__name__ for name, value in values.items()}, "run_dir": "str"}
