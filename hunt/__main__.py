@@ -104,7 +104,8 @@ def about(folder: Path, served: Given) -> None:
             "argv": served.command.argv,
             "versions": served.versions,
         }
-    write_whole(folder / "about.json", json.dumps(facts, indent=1))
+    if isinstance(served, Ours) or not (folder / "about.json").exists():
+        write_whole(folder / "about.json", json.dumps(facts, indent=1))
 
 
 def say(line: str) -> None:
