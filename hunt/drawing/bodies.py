@@ -46,6 +46,10 @@ SAMPLING = {  # what every endpoint that generates takes
     "user": text(),
     "wizard": st.one_of(st.none(), st.integers(), text()),  # a field that nobody knows
 }
+TOGETHER = {  # what goes together: one step of drawing, and of shrinking
+    "a seeded sample": st.fixed_dictionaries({"temperature": real(0, 2), "seed": st.integers(0, 2**31)}),
+    "a random one": st.fixed_dictionaries({"temperature": st.just(1.0), "top_p": real(0.01, 1)}),
+}
 BY_TOKEN = {  # completions and chat
     "n": whole(1, 12),
     "min_tokens": whole(0, 8),
@@ -244,8 +248,18 @@ def overlaid(base: dict[str, Strategy], overlays: dict[str, Strategy], most: int
         return st.fixed_dictionaries(base)
     names_of_all = sorted(overlays) + OFTEN_BY * [name for name in OFTEN if name in overlays]
     one = st.sampled_from(names_of_all).flatmap(lambda name: st.tuples(st.just(name), overlays[name]))
+    if "seed" in overlays:
+        group = st.sampled_from(sorted(TOGETHER)).flatmap(lambda name: st.tuples(st.just(name), TOGETHER[name]))
+        one = st.integers(0, 7).flatmap(lambda n, single=one: group if n == 7 else single)
     some_of_them = st.lists(one, max_size=most, unique_by=lambda pair: pair[0])
-    return st.builds(lambda good, over: good | dict(over), st.fixed_dictionaries(base), some_of_them)
+    return st.builds(_laid_over, st.fixed_dictionaries(base), some_of_them)
+
+
+def _laid_over(good: dict, over: list[tuple[str, object]]) -> dict:
+    """The good body with every parameter, those that go together one by one."""
+    for name, value in over:
+        good = good | (value if name in TOGETHER else {name: value})
+    return good
 
 
 def combined(model: str) -> dict[str, Strategy]:
