@@ -21,7 +21,7 @@ from hunt.smallest import culprits, kills, smallest
 from hunt.state import State
 
 SHRINK_S = 900.0  # for one kill: every proof of it costs a start of the server
-FINDING_S = 20.0  # for anything else, which costs a request
+FINDING_S = 8.0  # for anything else, which costs a request
 
 
 @dataclass
