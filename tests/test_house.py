@@ -16,13 +16,13 @@ LINES, FILES = 300, 12  # of a module, of a package
 TABLES = {"nano/domain/words.py"}  # words, not code
 BUDGET = 22_100  # the parts that came after the house was built included
 SMALL = 30
-MODULE = re.compile(r"^\s*(?:from|import) ((?:helpers|nano|maintain)[\w.]*)", re.M)
+MODULE = re.compile(r"^\s*(?:from|import) ((?:helpers|nano|maintain|hunt)[\w.]*)", re.M)
 IN_STACK = "helpers/instack"  # imports torch and vllm, which the workbench does not hold
 
 
 def sources() -> Iterator[tuple[str, Path]]:
-    """(path below the checkout, file) of every module of helpers, nano and maintain."""
-    for tree in ("helpers", "nano", "maintain"):
+    """(path below the checkout, file) of every module of helpers, nano, maintain and hunt."""
+    for tree in ("helpers", "nano", "maintain", "hunt"):
         for path in sorted((ROOT / tree).rglob("*.py")):
             yield path.relative_to(ROOT).as_posix(), path
 

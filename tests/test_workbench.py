@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WANTED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
 CARD = ["jupyterlab", "papermill", "nbval", "openai", "ipywidgets", "matplotlib"]
 
-TREES = ("helpers", "maintain", "nano", "benchmarks", "tests", "notebooks")
+TREES = ("helpers", "maintain", "nano", "benchmarks", "hunt", "tests", "notebooks")
 # runs on a stack's packages, which its lock declares
 IN_STACK = ("helpers/instack/", "nano/training/", "in_stack", "campaign/routing.py", "campaign/distances.py")
 PARTS = {"pydantic_core": "pydantic", "mcp_types": "mcp"}  # pinned by its whole to one version
