@@ -1,4 +1,4 @@
-"""`cookbook check`, `stale`, `check-install`, `new-target`, `render`, `publish`: what the command line has in a checkout only."""
+"""`cookbook check`, `connect`, `new-target`, `render`, `publish` and others: what only a checkout has."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from helpers.cli._matrix import table_text
+from maintain.clients import commands as clients
 from maintain.pages import commands as pages
 from maintain.sizing import commands as sizing
 
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     sizing.register(app)
     _proof(app)
     _delivery(app)
+    clients.register(app)
 
     @app.command()
     def check(

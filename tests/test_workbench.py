@@ -28,7 +28,14 @@ CARD = ["jupyterlab", "papermill", "nbval", "openai", "ipywidgets", "matplotlib"
 
 TREES = ("helpers", "maintain", "nano", "benchmarks", "hunt", "tests", "notebooks")
 # runs on a stack's packages, which its lock declares
-IN_STACK = ("helpers/instack/", "nano/training/", "in_stack", "campaign/routing.py", "campaign/distances.py")
+IN_STACK = (
+    "helpers/instack/",
+    "nano/training/",
+    "in_stack",
+    "clients/programs.py",
+    "campaign/routing.py",
+    "campaign/distances.py",
+)
 PARTS = {"pydantic_core": "pydantic", "mcp_types": "mcp"}  # pinned by its whole to one version
 # Declared and imported by nobody, each with who needs it.
 NOT_IMPORTED = {

@@ -30,9 +30,9 @@ class Support:
     model: str
     rows: list[Row]
 
-    def markdown(self) -> list[str]:
+    def markdown(self, of: str = "Responses API") -> list[str]:
         """The table as Markdown lines, for a page."""
-        lines = ["| Responses API | vLLM | what was seen |", "|---|---|---|"]
+        lines = [f"| {of} | vLLM | what was seen |", "|---|---|---|"]
         return lines + [f"| {row.feature} | {row.state} | {row.seen} |" for row in self.rows]
 
 

@@ -11,7 +11,7 @@ from helpers.checks import Contract, Facts
 from helpers.machine import facts
 from helpers.paths import CACHE, shown
 from helpers.recipes import Parameters, check_parameters, load_model, load_target
-from helpers.recipes.command.serve import Command
+from helpers.recipes.command.serve import Command, Flags
 from helpers.records.record import ContractResult, Point, RunRecord
 from helpers.runs import steps, throughput
 from helpers.runs.folder import link_latest, new_folder
@@ -45,10 +45,10 @@ class Run:
         self.server: VLLM | Replicas | None = None
         self.commands: list[Command] = []  # what was launched last, kept where it did not start as well
         self.tool_servers: Any = None
+        self.more: Flags = {}  # flags beyond the recipe's, e.g. a --middleware
         self.interpreter: Path | None = None
         self.checkpoints: dict[Serving, str] = {}
-        self.started = datetime.now(UTC)
-        self.finished = False
+        self.started, self.finished = datetime.now(UTC), False
         self.versions: dict[str, str] = {}
         self._load = None
         self.facts = {"machine": facts.machine(), "commit": facts.commit()}
@@ -101,7 +101,7 @@ class Run:
 
     def _command_of(self, serving: Serving, checkpoint: str) -> Command:
         """A serving's command, told about the tool servers where they run."""
-        command, tools = serving.command(checkpoint, self.port), self.tool_servers
+        command, tools = serving.command(checkpoint, self.port).changed(self.more), self.tool_servers
         return command.with_tools(tools.argument, tools.env) if tools else command
 
     def tools(self, needed: bool = True, **options: Any) -> Any:

@@ -1,0 +1,72 @@
+"""ASGI middleware for vLLM: requests that public clients send and gpt-oss on vLLM refuses, in the form that it takes.
+
+PYTHONPATH=. vllm serve openai/gpt-oss-20b ... --middleware helpers.instack.compat.Compatibility
+
+A request that no rule concerns passes as the same bytes, and so does its answer. The answer of a changed one says so in
+its header `x-compat`; with the request header `x-compat: off` nothing is changed. Standard library only.
+"""
+
+import json
+from typing import Any
+
+from helpers.instack.compat.answers import HEADER, Returned, sized
+from helpers.instack.compat.requests import CHAT, MESSAGES, RESPONSES, Body, Rewrite, apply, continued
+
+CONCERNED = (b'"tools"', b"_call", b'"image', b'"input_', b'"output_text"', b'"file"', b'"previous_response_id"')
+ODD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)  # of a body that no rule expects
+
+
+class Compatibility:
+    """The application behind the rules."""
+
+    def __init__(self, app: Any):
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = dict(scope.get("headers") or ())
+        asked = str(scope.get("path")).removesuffix("/render")
+        path = next((end for end in (CHAT, RESPONSES, MESSAGES) if asked.endswith(end)), "")
+        off = headers.get(HEADER) == b"off" or headers.get(b"content-encoding", b"identity") != b"identity"
+        if not path or off or scope["type"] != "http" or scope.get("method") != "POST":
+            return await self.app(scope, receive, send)
+        messages = [await receive()]
+        while messages[-1].get("more_body"):
+            messages.append(await receive())
+        text = b"".join(message.get("body", b"") for message in messages)
+        state = getattr(scope.get("app"), "state", None)
+        body, change = changed(text, path, getattr(state, "openai_serving_responses", None))
+        if change.refused:
+            return await _refuse(change.refused, send)
+        if change.notes:
+            text = json.dumps(body).encode()
+            messages = [{"type": "http.request", "body": text, "more_body": False}]
+            scope = sized(scope, text)
+
+        async def again() -> Body:
+            return messages.pop(0) if messages else await receive()
+
+        if change.notes or (path == CHAT and body and body.get("tools") and not body.get("stream")):
+            send = Returned(send, change, body or {}).send
+        await self.app(scope, again, send)
+
+
+def changed(text: bytes, path: str, serving: Any = None) -> tuple[Body | None, Rewrite]:
+    """A request's body and what the rules did; an odd one stays. `serving`: vLLM's handler, which holds its store."""
+    try:
+        if any(mark in text for mark in CONCERNED):
+            body, change = json.loads(text), Rewrite()
+            apply(path, body, change)
+            if path == RESPONSES and serving:
+                continued(body, serving, change)
+            return body, change
+    except ODD:
+        pass
+    return None, Rewrite()
+
+
+async def _refuse(why: str, send: Any) -> None:
+    """A 400 in the form of vLLM's own."""
+    text = json.dumps({"error": {"message": why, "type": "BadRequestError", "param": "messages", "code": 400}}).encode()
+    headers = [(b"content-type", b"application/json"), (HEADER, b"refused")]
+    await send(sized({"type": "http.response.start", "status": 400, "headers": headers}, text))
+    await send({"type": "http.response.body", "body": text})
