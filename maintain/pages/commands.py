@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
         typer.echo(f"{'drifted' if check else 'written'}: {', '.join(drifted) or 'none'}")
 
     @app.command()
-    def publish(folder: Annotated[Path, typer.Argument(help="a run folder")] = RUNS / "latest") -> None:
+    def publish(
+        folder: Annotated[Path, typer.Argument(help="a run folder", show_default="runs/latest")] = RUNS / "latest",
+    ) -> None:
         """Keep a passed run in the repository: the executed notebook and its record."""
         from helpers.errors import UsageError
         from helpers.paths import shown
