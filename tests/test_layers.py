@@ -11,7 +11,12 @@ from helpers.layers import ORDER, allowed, room_of
 from helpers.paths import ROOT
 
 TREES = ("helpers", "maintain", "nano", "benchmarks", "hunt")
-INSTACK = ("helpers.instack", "maintain.limits.probes", "maintain.limits.rewind", "nano.training")  # what runs with a stack's interpreter
+INSTACK = (
+    "helpers.instack",
+    "maintain.limits.probes",
+    "maintain.limits.rewind",
+    "nano.training",
+)  # what runs with a stack's interpreter
 HEAVY = {"vllm", "torch", "transformers"}
 DISPLAY = {"matplotlib", "ipywidgets"}
 
