@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.result import Result, Value, result_of
 from benchmarks.sweep_cost import recipe_command
-from helpers.bench.startup import FIRST_REQUEST, Start, by_hand
 from helpers.machine import facts
 from helpers.runs.folder import kept_on_failure
 from helpers.server import free_port
+from maintain.studies.startup import FIRST_REQUEST, Start, by_hand
 
 MODEL = "gpt-oss-nano"
 BAR_S = 30.0  # from the launch until the server answers

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from benchmarks.result import Result, Value, result_of
 from benchmarks.sweep_cost import recipe_command
-from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, through_cookbook
 from helpers.machine import facts
 from helpers.recipes.command.serve import bare_command
 from helpers.runs.folder import kept_on_failure
 from helpers.server import free_port
+from maintain.studies.startup import FIRST_REQUEST, Start, by_hand, through_cookbook
 
 MODEL = "gpt-oss-nano"
 SHARE, SECONDS = 0.02, 1.0  # the bar: at most this share of the start by hand, or this long

@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.errors import CookbookError
-from helpers.plots.routing import routing_figure
+from maintain.studies.routing import routing_figure
 
 
 def result(weights: str, share: float, experts: int = 32) -> dict:

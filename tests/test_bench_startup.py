@@ -10,12 +10,12 @@ import pytest
 
 from benchmarks import start_phases
 from benchmarks.startup_cost import result
-from helpers.bench.startup import FIRST_REQUEST, Start, by_hand, phases, through_cookbook
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
-from helpers.plots.tuning import startup_figure
 from helpers.processes import Identity, cpu_seconds
 from helpers.server import end_group, free_port, leases, port_free
+from maintain.studies.startup import FIRST_REQUEST, Start, by_hand, phases, through_cookbook
+from maintain.studies.tuning import startup_figure
 
 TTFT_S = 0.5
 

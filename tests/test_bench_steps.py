@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.campaign.decode import profile_of
-from helpers.bench.steps import GAPS, REST, group_of
 from helpers.errors import CookbookError
+from maintain.studies.steps import GAPS, REST, group_of
 
 
 def kernel(ts: float, dur: float, name: str) -> dict:

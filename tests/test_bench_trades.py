@@ -7,11 +7,11 @@ import pytest
 
 from helpers import paths
 from helpers.errors import CookbookError
-from helpers.pages.answers import answers, pairs, published, sizes
 from helpers.plots import recorded
 from helpers.recipes import load_target
 from helpers.records.curves import by_version, curves, speed_records, versioned
 from helpers.records.record import RunRecord
+from maintain.studies.answers import answers, pairs, published, sizes
 
 
 def test_sizes_are_compared_at_equal_load_per_gpu() -> None:

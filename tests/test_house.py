@@ -14,7 +14,7 @@ from helpers.paths import ROOT
 
 LINES, FILES = 300, 12  # of a module, of a package
 TABLES = {"nano/domain/words.py"}  # words, not code
-BUDGET = 22_100  # the parts that came after the house was built included
+BUDGET = 22_000  # the parts that came after the house was built included
 SMALL = 30
 MODULE = re.compile(r"^\s*(?:from|import) ((?:helpers|nano|maintain|hunt)[\w.]*)", re.M)
 IN_STACK = "helpers/instack"  # imports torch and vllm, which the workbench does not hold

@@ -6,12 +6,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.pages.answers import layouts, scores
 from helpers.paths import NOTEBOOKS, ROOT
 from helpers.recipes import target_names
 from helpers.records import curves
 from helpers.records.matrix import NEVER
 from maintain.pages.overview import drifted
+from maintain.studies.answers import layouts, scores
 
 READY = ("builtin_tools", "function_calling", "h200_tuning")
 PAGES = [page for page in sorted(NOTEBOOKS.glob("[st][to]*/*.ipynb")) if page.stem in READY]

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import httpx
 
-from helpers.bench.steps import Kernel, StepProfile
 from helpers.errors import CookbookError
+from maintain.studies.steps import Kernel, StepProfile
 
 TEXT_TOKENS = 199_998  # random prompts draw from the ordinary tokens
 PROMPT_TOKENS = 1024

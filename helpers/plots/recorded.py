@@ -1,28 +1,17 @@
 """What a target's committed records say, drawn: figures for pages that run nothing."""
 
 import io
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from matplotlib.figure import Figure
 
-from helpers.bench.roofline import step_limits
-from helpers.bench.startup import Start
-from helpers.bench.steps import StepProfile
-from helpers.bench.tune.plan import changed
-from helpers.bench.tune.study import compared, studies
-from helpers.bench.tune.table import plain
 from helpers.errors import CookbookError
 from helpers.plots.pareto import pareto_figure
-from helpers.plots.routing import routing_figure
-from helpers.plots.steps import steps_figure
-from helpers.plots.throughput import ratio_bars
-from helpers.plots.tuning import ratio_figure, startup_figure
-from helpers.recipes import load_model, load_target
+from helpers.recipes import load_target
 from helpers.records.anchors import load_anchors, matching
-from helpers.records.curves import by_version, curves, evidence_file, load_records, options, points_of, versioned
+from helpers.records.curves import by_version, curves, load_records, points_of, versioned
 from helpers.records.record import RunRecord
 
 NO_ROOFLINE = {"roofline_tok_s": None, "roofline_fraction": None}
@@ -118,99 +107,3 @@ def models_compared(target: str, input_tokens: int = 1024, output_tokens: int = 
         for p in points
     ]
     return Recorded(lines, lambda: pareto_figure(measured, [], title))
-
-
-def evidence(target: str, model: str, what: str) -> dict:
-    """Such a measurement; `CookbookError` where there is none."""
-    file = evidence_file(target, model, what)
-    if not file.exists():
-        raise CookbookError(f"{model} has no {what} measurement on {target}")
-    return json.loads(file.read_text())
-
-
-def routing(target: str, model: str) -> Recorded:
-    """The share of experts that a decode step hits, by layer: synthetic weights, dummy ones, uniform routing."""
-    found = [evidence(target, model, f"routing-{weights}") for weights in ("synthetic", "dummy")]
-    title = f"{model} on {load_target(target).title}, vLLM {found[0]['vllm']}: experts hit by a decode step"
-    lines = [title, "weights, tokens per step, experts hit, with uniform routing"]
-    lines += [
-        f"  {one['weights']:9} {row['batch']:4} {row['mean_share']:6.1%} {row['expected_share']:6.1%}"
-        for one in found
-        for row in one["batches"]
-    ]
-    return Recorded(lines, lambda: routing_figure(found, title))
-
-
-def dummy(target: str, model: str) -> Recorded:
-    """How much faster a server looks with `--load-format dummy` than with balanced weights, at equal concurrency."""
-    found = evidence(target, model, "dummy")
-    false = {row["concurrency"]: row for row in found["throughput"]}
-    same = by_version(load_records(target)).get(found["versions"]["vllm"].split("+")[0], [])
-    true = {p.concurrency: p for p in curves(same, model, 1024, 1024).get("TP1", [])}
-    both = sorted(false.keys() & true.keys())
-    rate = [false[c]["output_tok_s"] / true[c].output_tok_s for c in both]
-    tpot = [false[c]["tpot_ms"]["p50"] / true[c].tpot_ms.p50 for c in both]
-    title = f"{model} on {load_target(target).title}: --load-format dummy against balanced synthetic weights"
-    lines = [title, "concurrency, output tok/s dummy / synthetic, TPOT dummy / synthetic"]
-    lines += [f"  {c:4} {r:5.2f}x {t:5.2f}x" for c, r, t in zip(both, rate, tpot, strict=True)]
-    ratios = {"output tok/s": rate, "TPOT": tpot}
-    return Recorded(lines, lambda: ratio_bars(both, ratios, "dummy / synthetic weights", title))
-
-
-def steps(target: str, model: str, what: str = "steps") -> Recorded:
-    """A decode step by part beside the roofline of each part; `what` names another measurement than bare's."""
-    found = evidence(target, model, what)
-    profiles = [StepProfile(**profile) for profile in found["profiles"]]
-    device = load_target(target).device
-    limits = [step_limits(load_model(model), device, p.batch, p.context + p.steps / 2) or {} for p in profiles]
-    experts = found.get("backends", {}).get("moe")
-    title = f"{model} on one {found['gpu']}, {found['weights']} weights, vLLM {found['vllm']}: one decode step"
-    title += f", experts through {experts}" if experts else ""
-    lines = [title, "batch, part, ms measured, ms at the roofline"]
-    for profile, limit in zip(profiles, limits, strict=True):
-        for name, value in profile.groups().items():
-            least = f" {limit[name]:6.2f}" if name in limit else ""
-            lines.append(f"  {profile.batch:4} {name:18} {value:6.2f}{least}")
-        lines.append(f"  {profile.batch:4} {'whole step, unprofiled':25} {profile.step_ms:6.2f}")
-    return Recorded(lines, lambda: steps_figure(profiles, limits, title))
-
-
-def starts(target: str, model: str) -> Recorded:
-    """Starts by phase in the order of their time: of run records, of every study's configurations, then of profiled servers."""
-    timed = [(r.finished, configuration(r), r.startup_s) for r in load_records(target) if r.model == model]
-    timed += [
-        (t.started, f"{study.objective} study, {changed(t.values) if t.values else 'bare vllm serve'}", t.startup_s)
-        for study in studies(target, model)
-        for t in filter(None, [study.baseline, *study.trials])
-    ]
-    timed.sort(key=lambda start: start[0])
-    bars = [(f"{moment:%d %B}, {name}", seconds) for moment, name, seconds in timed if seconds]
-    for file in sorted(evidence_file(target, model, "steps").parent.glob(f"{model}-steps*.json")):
-        found = json.loads(file.read_text())
-        kernels = found.get("backends", {}).get("moe", "TRITON")
-        bars.append((f"bare vllm serve with its profiler, {kernels}", found["startup_s"]))
-    lines, drawn = ["start, seconds until ready, by phase"], []
-    for name, seconds in bars:
-        phases = {phase: value for phase, value in seconds.items() if phase != "total"}
-        parts = ", ".join(f"{phase} {value:.0f}" for phase, value in phases.items())
-        lines.append(f"  {name}: {seconds['total']:.0f} s ({parts})")
-        drawn.append((name, Start("record", phases)))
-    return Recorded(lines, lambda: startup_figure(drawn, "ready"))
-
-
-def configuration(record: RunRecord) -> str:
-    """What a record's server was started as: parallelism, then its variant or the profile with its graph sizes."""
-    served = record.serving
-    sizes = options(record.argv).get("--cudagraph-capture-sizes")
-    graphs = f", {len(sizes)} graph sizes" if sizes else ""
-    return served.label if served.variant else f"{served.label}, {served.profile} profile{graphs}"
-
-
-def tuning(target: str, model: str, objective: str, place: int = -1) -> Recorded:
-    """A committed study of an objective, the newest unless `place` names another in the order of time: each
-    configuration's ratio to bare `vllm serve`."""
-    found = compared(target, model, objective)
-    if not found:
-        raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
-    study = found[place]
-    return Recorded(plain(study).splitlines(), lambda: ratio_figure(study))

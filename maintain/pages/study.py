@@ -7,13 +7,13 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from helpers.pages.answers import answers
 from helpers.paths import NOTEBOOKS, RECORDS
 from helpers.recipes import check_parameters, load_target, target_names
 from helpers.records.curves import speed_records
 from maintain.pages import measured
 from maintain.pages.notebook import keep_outputs
 from maintain.pages.pages import fill
+from maintain.studies.answers import answers
 
 TEMPLATE = Path(__file__).with_name("study.py.jinja")
 KERNEL = {

@@ -4,9 +4,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from helpers.bench.steps import GAPS, GROUPS, REST, StepProfile
 from helpers.errors import CookbookError
 from helpers.plots.style import figure
+from maintain.studies.steps import GAPS, GROUPS, REST, StepProfile
 
 ORDER = ["MoE", "attention", "dense GEMM", "all-reduce", "sampling", "copies", REST, GAPS]
 GREYS = dict(zip(ORDER, ("0.25", "0.45", "0.62", "0.75", "0.85", "0.55", "0.92", "1.0"), strict=True))

@@ -3,12 +3,12 @@
 import textwrap
 from collections.abc import Sequence
 
-from helpers.bench.startup import Start
 from helpers.bench.tune.choice import WORST, verdicts
 from helpers.bench.tune.plan import changed
 from helpers.bench.tune.study import Study
 from helpers.errors import CookbookError
 from helpers.plots.style import Drawing, figure, series
+from maintain.studies.startup import Start
 
 LABEL = 42  # characters on a line beside a bar
 BEST = 6  # configurations drawn; more would not stay apart in grey

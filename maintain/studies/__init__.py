@@ -1,0 +1,1 @@
+"""What only pages about measurements show: answers, aims, figures over evidence, starts by phase."""
