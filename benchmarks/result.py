@@ -110,5 +110,5 @@ def table(results: list[Result]) -> str:
             lines.append(f"| {name} | {spelt(value.value, value.unit)} | {bar} | {reached} |")
         lines.append("")
     taken = {path.stem for path in RECORDS.glob("*.json")}
-    lines += [f"Never run here: `{name}`.\n" for name in NAMES if name not in taken]
+    lines += [f"`{name}` has no record yet.\n" for name in NAMES if name not in taken]
     return HEAD + "\n".join(lines)

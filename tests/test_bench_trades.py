@@ -7,10 +7,11 @@ import pytest
 
 from helpers import paths
 from helpers.errors import CookbookError
-from helpers.plots import recorded
+from helpers.plots.recorded import pareto
 from helpers.recipes import load_target
 from helpers.records.curves import by_version, curves, speed_records, versioned
 from helpers.records.record import RunRecord
+from maintain.studies import recorded
 from maintain.studies.answers import answers, pairs, published, sizes
 
 
@@ -83,7 +84,7 @@ def test_synthetic_routing_is_within_a_few_percent_of_uniform() -> None:
 def test_a_variant_is_no_curve_but_an_answer() -> None:
     records = [r for r in speed_records("h200") if "async" in r.serving.variant]
     assert records and all(isinstance(r, RunRecord) for r in records)
-    assert "async" not in str(recorded.pareto("h200", "gpt-oss-20b"))
+    assert "async" not in str(pareto("h200", "gpt-oss-20b"))
     assert "1.30x at concurrency 1 (3.96 against 3.04 ms)" in answers("h200").markdown
 
 

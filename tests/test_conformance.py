@@ -168,6 +168,7 @@ def test_a_release_that_dropped_something_is_told_from_one_that_did_not(tmp_path
     assert whole.faults == [] and whole.variables == len(variables) and whole.not_checked
     broken = check_release("9.1.0", chosen)
     assert sorted({fault.where for fault in broken.faults}) == [
+        "recipes/targets/h200.yaml: serve.profiles.latency-speculative.args.stream-interval",
         "recipes/targets/h200.yaml: serve.profiles.throughput-fp8.args.stream-interval",
         "recipes/targets/h200.yaml: serve.profiles.throughput.args.stream-interval",
         "recipes/targets/mi300x.yaml: serve.env.VLLM_ROCM_USE_AITER",

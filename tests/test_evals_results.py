@@ -239,14 +239,16 @@ def test_plans_are_refused_with_every_fault() -> None:
 
 
 def test_the_estimate_says_what_it_stands_on() -> None:
-    lines = estimate(plan(model="gpt-oss-120b", evals=["gpqa", "aime25"], efforts=["low", "high"]), gpus=8)
+    lines = estimate(
+        plan(target="b200", model="gpt-oss-120b", evals=["gpqa", "aime25"], efforts=["low", "high"]), gpus=8
+    )
     assert [line.samples for line in lines] == [1584, 1584, 240, 240]
     assert all(line.seconds > 0 and line.tokens > line.samples for line in lines)
     assert "assumed" in lines[0].tokens_from and "InferenceMAX" in lines[0].rate_from
 
 
 def test_a_deployment_without_a_known_speed_has_no_time() -> None:
-    unknown = estimate(plan(target="h100", evals=["gpqa", "aime25"], efforts=["low", "high"]), gpus=8)
+    unknown = estimate(plan(target="a100", evals=["gpqa", "aime25"], efforts=["low", "high"]), gpus=8)
     assert all(line.seconds is None and "time unknown" in line.text() for line in unknown)
     assert text(unknown).splitlines()[-1].endswith("time unknown until it runs")
 

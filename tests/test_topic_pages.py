@@ -60,7 +60,7 @@ def test_a_layout_is_shown_from_its_record_or_as_never_run(monkeypatch: pytest.M
 
 def test_a_score_is_shown_from_its_record_or_as_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
     from helpers.evals.record import load_records
-    from helpers.pages import answers
+    from maintain.studies import answers
 
     (record,) = load_records()
     result = record.results[0].model_copy(update={"eval": "gpqa", "effort": "high", "score": 0.5})

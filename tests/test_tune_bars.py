@@ -5,8 +5,8 @@ import pytest
 from helpers import paths
 from helpers.bench.tune.objective import Objective
 from helpers.bench.tune.study import Study, studies
-from helpers.pages import bars
 from helpers.recipes import load_target
+from maintain.studies import bars
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maintain.pages.twin import TWINS, differences
+from maintain.twin import TWINS, differences
 
 
 @pytest.mark.parametrize(("original", "twin"), TWINS, ids=lambda path: path.name)

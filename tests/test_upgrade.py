@@ -11,7 +11,7 @@ from helpers.cli import application
 from helpers.errors import UsageError
 from helpers.recipes import load_target, target_names
 from helpers.records.age import minor
-from maintain.limits import Probed
+from maintain.limits.asked import Probed
 from maintain.parser import Fault, ParserReport
 from maintain.upgrade import trial as upgrades
 from maintain.upgrade.flags import changes, declarations, plain

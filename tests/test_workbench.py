@@ -30,6 +30,7 @@ TREES = ("helpers", "maintain", "nano", "benchmarks", "hunt", "tests", "notebook
 # runs on a stack's packages, which its lock declares
 IN_STACK = (
     "helpers/instack/",
+    "maintain/limits/",
     "nano/training/",
     "in_stack",
     "clients/programs.py",

@@ -213,7 +213,8 @@ def scan(source: str | Path | BinaryIO, signatures: list[Signature] | None = Non
     rows = last.split(b"\n")
     end = [parse(raw, found.lines + 2 - len(rows) + place) for place, raw in enumerate(rows) if raw.strip()]
     found.tail = [line.text for line in end][-5:]
-    found.is_server_log = bool(found.facts or found.started) or any(line.level or line.stream for line in end)
+    said = found.facts.keys() - {"vllm", "torch"}  # a README names releases too
+    found.is_server_log = bool(said or found.started) or any(line.level or line.stream for line in end)
     found.waits, found.waited = heartbeats(end)
     return found
 

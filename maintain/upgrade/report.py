@@ -5,7 +5,7 @@ from datetime import date
 
 from helpers.pages.markdown import cell, row, table
 from helpers.records.age import minor
-from maintain.limits import STATES, Probed
+from maintain.limits.asked import STATES, Probed
 from maintain.parser import ParserReport
 from maintain.upgrade.flags import Change
 

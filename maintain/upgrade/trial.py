@@ -20,7 +20,7 @@ from helpers.machine.stack import pinned
 from helpers.recipes import load_target, target_names
 from helpers.records.age import BUILDS, releases
 from maintain.combinations import Combination, combinations
-from maintain.limits import probe
+from maintain.limits.asked import probe
 from maintain.parser import check_recipes
 from maintain.releases import fetch_wheel, unpacked
 from maintain.upgrade.flags import changes, declarations
