@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import jinja2
-import jupytext
 import nbformat
 from nbformat import NotebookNode
 
@@ -54,6 +53,8 @@ def study_source(name: str) -> str:
 
 def from_source(source: str) -> NotebookNode:
     """A notebook without outputs; cell ids follow from their place, so that rendering twice gives the same bytes."""
+    import jupytext  # it asks for pandoc as it is imported
+
     notebook = jupytext.reads(source, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(KERNEL)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
