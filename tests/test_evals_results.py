@@ -263,14 +263,17 @@ def results() -> list:
 def test_the_figure_draws_scores_references_and_tokens() -> None:
     from helpers.plots.evals import evals_figure
 
-    left, right = evals_figure(results(), title="x").axes
+    drawn = evals_figure(results(), title="x")
+    left, right = drawn.axes
+    assert drawn.alt.startswith("x: score") and "aime25 medium: 75.0 %, 100 tokens" in drawn.alt
     assert left.get_ylabel().startswith("score (%)") and right.get_ylabel() == "output tokens per sample"
     assert [label.get_text() for label in left.get_xticklabels()] == ["low", "medium", "high"]
     lines = {line.get_label(): line for line in left.lines}
     assert list(lines["aime25, reference"].get_ydata()) == [40.0, 40.0, 40.0]
     assert list(right.lines[0].get_ydata()) == [100.0, 100.0, 100.0]
-    with pytest.raises(CookbookError, match="no score to draw"):
-        evals_figure([result_of([], plan(), EVALS["aime25"], "low")])
+    for few in (results()[:1], [result_of([], plan(), EVALS["aime25"], "low")]):  # one effort is no curve
+        with pytest.raises(CookbookError, match="no curve to draw"):
+            evals_figure(few)
 
 
 def record(**changes) -> EvalRecord:

@@ -15,7 +15,7 @@ from helpers import paths
 from helpers.bench.tune import Objective, Study, Trial, TuningPlan, chosen, profile, table, verdicts
 from helpers.bench.tune.plan import label, product
 from helpers.errors import CookbookError, UsageError
-from helpers.recipes import load_target, target_names
+from helpers.recipes import Target, load_target, target_names
 from helpers.recipes.block import serve_block
 from helpers.recipes.files import RecipeError
 from helpers.recipes.tuning import Space, load_space, load_spaces
@@ -363,19 +363,40 @@ def test_a_pasted_profile_renders_what_was_measured_and_has_its_evidence(tmp_pat
     assert "1.01x at its worst point" in setting.why
     assert tmp_path / setting.source == record and Study.read(record) == study
     assert chosen(Study.read(record)).gain == pytest.approx(1.1)
-    assert profile.unsupported(target) == []
+    assert unsupported(target) == []
     record.write_text(record.read_text().replace('"output_tok_s_per_gpu": 220.0', '"output_tok_s_per_gpu": 210.0'))
-    assert len(profile.unsupported(target)) == 2, "the study shows another ratio, or no such choice"
+    assert len(unsupported(target)) == 2, "the study shows another ratio, or no such choice"
     record.unlink()
-    assert "cannot be read" in profile.unsupported(target)[0]
+    assert "cannot be read" in unsupported(target)[0]
     measured = plan.proposal(chosen(study).trial.values, "", 8000).command
     again = TuningPlan("cpu", "throughput", None, SMALL).serving({}).command("", 8000)
     assert sorted(again.argv) == sorted(measured.argv) and again.env == measured.env
 
 
+def unsupported(target: Target) -> list[str]:
+    """Tuned settings of a recipe whose study is not there, is another's, or does not show what they say."""
+    faults = []
+    for model, own in target.serve.per_model.items():
+        for tuned, settings in own.profiles.items():
+            for name, setting in (settings.args | settings.env).items():
+                where = f"{target.target}: {model}, {tuned}, {name}"
+                if "/tuning/" not in setting.source:
+                    continue
+                try:
+                    study = Study.read(paths.ROOT / setting.source)
+                except CookbookError as error:
+                    faults.append(f"{where}: {error.line()}")
+                    continue
+                won = chosen(study)
+                shows = won and won.trial.values.get(name) == setting.value and f"gave {won.gain:.2f}x" in setting.why
+                if not shows or (study.target, study.model) != (target.target, model):
+                    faults.append(f"{where}: {setting.source} does not show it")
+    return faults
+
+
 @pytest.mark.parametrize("name", target_names())
 def test_a_tuned_setting_has_its_study(name: str) -> None:
-    assert profile.unsupported(load_target(name)) == []
+    assert unsupported(load_target(name)) == []
 
 
 def test_a_default_takes_a_flag_of_the_profile_away(tmp_path: Path, recipes: Path) -> None:

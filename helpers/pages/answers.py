@@ -1,12 +1,17 @@
 """What the records of a target answer: one tensor-parallel size against another, async scheduling on and off, memory."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from statistics import median
 
 from helpers.bench.tune.study import Study, compared
+from helpers.evals.catalogue import SEEDS
+from helpers.evals.record import load_records
+from helpers.evals.table import percent
 from helpers.pages.markdown import Markdown, row, table
+from helpers.recipes import load_model, load_target
 from helpers.records.anchors import load_anchors, matching
 from helpers.records.curves import LENGTHS, by_version, curves, options, speed_records
+from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
@@ -48,6 +53,26 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
     if any(" x TP" in line for line in rows):
         text += f"\n\n{COPIES}"
     return text
+
+
+def layouts(target: str, model: str, labels: Sequence[str]) -> Markdown:
+    """What each layout of a model (`TP1`, `4 x TP1`) gave at its best, on one vLLM where it can, or that it never ran."""
+    by_vllm = by_version([record for record in speed_records(target) if record.model == model])
+    found = [(version, curves(own, model, *LENGTHS[0])) for version, own in by_vllm.items()]
+    found.sort(key=lambda version: -len(version[1].keys() & set(labels)))
+    rows = []
+    for label in labels:
+        version, points = next(((v, drawn[label]) for v, drawn in found if label in drawn), ("", []))
+        best = max(points, key=lambda point: point.output_tok_s_per_gpu, default=None)
+        measured = (NEVER, "", "", "")
+        if best:
+            limit = f"{best.roofline_fraction:.0%}" if best.roofline_fraction else ""
+            rate = f"{best.output_tok_s_per_gpu:,.0f} at concurrency {best.concurrency:,}"
+            measured = (rate, f"{best.tok_s_per_user:.1f}", limit, version)
+        rows.append(row(label, gpus_of(label), *measured))
+    columns = ["layout", "GPUs", "most output tok/s per GPU", "tok/s per user", "of the roofline", "vLLM"]
+    title = f"{model} on {load_target(target).title}, {LENGTHS[0][0]:,}/{LENGTHS[0][1]:,} tokens, from the records:"
+    return Markdown(f"{title}\n\n{table(columns, rows)}")
 
 
 def gpus_of(label: str) -> int:
@@ -181,3 +206,15 @@ def memory(records: list[RunRecord]) -> str:
             f"once is bounded by `--max-num-seqs` too):\n\n{table(columns, rows)}"
         )
     )
+
+
+def scores(model: str) -> Markdown:
+    """The published scores of a model, and what its evaluations gave here, or that none ran."""
+    asked, lines = load_model(model).evals, []
+    kept = {(r.eval, r.effort): (r, done) for done in load_records() if done.model == model for r in done.results}
+    for name in SEEDS if asked else ():
+        for effort, published in getattr(asked, name).items():
+            result, done = kept.get((name, effort), (None, None))
+            here = f"{percent(result.score)} on {done.target}, {done.finished:%Y-%m-%d}" if result and done else NEVER
+            lines.append(row(name, effort, published, here))
+    return Markdown(table(["evaluation", "reasoning effort", "published (%)", "measured here (%)"], lines))

@@ -1,11 +1,10 @@
 """Score against reasoning effort, and the tokens that each effort takes."""
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from helpers.errors import CookbookError
 from helpers.evals.result import Result
-from helpers.plots.style import figure, series
+from helpers.plots.style import Drawing, figure, series
 
 EFFORTS = ("low", "medium", "high")
 
@@ -17,15 +16,16 @@ def percent(result: Result) -> tuple[float, float, float]:
     return 100 * result.score, 100 * (result.score - low), 100 * (high - result.score)
 
 
-def evals_figure(results: list[Result], title: str = "") -> Figure:
+def evals_figure(results: list[Result], title: str = "") -> Drawing:
     """Left: score with its 95 % interval per effort, the reference as hollow markers. Right: output tokens per sample.
 
-    Results without a score take no part; raises `CookbookError` when none has one.
+    Results without a score take no part. Raises `CookbookError` for scores at fewer than two efforts: one is a number.
     """
     scored = [result for result in results if result.score is not None]
-    if not scored:
-        raise CookbookError("there is no score to draw", why="every score was withheld", do="see the table's notes")
     efforts = [effort for effort in EFFORTS if any(result.effort == effort for result in scored)]
+    if len(efforts) < 2:
+        why = f"{len(efforts)} reasoning effort(s) have a score"
+        raise CookbookError("there is no curve to draw", why, "ask at two efforts or more; the table has the scores")
     names = list(dict.fromkeys(result.eval for result in scored))
     made, (left, right) = figure(columns=2)
     for index, name in enumerate(names):
@@ -57,6 +57,9 @@ def evals_figure(results: list[Result], title: str = "") -> Figure:
     right.set_ylabel("output tokens per sample")
     right.set_ylim(bottom=0)
     right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    made.alt = f"{title}: score and output tokens per sample against reasoning effort. " + "; ".join(
+        f"{r.eval} {r.effort}: {percent(r)[0]:.1f} %, {r.tokens_per_sample:,.0f} tokens" for r in scored
+    )
     if title:
         made.suptitle(title)
     return made

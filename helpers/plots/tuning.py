@@ -3,21 +3,19 @@
 import textwrap
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
 from helpers.bench.startup import Start
 from helpers.bench.tune.choice import WORST, verdicts
 from helpers.bench.tune.plan import changed
 from helpers.bench.tune.study import Study
 from helpers.errors import CookbookError
-from helpers.plots.style import figure, series
+from helpers.plots.style import Drawing, figure, series
 
 LABEL = 42  # characters on a line beside a bar
 BEST = 6  # configurations drawn; more would not stay apart in grey
 HATCHES = ("", "//", "..", "\\\\", "xx", "--", "oo", "++", "**")
 
 
-def ratio_figure(study: Study) -> Figure:
+def ratio_figure(study: Study) -> Drawing:
     """Each measured configuration's ratio to bare at every concurrency, the best ones where there are many.
 
     Raises `CookbookError` for a sweep of one concurrency, or a study without a measured configuration.
@@ -44,11 +42,17 @@ def ratio_figure(study: Study) -> Figure:
     what = "1 / TPOT" if study.objective == "latency" else "output tok/s per GPU"
     axis.set_ylabel(f"{what}\n(ratio to bare vllm serve)")
     axis.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15))
-    made.suptitle(f"{study.model} ({study.weights} weights) on {study.target}, vLLM {study.versions.get('vllm', '?')}")
+    title = f"{study.model} ({study.weights} weights) on {study.target}, vLLM {study.versions.get('vllm', '?')}"
+    made.suptitle(title)
+    made.alt = f"{title}: {what}, ratio to bare vllm serve. " + "; ".join(
+        f"{changed(verdict.trial.values)}: "
+        + ", ".join(f"{ratio:.2f} at {users}" for ratio, users in zip(verdict.ratios, study.users_per_gpu, strict=True))
+        for verdict in measured[:BEST]
+    )
     return made
 
 
-def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first streamed token") -> Figure:
+def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first streamed token") -> Drawing:
     """Each start as a bar of its phases, in seconds; two starts or more, since one bar compares nothing."""
     if len(starts) < 2:
         raise CookbookError("one start compares with nothing", do="measure two or more")
@@ -76,5 +80,9 @@ def startup_figure(starts: Sequence[tuple[str, Start]], until: str = "the first 
     axis.set_yticks(range(len(starts)), labels)
     axis.invert_yaxis()
     axis.set_xlabel(f"seconds from the launch to {until}")
+    made.alt = f"Seconds from the launch to {until}, by phase. " + "; ".join(
+        f"{name}: " + ", ".join(f"{phase} {seconds:.0f}" for phase, seconds in start.phases.items())
+        for name, start in starts
+    )
     made.legend(frameon=False, fontsize="small", ncols=5, loc="outside lower center")
     return made

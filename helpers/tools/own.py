@@ -1,7 +1,7 @@
 """MCP tools of the user's own: vLLM runs only servers named python, browser and container, so these are called here.
 
 `MCPTools("http://127.0.0.1:9000/sse")` lists a server's tools as function schemas and calls them for the model; it
-takes a `Toolbox`'s place in `converse` and `respond`.
+takes a `Toolbox`'s place in `converse`.
 """
 
 import json

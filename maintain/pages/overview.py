@@ -1,4 +1,4 @@
-"""The pages that no single target owns, kept equal to what they speak of: README, install page, start_here, studies, CLI."""
+"""The pages that no target owns, kept equal to what they speak of: README, install page, start_here, studies, topics, CLI."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Each page and what it should hold."""
     yield readme.README, readme.rendered()
     yield readme.INSTALL, readme.install_page()
-    for path in (START, START_ZH):
+    by_hand = [START, START_ZH, *(NOTEBOOKS / "topics").glob("*.ipynb"), *(NOTEBOOKS / "studies").glob("*_*.ipynb")]
+    for path in sorted(by_hand):
         yield path, text_of(rendered(path))
     yield cli.PAGE, cli.rendered()
     for name in study.studied():
@@ -46,7 +47,7 @@ def refresh() -> list[Path]:
 
 
 def rendered(path: Path = START) -> NotebookNode:
-    """start_here as it should be: its cells that only read the repository show what is there today, its panel nothing.
+    """A page as it should be: its cells that only read the repository show what is there today, its panel nothing.
 
     A code-hosting page draws no notebook whose metadata holds the state of widgets.
     """

@@ -7,7 +7,6 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from helpers.bench.tune.study import studies
 from helpers.pages.answers import answers
 from helpers.paths import NOTEBOOKS
 from helpers.recipes import check_parameters, load_target, target_names
@@ -46,7 +45,7 @@ def study_source(name: str) -> str:
         answers=answers(name).markdown,
         routed_models=measured.with_evidence(target, "routing-synthetic"),
         dummy_models=measured.with_evidence(target, "dummy"),
-        tuned=bool(studies(name)),
+        tuned=path_of(f"{name}_tuning").exists(),
         not_taken=measured.not_taken(target, records),
     )
 

@@ -8,9 +8,8 @@ from helpers import paths
 from helpers.bench.tune.choice import Verdict, chosen
 from helpers.bench.tune.plan import TuningPlan
 from helpers.bench.tune.study import Study
-from helpers.errors import CookbookError, UsageError
+from helpers.errors import UsageError
 from helpers.paths import shown
-from helpers.recipes import Target
 from helpers.recipes.block import serve_block
 
 
@@ -60,24 +59,3 @@ def winner(study: Study) -> Verdict:
     if won is None:
         raise UsageError("there is no profile to write", why="no configuration beats bare `vllm serve`")
     return won
-
-
-def unsupported(target: Target) -> list[str]:
-    """Tuned settings of a recipe whose study is not there, is another's, or does not show what they say."""
-    faults = []
-    for model, own in target.serve.per_model.items():
-        for profile, settings in own.profiles.items():
-            for name, setting in (settings.args | settings.env).items():
-                where = f"{target.target}: {model}, {profile}, {name}"
-                if "/tuning/" not in setting.source:
-                    continue
-                try:
-                    study = Study.read(paths.ROOT / setting.source)
-                except CookbookError as error:
-                    faults.append(f"{where}: {error.line()}")
-                    continue
-                won = chosen(study)
-                shows = won and won.trial.values.get(name) == setting.value and f"gave {won.gain:.2f}x" in setting.why
-                if not shows or (study.target, study.model) != (target.target, model):
-                    faults.append(f"{where}: {setting.source} does not show it")
-    return faults
