@@ -21,7 +21,6 @@ from helpers.recipes.files import RecipeError
 from helpers.recipes.tuning import Space, load_space, load_spaces
 
 
-def unsupported(target: Target) -> list[str]:
     """Tuned settings of a recipe whose study is not there, is another's, or does not show what they say."""
     faults = []
     for model, own in target.serve.per_model.items():
@@ -392,6 +391,27 @@ def test_a_pasted_profile_renders_what_was_measured_and_has_its_evidence(tmp_pat
     measured = plan.proposal(chosen(study).trial.values, "", 8000).command
     again = TuningPlan("cpu", "throughput", None, SMALL).serving({}).command("", 8000)
     assert sorted(again.argv) == sorted(measured.argv) and again.env == measured.env
+
+
+def unsupported(target: Target) -> list[str]:
+    """Tuned settings of a recipe whose study is not there, is another's, or does not show what they say."""
+    faults = []
+    for model, own in target.serve.per_model.items():
+        for tuned, settings in own.profiles.items():
+            for name, setting in (settings.args | settings.env).items():
+                where = f"{target.target}: {model}, {tuned}, {name}"
+                if "/tuning/" not in setting.source:
+                    continue
+                try:
+                    study = Study.read(paths.ROOT / setting.source)
+                except CookbookError as error:
+                    faults.append(f"{where}: {error.line()}")
+                    continue
+                won = chosen(study)
+                shows = won and won.trial.values.get(name) == setting.value and f"gave {won.gain:.2f}x" in setting.why
+                if not shows or (study.target, study.model) != (target.target, model):
+                    faults.append(f"{where}: {setting.source} does not show it")
+    return faults
 
 
 @pytest.mark.parametrize("name", target_names())

@@ -22,7 +22,7 @@ COMMANDS = {"quick": "quick", "real": "test", "full": "test-all"}  # marker -> i
 # audit events of a new process
 STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system")
 STACK = {"interpreter", "session"}  # fixtures that install or start vLLM
-QUERIES = ("git",)  # programs that only answer: a run asks for its commit
+QUERIES = ("pandoc", "git")  # programs that only answer: a run asks for its commit
 STRETCH = "COOKBOOK_TIER_STRETCH"  # a factor on the limits for a machine that is slower than two idle cores
 
 _taken = pytest.StashKey[float]()

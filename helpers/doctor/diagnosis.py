@@ -114,12 +114,12 @@ class Diagnosis:
             return "nothing fatal; " + ", ".join(f"{f.signature.id} {f.kind}" for f in self.others)
         if self.stopped:
             return f"no failure found; the server was told to stop at line {self.stopped}"
+        if not self.is_server_log:
+            return "no failure found, and nothing in it reads like a server's log"
         if self.unfinished:
             return (
                 f"no failure found, but the log ends before the server was ready; its last line: {self.tail[-1][:160]}"
             )
-        if not self.is_server_log:
-            return "no failure found, and nothing in it reads like a server's log"
         return "no failure found"
 
     @property

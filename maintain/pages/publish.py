@@ -1,13 +1,17 @@
-"""From an executed run to what the repository keeps: the notebook with its outputs, its record, the pages on both."""
+"""From an executed run to what the repository keeps: the notebook with its outputs, its record, the pages on both.
+
+A topic's page has no record: `.venv/bin/python -m maintain.pages.publish endpoints` executes it and keeps what it shows.
+"""
 
 import json
+import sys
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from helpers.errors import CookbookError
-from helpers.paths import RECORDS, ROOT, shown
+from helpers.paths import NOTEBOOKS, RECORDS, ROOT, RUNS, shown
 from helpers.records.record import RunRecord
 from maintain.pages.notebook import keep_outputs, path_of, source_of, write
 from maintain.pages.overview import refresh
@@ -77,3 +81,20 @@ def publish(folder: Path) -> list[Path]:
     # With the record there the page says more (and draws what was measured): the outputs move onto it.
     write(fill(keep_outputs(source_of(record.target), notebook)), path_of(record.target))
     return [path_of(record.target), kept, *refresh()]
+
+
+def executed(name: str) -> Path:
+    """Run a topic's page with its own parameters and keep its outputs; the run itself is at `runs/topics/NAME.ipynb`."""
+    import papermill
+
+    page, run = NOTEBOOKS / "topics" / f"{name}.ipynb", RUNS / "topics" / f"{name}.ipynb"
+    run.parent.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(str(page), str(run), cwd=str(page.parent), progress_bar=False)
+    done, source = nbformat.read(run, as_version=4), nbformat.read(page, as_version=4)
+    write(fill(cleaned(done, source, {f"{ROOT}/": ""})), page)
+    return page
+
+
+if __name__ == "__main__":
+    for topic in sys.argv[1:]:
+        print(executed(topic))
