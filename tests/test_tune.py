@@ -21,26 +21,6 @@ from helpers.recipes.files import RecipeError
 from helpers.recipes.tuning import Space, load_space, load_spaces
 
 
-    """Tuned settings of a recipe whose study is not there, is another's, or does not show what they say."""
-    faults = []
-    for model, own in target.serve.per_model.items():
-        for kind, settings in own.profiles.items():
-            for name, setting in (settings.args | settings.env).items():
-                where = f"{target.target}: {model}, {kind}, {name}"
-                if "/tuning/" not in setting.source:
-                    continue
-                try:
-                    study = Study.read(paths.ROOT / setting.source)
-                except CookbookError as error:
-                    faults.append(f"{where}: {error.line()}")
-                    continue
-                won = chosen(study)
-                shows = won and won.trial.values.get(name) == setting.value and f"gave {won.gain:.2f}x" in setting.why
-                if not shows or (study.target, study.model) != (target.target, model):
-                    faults.append(f"{where}: {setting.source} does not show it")
-    return faults
-
-
 def states(study: Study) -> dict[str, str]:
     return {label(v.trial.values): v.state for v in verdicts(study)}
 
