@@ -14,7 +14,7 @@ from helpers.paths import ROOT
 
 LINES, FILES = 300, 12  # of a module, of a package
 TABLES = {"nano/domain/words.py"}  # words, not code
-BUDGET = 22_450  # the parts that came after the house was built included, the middleware for clients among them
+BUDGET = 22_600  # the parts that came after the house was built included: the middleware for clients, restarts
 SMALL = 30
 MODULE = re.compile(r"^\s*(?:from|import) ((?:helpers|nano|maintain)[\w.]*)", re.M)
 IN_STACK = "helpers/instack"  # imports torch and vllm, which the workbench does not hold

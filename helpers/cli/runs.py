@@ -11,7 +11,7 @@ OWN_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 # Those of `helpers.recipes.Parameters`, whose import would cost every command a third of a second.
 NAMES = (
     "model, weights, tensor_parallel_size, replicas, profile, activations, port, install, rehearse, concurrency, "
-    "input_tokens, output_tokens, run_dir, keep_server"
+    "input_tokens, output_tokens, run_dir, keep_server, restart"
 )
 
 

@@ -40,6 +40,9 @@ class Parameters(BaseModel):
     output_tokens: Count = Field(1024, description="answer length of the sweep")
     run_dir: str = Field("", description="the run's folder; empty for a new one under runs/")
     keep_server: bool = Field(False, description="leave the server running at the end")
+    restart: Literal["no", "on-failure"] = Field(
+        "no", description="on-failure: start the server anew when it ends by itself, three times an hour at most"
+    )
 
     @field_validator("port")
     @classmethod

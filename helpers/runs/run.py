@@ -56,7 +56,9 @@ class Run:
         self.save()
 
     def __repr__(self) -> str:
-        values = self.parameters.model_dump(exclude={"run_dir"})
+        values = self.parameters.model_dump(
+            exclude={"run_dir", "restart"} if self.parameters.restart == "no" else {"run_dir"}
+        )
         lines = [f"{name:22} {value}" for name, value in values.items()]
         risk = self.target.serve.profiles[self.parameters.profile].risk
         lines += [f"{'risk':22} {risk}"] if risk else []
@@ -149,6 +151,7 @@ class Run:
             checkpoint=checkpoint,
             kept=self.parameters.keep_server,
             report=report,
+            restart=self.parameters.restart == "on-failure",
         )
         self.commands = self.server.commands  # what it attached to may listen elsewhere
         self.save()

@@ -8,7 +8,7 @@ from helpers.server import Lease, leases
 
 
 def status_rows(now: datetime | None = None) -> list[dict[str, str]]:
-    """One row per lease: target, model, port, state, age, memory (GiB), owners."""
+    """One row per lease: target, model, port, state, age, memory (GiB), owners, restarts with their causes."""
     now = now or datetime.now(UTC)
     return [row_of(lease, now) for lease in leases()]
 
@@ -25,6 +25,7 @@ def row_of(lease: Lease, now: datetime) -> dict[str, str]:
         "age": f"{seconds // 60} min {seconds % 60:02} s",
         "memory": f"{pss_gib(group_members(lease.server)):.1f} GiB",
         "owner": "kept" if lease.kept else owners or "none",
+        "restarts": "; ".join(f"{one.at}: {one.cause}" for one in lease.restarts) or "0",
     }
 
 

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from helpers.bytecode import writing
 from helpers.errors import CookbookError, UsageError
@@ -59,16 +60,21 @@ class Server:
     def model(self) -> str:
         return self.lease.model
 
+    @property
+    def current(self) -> Lease:
+        """The lease as it is on file: a restart gives the server another process."""
+        return read(self.lease.path) or self.lease
+
     def running(self) -> bool:
-        return self.lease.running()
+        return self.current.running()
 
     def healthy(self) -> bool:
         """Whether `/health` answers, and it is this very server that does."""
-        return _healthy(self.lease)
+        return _healthy(self.current)
 
     def members(self) -> list[int]:
         """The pids of the server's processes: the API server, its engine, its workers."""
-        return group_members(self.lease.server)
+        return group_members(self.current.server)
 
     def shared(self) -> bool:
         """Whether somebody else uses the server, so that it goes on without this owner."""
@@ -111,12 +117,14 @@ def launch(
     owner_pid: int | None = None,
     timeout: float = READY_TIMEOUT,
     identity: Sequence[str] | None = None,
+    restart: bool = False,
 ) -> Server:
     """Start the server of `argv` (its `--port` is `port`), or attach to the one that was started so before.
 
     Returns once `/health` answers. `env` is added to this process's environment. `identity` is what two equal
     servers have in common, the words without the port unless it is given. The server belongs to
-    `owner_pid` (this process) and ends with it, however that ends, unless `kept`. Raises `CookbookError`
+    `owner_pid` (this process) and ends with it, however that ends, unless `kept`. With `restart`, its supervisor
+    starts it anew when it ends by itself after it had answered (`helpers.server.supervisor`). Raises `CookbookError`
     with the log's first exception when the server dies, and leaves nothing running then.
     """
     owner = Identity.of(owner_pid or os.getpid())
@@ -132,7 +140,15 @@ def launch(
             check_port(port)
             log.touch()
             offset = log.stat().st_size  # an older server's lines say nothing about this one
-            lease, supervisor = _start(list(argv), dict(env), port, mark, log, target, model, owner, kept)
+            fields = {
+                "port": port,
+                "fingerprint": mark,
+                "target": target,
+                "model": model,
+                "kept": kept,
+                "restart": restart,
+            }
+            lease, supervisor = _start(list(argv), dict(env), log, owner, fields)
         elif Path(lease.log).resolve() != log.resolve():
             log.unlink(missing_ok=True)
             _same_file(Path(lease.log), log)
@@ -203,27 +219,11 @@ def _attach(mark: str, port: int, owner: Identity) -> Lease | None:
 
 
 def _start(
-    argv: list[str],
-    env: dict[str, str],
-    port: int,
-    mark: str,
-    log: Path,
-    target: str,
-    model: str,
-    owner: Identity,
-    kept: bool,
+    argv: list[str], env: dict[str, str], log: Path, owner: Identity, known: dict[str, Any]
 ) -> tuple[Lease, subprocess.Popen[str]]:
+    """The supervisor, once its lease is on file; `known` holds the fields that are known before."""
     identity = uuid.uuid4().hex[:12]
-    fields = {
-        "id": identity,
-        "port": port,
-        "fingerprint": mark,
-        "log": str(log.resolve()),
-        "target": target,
-        "model": model,
-        "argv": argv,
-        "kept": kept,
-    }
+    fields = {"id": identity, "log": str(log.resolve()), "argv": argv, **known}
     request = {"argv": argv, "cwd": str(ROOT), "log": str(log), "owners": [asdict(owner)], "lease": fields}
     with open(log, "ab") as errors:
         offset = errors.tell()
@@ -277,6 +277,7 @@ def stop(lease: Lease) -> str:
     ended from here. Raises `CookbookError` when a process or the port is left.
     """
     began = time.monotonic()
+    lease = read(lease.path) or lease  # a restart gave it another process
     end_group(lease.server)
     deadline = time.monotonic() + 5
     while lease.supervisor.alive() and read(lease.path) and time.monotonic() < deadline:

@@ -18,6 +18,14 @@ FOLDER = CACHE / "leases"
 
 
 @dataclass(frozen=True)
+class Restart:
+    """A server that ended by itself and was started anew."""
+
+    at: str  # UTC
+    cause: str
+
+
+@dataclass(frozen=True)
 class Lease:
     """A server that the cookbook started: its processes, its port, its owners."""
 
@@ -33,6 +41,8 @@ class Lease:
     argv: list[str]
     owners: list[Identity] = field(default_factory=list)
     kept: bool = False  # goes on when every owner is gone, until `cookbook stop`
+    restart: bool = False  # its supervisor starts it anew when it ends by itself
+    restarts: list[Restart] = field(default_factory=list)
     ending: bool = False  # its supervisor is ending it: nobody may attach any more
 
     @property
@@ -70,6 +80,7 @@ def read(path: Path) -> Lease | None:
         for name in ("supervisor", "server"):
             data[name] = Identity(**data[name])
         data["owners"] = [Identity(**owner) for owner in data["owners"]]
+        data["restarts"] = [Restart(**one) for one in data.get("restarts", [])]
         return Lease(**data)
     except (OSError, ValueError, TypeError, KeyError):
         return None

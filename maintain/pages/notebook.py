@@ -96,7 +96,7 @@ def parameters_cell(target: Target, parameters: Parameters) -> str:
         "tensor_parallel_size": HOLDS if target.match.vendor != "cpu" else HOLDS.replace("GPUs", "processes"),
         "profile": " or ".join(target.serve.profiles),
     }
-    values = parameters.model_dump() | {"run_dir": None}
+    values = parameters.model_dump(exclude={"restart"}) | {"run_dir": None}  # a page's server ends with the page
     if not target.serve.activations:
         del values["activations"]
     kinds = {**{name: type(value).__name__ for name, value in values.items()}, "run_dir": "str"}
