@@ -78,7 +78,16 @@ def read_all(folder: Path = RECORDS) -> list[Result]:
     return [Result.model_validate_json(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-NAMES = ("notebook_cost", "fidelity", "sweep_cost", "startup_cost", "start_phases", "tools_latency", "seeded_prompts")
+NAMES = (
+    "notebook_cost",
+    "fidelity",
+    "sweep_cost",
+    "startup_cost",
+    "start_phases",
+    "tools_latency",
+    "seeded_prompts",
+    "recovery",
+)
 
 
 def table(results: list[Result]) -> str:

@@ -1,13 +1,22 @@
 """`make bench`: every benchmark, its record, and the table in docs/benchmarks.md.
 
 python -m benchmarks.run [fidelity] [sweep_cost] [startup_cost] [start_phases] [notebook_cost] [tools_latency] [seeded_prompts]
-                         [--table]
+                         [recovery] [--table]
 """
 
 import argparse
 import sys
 
-from benchmarks import fidelity, notebook_cost, seeded_prompts, start_phases, startup_cost, sweep_cost, tools_latency
+from benchmarks import (
+    fidelity,
+    notebook_cost,
+    recovery,
+    seeded_prompts,
+    start_phases,
+    startup_cost,
+    sweep_cost,
+    tools_latency,
+)
 from benchmarks.result import NAMES, TABLE, Result, read_all, table
 from helpers.errors import CookbookError
 from helpers.paths import CACHE
@@ -28,6 +37,7 @@ def take(name: str) -> Result:
         "startup_cost": startup_cost,
         "start_phases": start_phases,
         "seeded_prompts": seeded_prompts,
+        "recovery": recovery,
     }
     return chosen[name].measure(interpreter, checkpoint)
 

@@ -119,6 +119,12 @@ def test_the_router_takes_the_words_it_is_given():
     assert (parsed.host, parsed.port, parsed.policy) == ("127.0.0.1", 9000, "round_robin")
     assert parsed.worker_urls == ["http://127.0.0.1:9001", "http://127.0.0.1:9002"]
     assert (parsed.prometheus_host, parsed.prometheus_port) == ("127.0.0.1", 9003)
+    assert parsed.disable_retries, "what ended one replica is not sent to the next"
+    assert (parsed.health_check_interval_secs, parsed.health_failure_threshold, parsed.health_success_threshold) == (
+        5,
+        2,
+        1,
+    )
 
 
 def test_a_run_launches_as_many_servers_as_it_records(tmp_path: Path):

@@ -7,6 +7,12 @@ from helpers.recipes.command.serve import Command
 
 VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
 POLICY = "round_robin"  # every replica gets the same number of requests, which is what a sweep measures
+# A request that has ended one replica must not be sent to the next; a replica that is gone is left out within seconds, not
+# minutes, and taken back as soon (the router's own: 5 tries, a look a minute, out after three, back after two).
+CARE = (
+    *("--disable-retries", "--cb-timeout-duration-secs", "5", "--health-check-interval-secs", "5"),
+    *("--health-failure-threshold", "2", "--health-success-threshold", "1"),
+)
 
 
 def devices(target: Target, parameters: Parameters, replica: int) -> list[str]:
@@ -49,4 +55,5 @@ def router_words(ports: Sequence[int], port: int, metrics_port: int) -> list[str
         "127.0.0.1",
         "--prometheus-port",
         str(metrics_port),
+        *CARE,
     ]
