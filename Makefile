@@ -8,7 +8,7 @@ STATIC := $(BIN)/ruff check . && $(BIN)/ruff format --quiet --check . && $(BIN)/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run quick test test-all test-rest stacks bench check-install drills lint lab site lock clean-runs
+.PHONY: help setup run quick test test-all test-rest stacks bench fuzz check-install drills lint lab site lock clean-runs
 
 help:           ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ bench: setup    ## measure the cookbook itself: fidelity of the load client, cos
 
 drills: stacks  ## every failure drill; writes docs/drills.md
 	@COOKBOOK_DRILLS=all $(BIN)/python -m pytest tests/drills $(ARGS)
+
+fuzz: stacks    ## hunt for requests that end the server: 10,000 against the CPU recipe's (ARGS="--help" for others)
+	@$(BIN)/python -m hunt $(ARGS)
 
 check-install: setup  ## install the CUDA stack for real (several GB) and ask its parser about every NVIDIA recipe
 	@$(BIN)/cookbook check-install cuda

@@ -52,6 +52,7 @@ ROOMS = (
     ("nano.evaluation", "its held-out cases over HTTP"),
     ("nano", "its commands"),
     ("benchmarks", "the cookbook measured"),
+    ("hunt", "requests that end a server or do it other harm: drawn, sent, made small, kept"),
 )
 ORDER = {name: place for place, (name, _) in enumerate(ROOMS)}
 

@@ -50,7 +50,7 @@ def between(text: str, mark: str) -> str:
 
 def missing(text: str) -> list[str]:
     """The files that a text names and the checkout does not hold, and the names that a row's file does not hold."""
-    named = set(re.findall(r"`((?:helpers|recipes|tests|nano|docs|benchmarks)/[\w/.-]+)`", text))
+    named = set(re.findall(r"`((?:helpers|recipes|tests|nano|docs|benchmarks|hunt)/[\w/.-]+)`", text))
     gone = [name for name in sorted(named) if not (ROOT / name).exists()]
     rows = re.findall(r"\| `([\w/.-]+)` \| `(\w+)` \|$", text, re.MULTILINE)
     return gone + [

@@ -31,7 +31,7 @@ def by_hand(sources: dict[str, str]) -> set[str]:
 
 
 def test_nobody_else_writes_or_locks_by_hand() -> None:
-    trees = ("helpers", "maintain", "nano", "benchmarks")
+    trees = ("helpers", "maintain", "nano", "benchmarks", "hunt")
     paths = [path for tree in trees for path in (ROOT / tree).rglob("*.py")]
     sources = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
     assert by_hand(sources) == set(BY_HAND)

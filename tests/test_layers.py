@@ -10,7 +10,7 @@ import pytest
 from helpers.layers import ORDER, allowed, room_of
 from helpers.paths import ROOT
 
-TREES = ("helpers", "maintain", "nano", "benchmarks")
+TREES = ("helpers", "maintain", "nano", "benchmarks", "hunt")
 INSTACK = ("helpers.instack", "nano.training")  # what runs with a stack's interpreter
 HEAVY = {"vllm", "torch", "transformers"}
 DISPLAY = {"matplotlib", "ipywidgets"}

@@ -32,7 +32,7 @@ TEMPORARY = {
 
 def test_nobody_else_works_in_a_folder_that_goes_away() -> None:
     """A server started in one leaves no log: `kept_on_failure` is for that."""
-    files = [path for top in ("helpers", "benchmarks", "maintain") for path in (ROOT / top).rglob("*.py")]
+    files = [path for top in ("helpers", "benchmarks", "maintain", "hunt") for path in (ROOT / top).rglob("*.py")]
     using = {str(path.relative_to(ROOT)) for path in files if "import tempfile" in path.read_text()}
     # cells, no server of vLLM
     using = {name for name in using if not name.startswith("helpers/tools/sandbox/")}

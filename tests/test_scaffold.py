@@ -17,7 +17,7 @@ pytestmark = pytest.mark.real
 def checkout(tmp_path: Path) -> Path:
     """A copy of the repository's sources under git."""
     keep = shutil.ignore_patterns("__pycache__", ".*")
-    for name in ("helpers", "maintain", "nano", "recipes", "notebooks", "tests", "docs", "benchmarks"):
+    for name in ("helpers", "maintain", "nano", "recipes", "notebooks", "tests", "docs", "benchmarks", "hunt"):
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
     for name in ("README.md", "pyproject.toml"):
         shutil.copy(paths.ROOT / name, tmp_path / name)

@@ -25,7 +25,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WANTED = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
 CARD = ["jupyterlab", "papermill", "nbval", "openai", "ipywidgets", "matplotlib"]
 
-TREES = ("helpers", "maintain", "nano", "benchmarks", "tests", "notebooks")
+TREES = ("helpers", "maintain", "nano", "benchmarks", "hunt", "tests", "notebooks")
 # runs on a stack's packages, which its lock declares
 IN_STACK = (
     "helpers/instack/",

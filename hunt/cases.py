@@ -1,0 +1,105 @@
+"""The requests that do harm, one file each in recipes/requests/, and the page made of them: `python -m hunt.cases`."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from helpers.files import write_whole
+from helpers.paths import RECIPES, ROOT, shown
+from hunt.request import Request
+
+FOLDER, PAGE = RECIPES / "requests", ROOT / "docs" / "requests.md"
+KINDS = {  # kind -> heading, what it means
+    "kill": ("Requests that end a server", "The engine or the API server ends, and every other conversation with it."),
+    "hang": ("Requests that hold a server up", "The server goes on, and nobody else is answered meanwhile."),
+    "error": ("Answers with status 500", "The server goes on; the request was wrong, or asked for what cannot be."),
+    "schema": ("Answers unlike the API's description", "A client that trusts the description stumbles over them."),
+    "silent": ("Requests half ignored", "The answer has status 200 and lacks what was asked for."),
+}
+
+
+class Sent(BaseModel):
+    """The request of a case, as `hunt.request.Request` keeps it; `times` of it at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str
+    body: Any = None
+    method: str = "POST"
+    times: int = 1
+
+    def request(self) -> Request:
+        return Request(self.path, self.body, self.method)
+
+
+class Case(BaseModel):
+    """One request that does harm, and what is done about it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    kind: Literal["kill", "hang", "error", "schema", "silent"]
+    send: list[Sent] = Field(min_length=1)
+    backend: str  # that it was seen on
+    applies: str  # where else
+    vllm: str  # the versions that it was seen on
+    seen: str
+    cause: str
+    prevents: str  # a flag, a limit, or that nothing does
+    prevented: bool  # by the recipes, without any doing of the reader
+    upstream: str  # an issue, or the text of one
+    status: int = 0  # what such a request is answered with; 0 where nobody is sure of an answer
+    verified: Literal["run", "source"]  # executed by us, or read in vLLM's source
+
+
+def cases(folder: Path = FOLDER) -> dict[str, Case]:
+    """name -> case, the worst kinds first."""
+    found = {path.stem: Case(**yaml.safe_load(path.read_text())) for path in sorted(folder.glob("*.yaml"))}
+    return dict(sorted(found.items(), key=lambda item: list(KINDS).index(item[1].kind)))
+
+
+def page(found: dict[str, Case]) -> str:
+    """The text of docs/requests.md."""
+    lines = [
+        "# Requests that end a server",
+        "",
+        "Which requests end a vLLM server that serves gpt-oss, or do it other harm, and what prevents it. Written by",
+        f"`python -m hunt.cases` from the files in `{shown(FOLDER)}/`; `make fuzz` hunts for more. In a request,",
+        '`{"$repeat": [x, n]}` stands for n times x.',
+        "",
+        "| request | harm | where | prevented by the recipes |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, case in found.items():
+        yes = "yes" if case.prevented else "no"
+        lines.append(f"| [{case.title}](#{name}) | {case.kind} | {case.applies} | {yes} |")
+    for kind, (heading, meaning) in KINDS.items():
+        own = {name: case for name, case in found.items() if case.kind == kind}
+        lines += ["", f"## {heading}", "", meaning if own else f"{meaning} None is known."]
+        for name, case in own.items():
+            lines += ["", f'<a id="{name}"></a>', "", f"### {case.title}", "", *_section(case)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(case: Case) -> list[str]:
+    lines = ["```http"]
+    for sent in case.send:
+        lines.append(f"{sent.method} {sent.path}" + (f"   ({sent.times} at once)" if sent.times > 1 else ""))
+        lines += [json.dumps(sent.body)] if sent.body is not None else []
+    lines += ["```", ""]
+    how = {"run": "executed here", "source": "read in vLLM's source, not executed here"}[case.verified]
+    rows = {
+        "seen": case.seen,
+        "why": case.cause,
+        "what prevents it": case.prevents,
+        "where": f"{case.applies}; {how} on {case.backend}, vLLM {case.vllm}",
+        "upstream": case.upstream,
+    }
+    return [*lines, *(f"- **{name}**: {' '.join(text.split())}" for name, text in rows.items())]
+
+
+if __name__ == "__main__":
+    write_whole(PAGE, page(cases()))

@@ -1,0 +1,1 @@
+"""Requests as they are drawn: values, bodies, batches."""
