@@ -123,6 +123,7 @@ def run(strategy: Strategy, seed: int, look: Callable[[Request], None], shrink: 
         deadline=None,
         report_multiple_bugs=False,
         print_blob=False,
+        verbosity=hypothesis.Verbosity.quiet,
     )
     @hypothesis.given(strategy)
     def seen(request: Request) -> None:
