@@ -86,23 +86,25 @@ def _type(path: str, stream: bool) -> Any:
 
     types = {
         "/v1/chat/completions": (chat.ChatCompletion, chat.ChatCompletionChunk),
-        "/v1/completions": (completion.Completion, completion.Completion),
+        "/v1/completions": (completion.Completion, None),  # its type forbids the null that every event but the last has
         "/v1/responses": (responses.Response, responses.ResponseStreamEvent),
     }
-    return TypeAdapter(types[path][stream]) if path in types else None
+    wanted = types.get(path, (None, None))[stream]
+    return TypeAdapter(wanted) if wanted else None
 
 
 def against_types(outcome: Outcome) -> str:
     """How a good answer differs from what the OpenAI client's types say; '' where it does not, or is cut off here."""
     stream = outcome.kind == "text/event-stream"
     wanted = _type(outcome.request.path, stream)
-    if wanted is None or len(outcome.text) >= 190_000:
+    if (wanted is None and not stream) or len(outcome.text) >= 190_000:
         return ""
     try:
         for data in events(outcome.text) if stream else [json.loads(outcome.text)]:
             if stream and "error" in data and "choices" not in data:
                 return f"an error in a stream that began with 200: {str(data['error'])[:200]}"
-            wanted.validate_python(data)
+            if wanted:
+                wanted.validate_python(data)
     except ValueError as error:  # pydantic's and json's
         lines = str(error).splitlines()
         return f"{'event' if stream else 'answer'}: {' '.join(lines[1:3] or lines)[:300]}"

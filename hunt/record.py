@@ -15,10 +15,9 @@ from hunt.state import GROWTH_GIB
 
 QUESTION = "Does any request end the server?"
 NASTIEST = ROOT / "tests" / "fixtures" / "nastiest.jsonl"
-COMPILED = (
-    "logprobs",
-    "beam",
-)  # the first request with them takes half a minute (recipes/requests/first-logprobs.yaml)
+# The first request with logprobs takes half a minute (recipes/requests/first-logprobs.yaml).
+COMPILED = ("logprobs", "beam")
+BEFORE = ("previous_response_id", "store")  # whose answers follow from what was asked before
 HUNDRED, LONGEST_S, LONGEST = 100, 1.0, 4_000  # requests, seconds and characters of each
 
 
@@ -68,7 +67,7 @@ def nastiest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     small = [
         row
         for row in quick
-        if len(text := str(expanded(row["body"]))) < LONGEST and not any(w in text for w in COMPILED)
+        if len(text := str(expanded(row["body"]))) < LONGEST and not any(w in text for w in COMPILED + BEFORE)
     ]
     fate = Counter(map(_fate, small))
     chosen: dict[str, dict[str, Any]] = {}

@@ -30,13 +30,20 @@ class Outcome:
 
 
 async def send(client: httpx.AsyncClient, request: Request, leave_after: float | None = None) -> Outcome:
-    """One request; with `leave_after` (seconds) the client goes away then, whatever has come."""
+    """One request; with `leave_after` (seconds) the client goes away then, whatever has come.
+
+    A connection that the server closed after the answer before is not held against it: the request is sent once more.
+    """
     began = time.monotonic()
     took = lambda: time.monotonic() - began  # noqa: E731
     headers = {"Content-Type": "application/json"} if request.body is not None else {}
+    ask = lambda: client.request(request.method, request.path, content=request.content(), headers=headers)  # noqa: E731
     try:
         async with asyncio.timeout(HANG_S if leave_after is None else leave_after):
-            reply = await client.request(request.method, request.path, content=request.content(), headers=headers)
+            try:
+                reply = await ask()
+            except (httpx.ReadError, httpx.RemoteProtocolError):
+                reply = await ask()
     except TimeoutError:
         left = leave_after is not None
         return Outcome(request, 0, took(), lost="" if left else f"no answer within {HANG_S:.0f} s", cancelled=left)

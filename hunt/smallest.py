@@ -29,8 +29,8 @@ def kills(state: State, batch: list[Request]) -> bool:
 
 def culprits(state: State, outcomes: list[Outcome], say: Callable[[str], None]) -> list[Request]:
     """The requests that end the server: one where one suffices, else those without an answer, fewer if fewer do it."""
-    suspects = [outcome.request for outcome in outcomes if not outcome.status and outcome.lost]
-    first = next((place for place, outcome in enumerate(outcomes) if outcome.lost), 0)
+    suspects = [outcome.request for outcome in outcomes if outcome.lost or outcome.status >= 500]
+    first = next((place for place, outcome in enumerate(outcomes) if outcome.lost or outcome.status >= 500), 0)
     suspects = suspects[:20] or [outcome.request for outcome in outcomes[first : first + 20]]
     say(f"{len(suspects)} requests had no answer: each alone")
     for request in suspects:

@@ -9,12 +9,16 @@ import hypothesis
 import schemathesis
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import providers
 from schemathesis import GenerationMode
 
 from hunt.drawing.bodies import combined
 from hunt.drawing.values import Strategy
 from hunt.request import Request, expanded, plain
 
+# Hypothesis takes constants out of the modules that are loaded, so that a seed would draw other requests in another process.
+_NONE = providers.Constants(**{kind: providers.SortedSet() for kind in ("integers", "floats", "bytes", "strings")})
+providers._get_local_constants = lambda: _NONE
 SIZE = 100  # requests of a batch
 TOKENS, CHOICES, REFUSED = (
     16,
@@ -119,6 +123,7 @@ def run(strategy: Strategy, seed: int, look: Callable[[Request], None], shrink: 
         deadline=None,
         report_multiple_bugs=False,
         print_blob=False,
+        verbosity=hypothesis.Verbosity.quiet,
     )
     @hypothesis.given(strategy)
     def seen(request: Request) -> None:
