@@ -8,7 +8,8 @@ STATIC := $(BIN)/ruff check . && $(BIN)/ruff format --quiet --check . && $(BIN)/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help workflows newest gpu propose audit newcomer setup run quick test test-all test-rest stacks bench fuzz check-install drills lint lab site lock clean-runs
+.PHONY: help setup run quick test test-all test-rest stacks bench fuzz check-install drills lint lab site lock clean-runs
+.PHONY: workflows newest gpu propose audit newcomer
 
 help:           ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

@@ -1,6 +1,5 @@
 """`cookbook check`, `connect`, `new-target`, `render`, `publish` and others: what only a checkout has."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,7 +7,9 @@ from rich.table import Table
 
 from helpers.cli._matrix import table_text
 from maintain.clients import commands as clients
+from maintain.delivery import commands as delivery
 from maintain.pages import commands as pages
+from maintain.proof import commands as proof
 from maintain.sizing import commands as sizing
 
 Option = typer.Option
@@ -18,9 +19,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     pages.register(app)
     sizing.register(app)
-    _proof(app)
-    _delivery(app)
     clients.register(app)
+    proof.register(app)
+    delivery.register(app)
 
     @app.command()
     def check(
@@ -129,93 +130,6 @@ def register(app: typer.Typer) -> None:
             typer.echo(f"{done}: {shown(path)}")
         if not remove:
             typer.echo("next: replace every TODO, then follow CONTRIBUTING.md")
-
-
-def _proof(app: typer.Typer) -> None:
-    """What keeps proof alive: others' runs filed, and a run repeated."""
-
-    @app.command(name="import")
-    def import_(file: Annotated[Path, typer.Argument(help="what `cookbook publish --bundle` wrote")]) -> None:
-        """Check a run that somebody else measured, and file it under its contributor. Nothing of it is executed."""
-        from helpers.paths import shown
-        from maintain.pages.overview import refresh
-        from maintain.proof import incoming
-
-        judgement, written = incoming.file(file)
-        typer.echo(judgement.text())
-        judgement.raise_if_failed()
-        for path in [*written, *refresh()]:
-            typer.echo(f"written: {shown(path)}")
-
-    @app.command()
-    def upgrade(
-        vllm: Annotated[str, Option(help="the release to try, e.g. 0.33.0, or newest")],
-        stack: Annotated[list[str] | None, Option(help="cpu or cuda; repeatable, both by default")] = None,
-        lane: Annotated[bool, Option("--lane", help="also run the CPU notebook on it, from cold to stopped")] = False,
-        write: Annotated[bool, Option("--write", help="bring lock and pins into this checkout if all is well")] = False,
-    ) -> None:
-        """Try another vLLM in a copy of the checkout: lock, installation, parser, flags, known limits; a report as a page."""
-        from helpers.paths import shown
-        from maintain.upgrade.trial import STACKS, newest, pin_of
-        from maintain.upgrade.trial import upgrade as try_release
-
-        failed = []
-        for name in stack or STACKS:
-            version = newest(name) if vllm == "newest" else vllm
-            if vllm == "newest" and version == pin_of(name):
-                typer.echo(f"{name}: its pin {version} is the newest release")
-                continue
-            found, page = try_release(name, version, lane, write, typer.echo)
-            typer.echo(f"{name}: {'passed' if found.passed else 'failed'}; {shown(page)}")
-            failed += [] if found.passed else [name]
-        if failed:
-            raise typer.Exit(1)
-
-    @app.command()
-    def reproduce(record: Annotated[Path, typer.Argument(help="a run record, e.g. of recipes/records/cpu")]) -> None:
-        """Run a record's command again, and say whether the two agree within the noise."""
-        from helpers.paths import shown
-        from maintain.proof.reproduce import again
-
-        agreement, outcome = again(record)
-        typer.echo(agreement.text())
-        typer.echo(shown(outcome.folder))
-        if not agreement.passed:
-            raise typer.Exit(1)
-
-
-def _delivery(app: typer.Typer) -> None:
-    """A target for a host without a network."""
-
-    @app.command()
-    def bundle(
-        target: Annotated[str, typer.Argument(help="whose stack and recipe")],
-        out: Annotated[Path, Option(help="the folder of the parts")] = Path("bundle"),
-        arch: Annotated[str, Option(help="leave out what other GPUs would run, e.g. sm_90")] = "",
-        weights: Annotated[Path | None, Option(help="the folder of a checkpoint, packed too")] = None,
-        part_mb: Annotated[int, Option(help="the size of a part, in 10^6 bytes")] = 1900,
-    ) -> None:
-        """Pack workbench, stack, test model and recipes in parts, for a host that has Python and no network."""
-        from helpers.paths import shown
-        from maintain.delivery.pack import bundle as pack
-
-        manifest = pack(target, out, arch, weights, part_mb, typer.echo)
-        size = sum(part["bytes"] for part in manifest["parts"]) / 1e6
-        typer.echo(f"{shown(out)}: {len(manifest['parts'])} parts, {size:,.0f} MB; there: python3 unbundle.py FOLDER")
-
-    @app.command()
-    def unbundle(
-        folder: Annotated[Path, typer.Argument(help="a new folder, the checkout to be")],
-        parts: Annotated[Path, Option(help="where the parts lie")] = Path("bundle"),
-    ) -> None:
-        """Unpack a bundle. On a host without the cookbook, run the script that lies beside the parts instead."""
-        from helpers.errors import CookbookError
-        from maintain.delivery import unbundle as script
-
-        try:
-            script.unbundle(parts, folder, typer.echo)
-        except script.BundleError as error:
-            raise CookbookError(str(error)) from None
 
 
 def release_table(reports: list) -> str:

@@ -9,7 +9,7 @@ from helpers.errors import CookbookError
 from helpers.pages.matrix import markdown_matrix, targets_table
 from helpers.recipes import load_target
 from helpers.records import age as ages
-from helpers.records.age import STALE, STALE_DAYS, Age, age, pin, releases
+from helpers.records.age import STALE, STALE_DAYS, Age, pin, releases
 from helpers.records.claims import load_claims
 from helpers.records.matrix import matrix
 from maintain.pages import measured
@@ -57,6 +57,13 @@ def test_every_claim_of_a_page_says_version_day_and_distance() -> None:
     assert cells and all("behind the newest" in line or "the newest" in line for line in cells)
 
 
+def test_the_site_says_the_age_too(tmp_path: Path) -> None:
+    from maintain.site.pages import target_page
+
+    assert "the pin's release" in target_page("cpu") and pin("h200") in target_page("h200")
+    assert pin("mi300x") in target_page("mi300x") and "Not run on this machine yet" in target_page("mi300x")
+
+
 def test_a_page_says_which_pin_it_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CPU stack" in pin("cpu") and "community build" in pin("cpu") and "GPU stack" in pin("mi300x")
     pinned = load_target("h200").stack.vllm
@@ -77,8 +84,7 @@ def test_stale_runs_are_listed_most_wanted_first_with_their_commands() -> None:
     )
     copies = next(run for run in runs if run.replicas > 1)
     assert "-p replicas 4" in copies.command() and STALE not in "".join(copies.lines())
-    fresh = [run for run in stale(rows, releases().asked) if age("cpu", run.age.vllm, run.age.day).stale is False]
-    assert fresh == []
+    assert all(run.age.stale for run in stale(rows, releases().asked))
 
 
 def test_a_damaged_list_of_releases_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

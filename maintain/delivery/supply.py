@@ -20,6 +20,7 @@ AUDIT, BILL, LICENCES = "pip-audit==2.10.1", "cyclonedx-bom==7.5.0", "pip-licens
 OUT = RUNS / "supply"
 PAGE = ROOT / "docs" / "licences.md"
 STACKS = ("cpu", "evals", "cuda")
+OPEN = "open: "
 HEAD = """# What is installed, and under which licence
 
 Written by `.venv/bin/python -m maintain.delivery.supply licences` from the installed environments: the workbench and the
@@ -49,14 +50,29 @@ def tool(requirement: str, *words: str, passed: tuple[int, ...] = (0,)) -> subpr
 
 
 def advisories(lock: Path) -> list[str]:
-    """The open advisories of what a lock pins, a line each; pip-audit ends with 1 where there are some."""
+    """The open advisories of what a lock pins, and what could not be looked up, a line each.
+
+    Raises `CookbookError` where nothing could be: an index without advisories says nothing about a package.
+    """
     words = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json", "--requirement", str(lock))
-    answer = json.loads(tool(AUDIT, "pip-audit", *words, passed=(0, 1)).stdout)
-    return [
-        f"{lock.stem}: {one['name']} {one['version']}: {hole['id']}, fixed in {', '.join(hole['fix_versions']) or 'no release'}"
-        for one in answer["dependencies"]
-        for hole in one.get("vulns", [])
+    return judged(lock, json.loads(tool(AUDIT, "pip-audit", *words, passed=(0, 1)).stdout)["dependencies"])
+
+
+def judged(lock: Path, found: list[dict]) -> list[str]:
+    """What pip-audit said of each package, as lines for what is not in order."""
+    if found and all("skip_reason" in one for one in found):
+        why = found[0]["skip_reason"]
+        raise CookbookError(
+            f"no advisory of {shown(lock)} was looked up", why=why, do="use an index that has advisories"
+        )
+    lines = [
+        f"{lock.stem}: {one['name']}: not looked up: {one['skip_reason']}" for one in found if "skip_reason" in one
     ]
+    for one in found:
+        for hole in one.get("vulns", []):
+            fixed = ", ".join(hole["fix_versions"]) or "no release"
+            lines.append(f"{OPEN}{lock.stem}: {one['name']} {one['version']}: {hole['id']}, fixed in {fixed}")
+    return lines
 
 
 def bill(name: str, python: Path) -> Path:
@@ -96,11 +112,12 @@ def main(words: list[str]) -> int:
             print(f"written: {shown(bill(name, python))}")
     if words:
         return 0
-    locks = [lock for lock in sorted(LOCKS.glob("*.txt"))]
+    locks = sorted(LOCKS.glob("*.txt"))
     found = [line for lock in locks for line in advisories(lock)]
     write_whole(OUT / "advisories.txt", "".join(f"{line}\n" for line in found))
-    print("\n".join(found) or f"no open advisory in {len(locks)} locks")
-    return int(bool(found))
+    unsafe = sum(line.startswith(OPEN) for line in found)
+    print("\n".join([*found, f"{unsafe} open advisories in {len(locks)} locks"]))
+    return int(bool(unsafe))
 
 
 if __name__ == "__main__":

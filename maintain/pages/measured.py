@@ -76,7 +76,7 @@ def served(record: RunRecord) -> str:
 
 def aged(record: RunRecord) -> str:
     """How old a record is, in words."""
-    return age(record.target, record.versions["vllm"], record.finished.date()).words()
+    return age(record.target, record.versions.get("vllm", "unknown"), record.finished.date()).words()
 
 
 def headline(target: Target, model: str) -> str:

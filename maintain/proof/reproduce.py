@@ -7,6 +7,7 @@ from typing import Any
 
 from helpers.errors import CookbookError
 from helpers.findings import Finding, Findings
+from helpers.recipes import load_target
 from helpers.records.curves import load_records, setting
 from helpers.records.record import Point, RunRecord
 from helpers.runs.execute import Outcome, run_target
@@ -33,8 +34,10 @@ def parameters(record: RunRecord) -> dict[str, Any]:
             "this record is of a variant", why="no recipe renders its command", do="name a record of `cookbook run`"
         )
     served = record.serving.model_dump(exclude={"variant"})
-    asked = {name: value for name, value in record.parameters.items() if name not in MOVED}
-    return {**asked, "model": record.model, **served, "port": 0}
+    values = {**record.parameters, "model": record.model, **served, "port": 0}
+    if not load_target(record.target).serve.activations:
+        del values["activations"]  # its page has no such parameter
+    return {name: value for name, value in values.items() if name not in MOVED or name == "port"}
 
 
 def again(path: Path, run: Callable[..., Outcome] = run_target) -> tuple[Agreement, Outcome]:

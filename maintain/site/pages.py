@@ -8,8 +8,9 @@ from helpers.panel.choice import FORMS
 from helpers.paths import RECORDS
 from helpers.plots.recorded import Recorded, pareto
 from helpers.recipes import Parameters, Target, check_parameters, load_target, target_names
+from helpers.records.age import pin
 from helpers.records.curves import LENGTHS, load_records
-from maintain.pages import sections
+from maintain.pages import measured, sections
 
 LANGUAGES = {"shell": "bash", "docker": "bash", "compose": "yaml", "k8s": "yaml"}
 
@@ -20,7 +21,9 @@ def target_page(name: str) -> str:
     parts = [
         f"# {target.title}",
         target.summary,
-        f"Run it step by step in [its notebook](../notebooks/targets/{name}.ipynb).",
+        measured.headline(target, target.defaults.model),
+        f"The recipe pins vLLM {target.stack.vllm} ({pin(name)}). Run it step by step in "
+        f"[its notebook](../notebooks/targets/{name}.ipynb).",
     ]
     parts += ["## Sizes", sections.sizes(target), "## Commands"]
     parts.append(
@@ -59,12 +62,13 @@ def records_page(pictures: Path) -> str:
                 r.serving.profile,
                 r.weights,
                 r.versions.get("vllm", "?"),
+                measured.aged(r),
                 r.state,
                 len(r.throughput),
             )
             for r in records
         ]
-        head = ["day", "model", "layout", "profile", "weights", "vLLM", "state", "points"]
+        head = ["day", "model", "layout", "profile", "weights", "vLLM", "age", "state", "points"]
         parts += [f"## {load_target(name).title}", table(head, rows)]
         for model in dict.fromkeys(r.model for r in records):
             for lengths in LENGTHS:
