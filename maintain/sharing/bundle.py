@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from helpers import redact
 from helpers.errors import CookbookError
-from helpers.paths import ROOT, shown
+from helpers.paths import CACHE, ROOT, shown
 from helpers.records.record import RunRecord, first_problem
 
 MANIFEST = "manifest.json"
@@ -43,7 +43,7 @@ def pack(folder: Path, out: Path, contributor: str, image_digest: str = "") -> P
             f"{shown(folder)} is not packed", why=f"it {record.state}: {record.why}", do="pack a run that passed"
         )
     public = record.model_copy(update={"parameters": record.parameters | {"run_dir": ""}})
-    places = {str(folder.resolve()): f"runs/{folder.name}", f"{ROOT}/": "", str(Path.home()): "~"}
+    places = {str(folder.resolve()): f"runs/{folder.name}", f"{ROOT}/": "", str(CACHE): ".cache", str(Path.home()): "~"}
     texts = {RECORD: public.model_dump_json(by_alias=True, indent=1)}
     for name in (NOTEBOOK, LOG):
         if not (folder / name).is_file():
