@@ -8,7 +8,7 @@ import ipywidgets as w
 
 from helpers.files import write_whole
 from helpers.panel import explorer
-from helpers.panel.explorer import AXES, NOISE, SpeedRecord
+from helpers.panel.explorer import AXES, NOISE
 from helpers.panel.look import html, line
 from helpers.paths import RUNS, shown
 from helpers.plots.explorer import explorer_figure, front_figure
@@ -53,20 +53,16 @@ class ExploreTab(w.VBox):
         super().__init__([*rows, self.speed, self.layout_line, self.command, *compared])
         self.choose()
 
-    @property
-    def chosen(self) -> list[SpeedRecord]:
-        return list(self.records.value)
-
     def choose(self, *_: Any) -> None:
         """Bring lengths, slider and comparison up to the chosen records."""
         with self.lock:
-            if pairs := explorer.lengths_of(self.chosen):
+            if pairs := explorer.lengths_of(self.records.value):
                 self.settling = True  # what changes below asks for one new figure, not for five
                 kept = self.lengths.value if self.lengths.value in pairs else pairs[0]
                 self.lengths.options = [(f"{given:,} in / {made:,} out", (given, made)) for given, made in pairs]
                 self.lengths.value = kept
-                self.speed.max = round(max(p.tok_s_per_user for s in self.chosen for p in s.points(kept)), 1)
-                self.first.value, self.second.value = self.chosen[-1], self.chosen[0]
+                self.speed.max = round(max(p.tok_s_per_user for s in self.records.value for p in s.points(kept)), 1)
+                self.first.value, self.second.value = self.records.value[-1], self.records.value[0]
                 self.settling = False
                 self.draw()
                 self.compare()
@@ -75,13 +71,13 @@ class ExploreTab(w.VBox):
         """The figure, what it shows in words, and the best layout for the slider's speed."""
         with self.lock:
             lengths, x, y, least = self.lengths.value, self.x.value, self.y.value, self.speed.value
-            curves = {s.short(self.chosen): s.points(lengths) for s in self.chosen if s.points(lengths)}
+            curves = {s.short(self.records.value): s.points(lengths) for s in self.records.value if s.points(lengths)}
             if not curves or self.settling:
                 self.layout_line.value = (
                     "" if curves else line("choose one record or several, with points at these lengths")
                 )
                 return
-            record, found = self.chosen[0].record, explorer.best(self.chosen, lengths, least)
+            record, found = self.records.value[0].record, explorer.best(self.records.value, lengths, least)
             if (x, y) == PARETO and max(map(len, curves.values())) > 1:
                 anchors = matching(load_anchors(), record.model, record.target, *lengths)
                 figure = front_figure(curves, anchors, least, found[1] if found else None)
@@ -114,7 +110,7 @@ class ExploreTab(w.VBox):
         folder = RUNS / "exports" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
         try:
             write_whole(folder / "explorer.png", self.image.value)
-            write_whole(folder / "explorer.csv", explorer.as_csv(self.chosen, self.lengths.value))
+            write_whole(folder / "explorer.csv", explorer.as_csv(self.records.value, self.lengths.value))
             self.saved.value = line(f"written: {shown(folder)}/explorer.png and explorer.csv", "good")
         except OSError as error:
             self.saved.value = line(f"not written: {error.strerror}; free some disk", "bad")

@@ -73,12 +73,16 @@ class TalkTab(w.VBox):
 
     def answer(self, history: list[dict[str, str]], shown: list[str]) -> None:
         """Stream one answer into the page of its conversation; after an error the question may be asked again."""
+        from openai import OpenAI  # half a second that no other tab needs
+
         found, last, why = chat.Answer(), 0.0, ""
         try:
             lease = live.running()
             if lease is None:
                 raise CookbookError("no server runs", do="press Launch in the first tab")
-            for found in chat.ask(client(lease.base_url), self.asked(lease.model), history, self.ending):
+            key = os.environ.get("VLLM_API_KEY") or "none"
+            client = OpenAI(base_url=f"{lease.base_url}/v1", api_key=key, max_retries=0)
+            for found in chat.ask(client, self.asked(lease.model), history, self.ending):
                 if time.monotonic() - last > SHOWN_S and shown is self.shown:
                     last = time.monotonic()
                     self.pages.value = "".join([*shown, html("answer", found)])
@@ -102,10 +106,3 @@ class TalkTab(w.VBox):
         question = self.question.value.strip() or (said[-1] if said else "What is the capital of France?")
         address, model = (lease.base_url, lease.model) if lease else ("http://127.0.0.1:8000", "gpt-oss-20b")
         self.code.value = html("verbatim", chat.code(self.asked(model), address, question))
-
-
-def client(base_url: str) -> Any:
-    """An OpenAI client; the key is whatever VLLM_API_KEY holds."""
-    from openai import OpenAI
-
-    return OpenAI(base_url=f"{base_url}/v1", api_key=os.environ.get("VLLM_API_KEY") or "none", max_retries=0)
