@@ -1,4 +1,4 @@
-"""A process with `/health` and two children, for tests of the server's life: what is watched, not what answers.
+"""A process with `/health`, a line of `/metrics` and two children: for tests of what is watched, not of what answers.
 
 Arguments: `--port N`, then any of: `stubborn` (children ignore SIGTERM), `slow` (healthy after 2 s),
 `crash` (a traceback and exit code 3 before it is healthy), `named` (a POST is answered with its port).
@@ -15,8 +15,10 @@ CHILD = "import signal, time\nif {stubborn}: signal.signal(signal.SIGTERM, signa
 
 class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/health" else 404)
+        self.send_response(200 if self.path in ("/health", "/metrics") else 404)
         self.end_headers()
+        if self.path == "/metrics":
+            self.wfile.write(b"vllm:num_requests_running 2.0\n")
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))

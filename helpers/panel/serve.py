@@ -127,6 +127,7 @@ class ServeTab(w.VBox):
             self.bar.value = html("budget", found.budget)
             for form, shown in self.texts.items():
                 shown.value = html("code", found.forms[form])
+            self.report.value = ""  # what was checked was another choice
             self.note.value = line(found.note, "quiet") if found.note else ""
             self.enable()
 
