@@ -1,8 +1,5 @@
 """The panel of start_here.ipynb: a server with a button, a chat, an explorer of records, in plain ipywidgets.
 
-from helpers.panel import panel
-panel()
-
 Whatever a control does is a call that a notebook makes too, and no notebook needs the panel. Callbacks run on a kernel's
 other threads: nothing here uses pyplot, and each tab has one lock.
 """

@@ -11,7 +11,6 @@ from helpers.errors import CookbookError
 from helpers.tools.functions import MAX_ROUNDS, Toolbox
 from helpers.tools.trace import Trace
 
-EFFORTS = ("low", "medium", "high")
 UNSENT = {"output_index", "sequence_number"}  # what a streamed item has besides what a request may hold
 BUILTIN = {  # the tools that the server runs itself, as a request asks for them
     "python": {"type": "code_interpreter", "container": {"type": "auto"}},

@@ -15,7 +15,6 @@ from helpers.plots.explorer import explorer_figure, front_figure
 from helpers.records.anchors import load_anchors, matching
 
 PARETO = ("tok/s per user", "tok/s per GPU")  # the axes on which a roofline and published points lie
-FIRST = 3  # records that are chosen at first
 
 
 class ExploreTab(w.VBox):
@@ -27,7 +26,7 @@ class ExploreTab(w.VBox):
         named = [(source.label, source) for source in sources]
         own = [s for s in sources if s.record.target == target] or sources[:1]
         alike = [s for s in own if s.record.model == own[0].record.model]
-        chosen = [s for s in alike if s.points(explorer.lengths_of(alike)[0])][:FIRST]
+        chosen = [s for s in alike if s.points(explorer.lengths_of(alike)[0])][:3]
         wide = w.Layout(width="100%", max_width="860px")
         listed = w.Layout(width="100%", max_width="860px", height="150px")
         self.records = w.SelectMultiple(options=named, value=chosen, description="records", layout=listed)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from helpers.errors import CookbookError
 from helpers.paths import RECORDS, RUNS
+from helpers.records.curves import points_of
 from helpers.records.record import Point, RunRecord
 
 NOISE = 0.02  # two runs of one setting differ by up to this share: less says nothing (docs/benchmarks.md)
@@ -47,8 +48,7 @@ class SpeedRecord:
 
     def points(self, lengths: tuple[int, int]) -> list[Point]:
         """Its points at a pair of input and output tokens, by concurrency."""
-        own = [p for p in self.record.throughput if (p.input_tokens, p.output_tokens) == lengths]
-        return sorted(own, key=lambda point: point.concurrency)
+        return sorted(points_of(self.record, *lengths), key=lambda point: point.concurrency)
 
     def command(self) -> str:
         """The command that was measured, ready to paste."""
