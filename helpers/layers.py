@@ -47,6 +47,7 @@ ROOMS = (
     ("helpers.cli", "the `cookbook` command"),
     ("maintain.sharing", "a run packed into one file for others; who verified what"),
     ("maintain.studies", "what only pages about measurements show: answers, aims, figures over evidence, starts"),
+    ("maintain.sizing", "the GPUs that a load needs, held against measured points"),
     ("maintain.pages", "notebooks and README written from recipes and records"),
     ("maintain", "a new target, releases, installs, locks, schemas, pages from data: what only a checkout needs"),
     ("nano.domain", "what the test model speaks about"),

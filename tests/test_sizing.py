@@ -4,45 +4,37 @@ import pytest
 
 from helpers.errors import CookbookError, UsageError
 from helpers.recipes import target_names
-from helpers.records.curves import speed_records
+from maintain.sizing.page import LONG, PAGE, held_out, layout_of, predicted, rendered
 from maintain.sizing.plan import PRICES, Demand, load_prices, size
-from maintain.sizing.queueing import Request, bursts, simulate
-from maintain.sizing.speed import LENGTHS, Layout, Shares, layouts, shares
+from maintain.sizing.queueing import bursts, simulate
+from maintain.sizing.speed import LENGTHS, Layout, Shares, layouts
 
 BAR = 0.15
-LONG = (8192, 1024)  # the shares come from LENGTHS only
 MEASURED = [
     pytest.param(record, point, id=f"{record.model}-{record.serving.label}-{point.concurrency}")
-    for record in speed_records("h200")
-    for point in record.throughput
-    if (point.input_tokens, point.output_tokens) == LONG and record.serving.replicas == 1
+    for record, point in held_out()
 ]
-
-
-def layout_of(record) -> Layout:
-    """The layout of a record, its shares from the records of the same vLLM."""
-    same = [r for r in speed_records("h200") if r.versions["vllm"] == record.versions["vllm"]]
-    own = record.serving.tensor_parallel_size
-    return Layout("h200", record.model, own, shares("h200", record.model, same)[own])
 
 
 @pytest.mark.parametrize(("record", "point"), MEASURED)
 def test_long_prompts_come_out_as_they_were_measured(record, point) -> None:
     """Every point at 8,192 tokens in: fitted on none of them. A steady state and the simulated server agree with it."""
-    layout = layout_of(record)
-    assert LENGTHS != LONG
-    assert layout.tpot_ms(point.concurrency, *LONG) == pytest.approx(point.tpot_ms.p50, rel=BAR)
-    served = simulate(layout, [Request(0.0, *LONG) for _ in range(point.prompts)], closed=point.concurrency)
-    assert served.tok_s == pytest.approx(point.output_tok_s, rel=BAR)
+    tpot, rate = predicted(record, point)
+    assert tpot == pytest.approx(point.tpot_ms.p50, rel=BAR)
+    assert rate == pytest.approx(point.output_tok_s, rel=BAR)
 
 
 def test_there_are_points_to_hold_it_against_and_they_could_refuse_it() -> None:
-    assert len(MEASURED) >= 9
+    assert len(MEASURED) >= 9 and LENGTHS != LONG
     record, point = MEASURED[-1].values
     own = layout_of(record)
     slower = Shares(own.target, own.model, own.size, tuple((count, share / 1.4) for count, share in own.shares.points))
     wrong = Layout(own.target, own.model, own.size, slower)
     assert wrong.tpot_ms(point.concurrency, *LONG) != pytest.approx(point.tpot_ms.p50, rel=BAR)
+
+
+def test_the_page_is_todays() -> None:
+    assert PAGE.read_text(encoding="utf-8") == rendered(), "run `cookbook render`"
 
 
 def test_every_request_is_served_whole_and_bursts_are_slower_than_their_mean() -> None:

@@ -13,6 +13,7 @@ from maintain.pages.levers import page as levers
 from maintain.pages.notebook import text_of
 from maintain.pages.pages import fill
 from maintain.sharing import verified
+from maintain.sizing import page as sizing
 
 START, START_ZH = NOTEBOOKS / "start_here.ipynb", NOTEBOOKS / "start_here.zh.ipynb"
 
@@ -26,6 +27,7 @@ def pages() -> Iterator[tuple[Path, str]]:
         yield path, text_of(rendered(path))
     yield cli.PAGE, cli.rendered()
     yield verified.PAGE, verified.verified()
+    yield sizing.PAGE, sizing.rendered()
     for name in study.studied():
         yield study.path_of(name), text_of(study.render(name))
     yield levers.PAGE, text_of(levers.render())

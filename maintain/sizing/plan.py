@@ -17,6 +17,7 @@ from maintain.sizing.speed import Layout, layouts
 
 PRICES = RECIPES / "prices.yaml"
 MOST = 1024  # requests in flight on one copy: vLLM's largest --max-num-seqs by default
+COUNTS = sorted({round(1.03**power) for power in range(235)})  # of requests in flight that are tried, 1 to MOST
 SIMULATED = 1500  # requests
 STEP, TRIES = 1.15, 12  # more copies until bursts no longer hurt
 
@@ -105,13 +106,13 @@ def fitted(layout: Layout, demand: Demand) -> Sized | None:
         return None
     budget = memory_budget(load_target(layout.target), layout.about, parameters)
     room = min(MOST, budget.fullest_concurrency) if budget.kv_cache >= budget.start else 0
-    speeds = {count: 1e3 / layout.tpot_ms(count, inputs, outputs) for count in range(1, room + 1)}
-    enough = [count for count, speed in speeds.items() if speed >= demand.tok_s_per_user]
+    speed = lambda count: 1e3 / layout.tpot_ms(count, inputs, outputs)  # noqa: E731
+    enough = [count for count in COUNTS if count <= room and speed(count) >= demand.tok_s_per_user]
     if not enough:
         return None
     copies = math.ceil(demand.users / max(enough))
     in_flight = math.ceil(demand.users / copies)
-    return Sized(layout, copies, in_flight, speeds[in_flight], None)
+    return Sized(layout, copies, in_flight, speed(in_flight), None)
 
 
 def in_bursts(found: Sized, demand: Demand) -> Sized:
