@@ -18,7 +18,6 @@ from helpers.panel.serve import ServeTab
 from helpers.panel.talk import get_weather
 from helpers.paths import ROOT
 from helpers.recipes import load_target, target_names
-from helpers.tools import functions as functions_module
 from helpers.tools.functions import Toolbox
 
 
@@ -186,17 +185,25 @@ def test_what_a_model_says_is_no_markup() -> None:
 
 
 @pytest.mark.parametrize("functions", [None, [add], [get_weather, add]])
-def test_the_shown_code_is_python_that_asks_the_same(functions: list | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shown_code_is_python_that_asks_the_same(
+    functions: list | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     toolbox = Toolbox(functions) if functions else None
     source = chat.code(
         chat.Asked("gpt-oss-nano", "high", "Be brief.", toolbox), "http://127.0.0.1:8000", "What's 2 + 2?"
     )
-    monkeypatch.setattr(functions_module, "respond", lambda *given, **_: asked.append(given) or [])
-    sdk = Event(responses=Event(create=lambda **given: asked.append(given) or []))
+    call = Event(type="function_call", name="add", arguments='{"a": 1, "b": 2}', call_id="c", model_dump=lambda **_: {})
+    replies = [Event(output=[call], output_text=""), Event(output=[], output_text="It is 3.")]
+    create = lambda **given: asked.append(given) or ([] if given.get("stream") else replies[len(asked) - 1])  # noqa: E731
+    sdk = Event(responses=Event(create=create))
     monkeypatch.setitem(sys.modules, "openai", Event(OpenAI=lambda **_: sdk))
     asked: list = []
     exec(compile(source, "<cell>", "exec"), {})
-    assert len(asked) == 1
+    if functions:
+        assert asked[-1]["input"][-1] == {"type": "function_call_output", "call_id": "c", "output": '{"result":3}'}
+        assert asked[0]["tools"] == toolbox.response_schemas() and capsys.readouterr().out == "It is 3.\n"
+    else:
+        assert len(asked) == 1 and asked[0]["stream"]
     assert unescape(html("verbatim", source)).count(source.strip()) == 1, "shown as it runs, nothing masked"
     for part in ('base_url="http://127.0.0.1:8000/v1"', '"What\'s 2 + 2?"', "'effort': 'high'", "'Be brief.'"):
         assert part in source

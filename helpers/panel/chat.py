@@ -148,7 +148,7 @@ def code(asked: Asked, base_url: str, question: str) -> str:
     request = {name: repr(value) for name, value in asked.request().items() if name != "model"}
     functions = list(asked.toolbox.functions.values()) if asked.toolbox else []
     if functions:
-        request.pop("tools")  # `respond` gives them
+        request.pop("tools")  # they follow from the functions
     return TEMPLATES.get_template("code.py.jinja").render(
         functions=[getsource(function).rstrip() for function in functions],
         names=[function.__name__ for function in functions],
