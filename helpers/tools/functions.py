@@ -2,7 +2,6 @@
 
 tools = Toolbox([get_weather, add])
 answer = converse(client, "gpt-oss-nano", "What is 17 + 25?", tools)         # chat completions
-answer = respond(client, "gpt-oss-nano", "What is 17 + 25?", tools)          # Responses
 """
 
 import inspect
@@ -95,23 +94,6 @@ def converse(client, model: str, messages: str | list[dict], tools: Toolbox, on_
             messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
         if options.get("tool_choice") not in (None, "auto", "none"):
             options.pop("tool_choice")  # forced once; forced for ever, it would never answer
-    raise _endless()
-
-
-def respond(client, model: str, items: str | list[dict], tools: Toolbox, **options) -> list[Any]:
-    """The Responses loop, its history resent each time (no server-side store needed). Returns all items."""
-    items = [{"role": "user", "content": items}] if isinstance(items, str) else list(items)
-    for _ in range(MAX_ROUNDS):
-        reply = client.responses.create(model=model, input=items, tools=tools.response_schemas(), **options)
-        items += [item.model_dump(exclude_none=True) for item in reply.output]
-        calls = [item for item in reply.output if item.type == "function_call"]
-        if not calls:
-            return items
-        for call in calls:
-            result = tools.call(call.name, call.arguments)
-            items.append({"type": "function_call_output", "call_id": call.call_id, "output": result})
-        if options.get("tool_choice") not in (None, "auto", "none"):
-            options.pop("tool_choice")
     raise _endless()
 
 
