@@ -65,7 +65,8 @@ def test_one_bar_is_no_figure() -> None:
     one = ("cold", Start("x", {"imports": 3.0}))
     with pytest.raises(CookbookError, match="compares with nothing"):
         startup_figure([one])
-    assert startup_figure([one, ("warm", Start("x", {"imports": 2.0, "weights": 1.0}))]).axes
+    drawn = startup_figure([one, ("warm", Start("x", {"imports": 2.0, "weights": 1.0}))])
+    assert drawn.axes and drawn.alt.endswith("warm: imports 2, weights 1")
 
 
 @pytest.mark.real

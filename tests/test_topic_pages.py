@@ -13,18 +13,7 @@ from helpers.records.matrix import NEVER
 from maintain.pages.overview import drifted
 from maintain.studies.answers import layouts, scores
 
-READY = (
-    "scale_out",
-    "batch_runs",
-    "evals",
-    "troubleshooting",
-    "endpoints",
-    "structured_output",
-    "builtin_tools",
-    "function_calling",
-    "h200_tuning",
-)
-PAGES = [page for page in sorted(NOTEBOOKS.glob("[st][to]*/*.ipynb")) if page.stem in READY]
+PAGES = [*sorted((NOTEBOOKS / "topics").glob("*.ipynb")), *sorted((NOTEBOOKS / "studies").glob("*.ipynb"))]
 WRITTEN = [page for page in PAGES if page.stem not in target_names()]  # the study of a target is rendered
 TEXTS = [*WRITTEN, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]  # README follows the records
 # A record may come any day: who says by hand that something never ran is wrong from then on.

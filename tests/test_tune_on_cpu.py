@@ -94,7 +94,7 @@ def test_two_flags_with_two_values_killed_and_called_again(tuned) -> None:
 
 def test_the_notebook_keeps_its_contract_lines(tuned, tmp_path: Path) -> None:
     """On the study of the test above: the notebook goes on with it, so that it starts no server."""
-    notebook = prepared(NOTEBOOK, tmp_path / "tuning.ipynb", study=str(tuned[0]), measure_startup=False)
+    notebook = prepared(NOTEBOOK, tmp_path / "tuning.ipynb", study=str(tuned[0]))
     done = nbval(notebook)
     assert done.returncode == 0, done.stdout[-4000:]
     assert [call.starts for call in on_file(tuned[0]).calls[2:]] == [0, 0]

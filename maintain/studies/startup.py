@@ -1,4 +1,4 @@
-"""From a launch to the first streamed token, by phase: through the cookbook and by hand, with cold and warm caches."""
+"""From a launch to the first streamed token, by phase: through the cookbook and by hand."""
 
 import http.client
 import json
