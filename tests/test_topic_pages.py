@@ -7,14 +7,16 @@ import nbformat
 import pytest
 
 from helpers.paths import NOTEBOOKS, ROOT
-from helpers.recipes import target_names
 from helpers.records import curves
 from helpers.records.matrix import NEVER
-from maintain.pages.overview import drifted
+from maintain.pages.notebook import text_of
+from maintain.pages.overview import rendered
 from maintain.studies.answers import layouts, scores
 
 PAGES = [*sorted((NOTEBOOKS / "topics").glob("*.ipynb")), *sorted((NOTEBOOKS / "studies").glob("*.ipynb"))]
-WRITTEN = [page for page in PAGES if page.stem not in target_names()]  # the study of a target is rendered
+WRITTEN = [
+    page for page in PAGES if page.parent.name == "topics" or page.stem == "h200_tuning"
+]  # the others are rendered
 TEXTS = [*WRITTEN, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]  # README follows the records
 # A record may come any day: who says by hand that something never ran is wrong from then on.
 BY_HAND = re.compile(
@@ -44,7 +46,7 @@ def test_a_sentence_by_hand_is_found() -> None:
 
 def test_what_pages_show_of_records_is_what_the_records_say() -> None:
     """`cookbook render` writes what has changed."""
-    assert [page.name for page, _ in drifted() if page in PAGES] == []
+    assert [page.name for page in WRITTEN if page.read_text(encoding="utf-8") != text_of(rendered(page))] == []
 
 
 def test_a_layout_is_shown_from_its_record_or_as_never_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
