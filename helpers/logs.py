@@ -60,6 +60,7 @@ RUNTIME = re.compile(  # docker compose, kubectl, container and systemd journals
     r"""^(?:
         [\w][\w.-]*\s*\|\s(?=\S|\s)                                             # vllm-1  | text
       | \[pod/[^\]]+\]\s
+      | \d{1,4}:\s(?=[(\[A-Z\s])                                                # srun --label
       | \[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?\s(?:std(?:out|err)\s[FP]\s)?
       | [A-Z][a-z]{2}\s+\d+\s\d\d:\d\d:\d\d\s\S+\s[\w.@/-]+(?:\[\d+\])?:\s
       | \[\s*\d+\.\d{6}\]\s

@@ -241,3 +241,18 @@ def test_heartbeats_of_a_server_that_goes_on_are_no_hang():
         assert not found.fatal and found.exception is None and found.ids == ["NC1"]
     died = judged(START + beats(12, "EngineCore") + traceback("ValueError: at last") + WRAPPER)
     assert died.exception == "ValueError: at last"
+
+
+def test_a_second_start_does_not_hide_what_ended_the_first() -> None:
+    """A container that is restarted writes on into the same log."""
+    failed = traceback(
+        "ValueError: Free memory on device cuda:0 (1/79 GiB) on startup is less than desired GPU memory utilization"
+    )
+    found = judged(START + failed + WRAPPER + READY)
+    assert found.ids == ["F22"] and found.fatal
+
+
+def test_the_end_that_srun_reports_is_not_its_cause() -> None:
+    labelled = "".join(f"0: {line}\n" for line in (START + traceback("ValueError: it is made of chalk")).splitlines())
+    found = judged(labelled + "srun: error: node1: task 0: Exited with exit code 1\n")
+    assert found.exception == "ValueError: it is made of chalk"

@@ -15,7 +15,7 @@ WRAPPER = re.compile(
     r"ActorDiedError|RayActorError|^(?:asyncio\.|concurrent\.)?[\w.]*Cancelled(?:Error)?$|RuntimeError: cancelled$|"
     r"^(?:Base)?ExceptionGroup: |^SystemExit|CalledProcessError: Command |zmq\.error\.ContextTerminated|"
     r"Error raised in subprocess|failed to be inspected|Ninja build failed|Error building extension|ninja: build stopped|"
-    r"\bexited with code [1-9]|Error response from daemon: (?!.*container-cli: ).*OCI runtime create failed|"
+    r"\b[Ee]xited with (?:exit )?code [1-9]|Error response from daemon: (?!.*container-cli: ).*OCI runtime create failed|"
     r"BrokenPipeError|ConnectionResetError|^EOFError$|"
     r"remote process exited|Connection (?:closed|reset) by (?:remote )?peer|Socket Timeout|Broken pipe"  # a peer's end
 )
