@@ -44,8 +44,11 @@ PHASES = {
 }
 
 # What is said again and again while one waits: shm_broadcast.py once a minute, ray_utils.py with the seconds so far
-# (0.10 to 0.32.0). Lines that tell of no progress may come between.
-HEARTBEAT = re.compile(r"broadcast block found in (\d+) seconds|placement group of specs for (\d+) seconds")
+# (0.10 to 0.32.0), v1/engine/utils.py every ten. Lines that tell of no progress may come between.
+HEARTBEAT = re.compile(
+    r"broadcast block found in (\d+) seconds|placement group of specs for (\d+) seconds|"
+    r"Waiting for \d+ (?:local, \d+ remote )?core engine proc"
+)
 IDLE = re.compile(r'^$|"GET /(?:health|metrics|ping|load|version|v1/models)\b|generation throughput: 0\.0 tokens/s')
 STARTS = re.compile(r"vLLM API server version|Started server process")
 STARTED = re.compile(r"Application startup complete")

@@ -256,3 +256,15 @@ def test_the_end_that_srun_reports_is_not_its_cause() -> None:
     labelled = "".join(f"0: {line}\n" for line in (START + traceback("ValueError: it is made of chalk")).splitlines())
     found = judged(labelled + "srun: error: node1: task 0: Exited with exit code 1\n")
     assert found.exception == "ValueError: it is made of chalk"
+
+
+def test_what_cmake_said_comes_before_what_pip_made_of_it() -> None:
+    log = "  ╰─> [71 lines of output]\n      CMake Error at CMakeLists.txt:14 (project):\n        Running\n"
+    found = judged(log + "  ERROR: Failed building wheel for vllm\nERROR: Failed to build installable wheels (vllm)\n")
+    assert found.ids == ["IN9"] and "CMake Error at" in (found.exception or "")
+
+
+@pytest.mark.parametrize(("minutes", "fatal"), [(9, False), (11, True)])
+def test_waiting_for_the_engine_for_ten_minutes_is_a_hang(minutes: int, fatal: bool) -> None:
+    wait = "(APIServer pid=1) DEBUG 11-20 10:00:20 [utils.py:776] Waiting for 1 local, 0 remote core engine proc(s) to start.\n"
+    assert judged(START + wait * (6 * minutes)).fatal is fatal

@@ -38,7 +38,7 @@ DEATHS = re.compile(  # a process that ended without a Python exception: how its
 DEATHS_WITHIN = re.compile(  # and what stands anywhere in it
     r"\bKilled +(?:vllm|python|uv|exec|timeout|\S*/)|[Oo]ut of memory: Kill(?:ed)? process|\boom-kill(?:er)?[: ]|"
     r"\bOOMKilled\b|\((?:core dumped|SIGKILL|SIGSEGV|SIGBUS|SIGABRT|SIGILL)\)|\bHSA_STATUS_ERROR|× No solution found|"
-    r": (?:Segmentation fault|Illegal instruction|Bus error|Aborted)(?: |$)|"
+    r": (?:Segmentation fault|Illegal instruction|Bus error|Aborted)(?: |$)|^ *CMake Error[ :]|"
     r"(?:^|: )(?:vllm|uv|docker|python3?|nvcc|ninja): (?:command )?not found|:\d+: .*Assertion [`'].*failed\.?$"
 )
 DEATH_HEAD = re.compile(

@@ -227,7 +227,7 @@ def heartbeats(end: list[Line]) -> tuple[Line | None, int]:
     for line in reversed(end[:stop]):
         if beat := HEARTBEAT.search(line.text):
             before = waited.get(line.stream, 0)
-            first, waited[line.stream] = line, before + int(beat[1]) if beat[1] else max(before, int(beat[2]))
+            first, waited[line.stream] = line, max(before, int(beat[2])) if beat[2] else before + int(beat[1] or 10)
         elif not IDLE.search(line.text):
             break
     return first, max(waited.values(), default=0)
