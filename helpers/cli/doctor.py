@@ -31,13 +31,12 @@ def register(app: typer.Typer) -> None:
 
         Exit code 0: nothing fatal; 1: something fatal; 2: the input cannot be read.
         """
-        if sum(map(bool, (log, run, live, watch))) > 1:
-            raise UsageError(
-                "too many inputs", why="doctor reads one of LOG, --run, --live and --watch", do="pass one of them"
+        if sum(map(bool, (log, run, live, watch))) > 1 or as_json + as_report + bool(watch) > 1 or (as_report and live):
+            why = (
+                "doctor reads one of LOG, --run, --live and --watch; --json and --report exclude each other and --watch"
             )
-        if as_json + as_report + bool(watch) > 1 or (as_report and live):
             raise UsageError(
-                "too many forms", do="pass --report with a log or a run, and one of --json and --watch at most"
+                "too many inputs or forms", why=why, do="pass one of them; --report goes with a log or a run"
             )
         if watch:
             raise typer.Exit(follow(watch))

@@ -91,14 +91,10 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
 
 
 def _counts(match: SignatureMatch, found: Scan) -> bool:
-    """Whether a match is of the server that ran: not of a shutdown, nor what a server met and outlived."""
-    outlived = match.kind == "fatal" and match.line.number < found.started and not _crashed_before(found)
+    """Whether a match is of the server that ran: not of a shutdown, nor what a server met and outlived (no restart)."""
+    restarted = any_ended(f for f in found.tracker.failures if f.number < found.started)
+    outlived = match.kind == "fatal" and match.line.number < found.started and not restarted
     return not (match.after_shutdown or outlived) and match.signature.fits(found.facts)
-
-
-def _crashed_before(found: Scan) -> bool:
-    """Whether the server that became ready was started again after one that had ended, in the same log."""
-    return any_ended(f for f in found.tracker.failures if f.number < found.started)
 
 
 def _logged(found: Scan, known: list[Signature]) -> Failure | None:
