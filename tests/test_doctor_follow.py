@@ -88,7 +88,7 @@ class Script:
     def said(self, read=diagnose) -> list[str]:
         out = []
         try:
-            for text in watch(self.log, read, self.pause, lambda: self.now):
+            for text in watch(self.log, read, [], self.pause, lambda: self.now):
                 out.append(text)
         except KeyboardInterrupt:
             pass

@@ -32,12 +32,8 @@ def register(app: typer.Typer) -> None:
         Exit code 0: nothing fatal; 1: something fatal; 2: the input cannot be read.
         """
         if sum(map(bool, (log, run, live, watch))) > 1 or as_json + as_report + bool(watch) > 1 or (as_report and live):
-            why = (
-                "doctor reads one of LOG, --run, --live and --watch; --json and --report exclude each other and --watch"
-            )
-            raise UsageError(
-                "too many inputs or forms", why=why, do="pass one of them; --report goes with a log or a run"
-            )
+            why = "doctor reads one of LOG, --run, --live, --watch; of --json, --report and --watch it takes one"
+            raise UsageError("too many inputs or forms", why=why, do="pass one; --report goes with a log or a run")
         if watch:
             raise typer.Exit(follow(watch))
         if live:
@@ -45,17 +41,14 @@ def register(app: typer.Typer) -> None:
 
             report = examine(live, os.environ.get("VLLM_API_KEY", ""), model)
         else:
-            from helpers.doctor import diagnose
-
             folder = None if log else run_folder(run)
-            report = diagnose(log or folder / "server.log", argv=recorded(folder).get("argv"))
+            report = diagnosed(log or folder / "server.log", folder)
             if not report.size:
                 raise UsageError(
                     f"{report.log} is empty", why="nothing was written to it", do="name the server's log file"
                 )
             if report.garbled:
                 raise UsageError(f"{report.log} is no log", why="it holds no text", do="name the server's log file")
-            report.expected = expected_backends(recorded(folder).get("target", ""))
             if as_report:
                 from helpers.machine.preflight import detect
 
@@ -65,27 +58,28 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(report.exit_code)
 
 
+def diagnosed(log: str | Path, folder: Path | None):
+    """The diagnosis of a log, with what the run's record knows of its command and its backends."""
+    from helpers.doctor import diagnose
+
+    record = recorded(folder)
+    found = diagnose(log, argv=record.get("argv"))
+    found.expected = expected_backends(record.get("target", ""))
+    return found
+
+
 def follow(name: str) -> int:
     """Say what is new in a log until its server ended; the exit code: 1 after a failure."""
-    from helpers.doctor import diagnose
     from helpers.doctor.watch import watch
 
     log = Path(name) if Path(name).is_file() else run_folder(name) / "server.log"
-    codes = []
-
-    def read(path: Path) -> Any:
-        record = recorded(path.parent)
-        found = diagnose(path, argv=record.get("argv"))
-        found.expected = expected_backends(record.get("target", ""))
-        codes.append(found.exit_code)
-        return found
-
+    codes = [0]
     try:
-        for text in watch(log, read):
+        for text in watch(log, lambda path: diagnosed(path, path.parent), codes):
             print(time.strftime("%H:%M:%S"), text, flush=True)
     except KeyboardInterrupt:
         print()
-    return codes[-1] if codes else 0
+    return codes[-1]
 
 
 def run_folder(name: str) -> Path:

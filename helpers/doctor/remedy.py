@@ -146,16 +146,12 @@ def issue_text(
 ) -> str:
     """A ready-made issue: first exception, versions, flags and the log's last lines, without secrets and the home's name."""
     versions = [f"- {name}: {facts[name]}" for name in RUN_FACTS if name in facts and name != "args"]
-    body = [
-        f"### {redact.text((exception or (thinks or ['- Failure without an exception'])[0][2:]).splitlines()[0])[:120]}",
-        "",
-    ]
+    title = exception or (thinks or ["- Failure without an exception"])[0][2:]
+    body = [f"### {redact.text(title.splitlines()[0])[:120]}", ""]
     body += [f"First exception ({place}):", *fenced(exception)] if exception else []
     later = [text for text in chain if text not in exception]
-    if later:
-        body += ["It led to:", *fenced("\n".join(later[:4]))]
-    if thinks:
-        body += ["What `cookbook doctor` thinks:", *thinks, ""]
+    body += ["It led to:", *fenced("\n".join(later[:4]))] if later else []
+    body += ["What `cookbook doctor` thinks:", *thinks, ""] if thinks else []
     body += ["Versions:", *(versions or ["- not in the log; add the output of `vllm collect-env`"])]
     body += ["", "Machine (where this was written):", f"- {machine}", ""] if machine else []
     command = redact.argv(argv) if argv else launched(facts) if "args" in facts else []

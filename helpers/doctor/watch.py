@@ -15,10 +15,11 @@ QUIET = 600  # seconds without a new line before the server is ready
 def watch(
     log: Path,
     read: Callable[[Path], Diagnosis],
+    codes: list[int],
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[str]:
-    """What is new, as it happens, until the server ended or was told to stop; `read` makes the diagnosis.
+    """What is new, as it happens, until the server ended or was told to stop; `codes` gets each diagnosis's exit code.
 
     The log is read when it has come to rest, or every few seconds: half a traceback would name the wrong cause.
     """
@@ -36,6 +37,7 @@ def watch(
         if now > seen and (now == size or ticks >= SETTLE) and clock() >= rest:
             began = clock()
             found = read(log)
+            codes.append(found.exit_code)
             rest, seen, ticks = began + SHARE * (clock() - began), now, 0
             for key, text in news(found):
                 if key not in told:

@@ -122,13 +122,9 @@ class Machine:
     def report_line(self) -> str:
         """The line with what an issue needs beside it."""
         kind = (self.compute_capability and f"compute capability {self.compute_capability}") or self.gfx
-        parts = [
-            kind,
-            self.driver and f"driver {self.driver}",
-            self.cuda and f"CUDA {self.cuda} at most",
-            self.wsl and "WSL2",
-        ]
-        return ", ".join([self.line(), self.architecture, f"Python {self.python}", *filter(None, parts)])
+        driver = self.driver and f"driver {self.driver} (CUDA {self.cuda} at most)"
+        parts = [self.line(), self.architecture, f"Python {self.python}", kind, driver, self.wsl and "WSL2"]
+        return ", ".join(filter(None, parts))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
