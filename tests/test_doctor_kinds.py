@@ -268,3 +268,28 @@ def test_what_cmake_said_comes_before_what_pip_made_of_it() -> None:
 def test_waiting_for_the_engine_for_ten_minutes_is_a_hang(minutes: int, fatal: bool) -> None:
     wait = "(APIServer pid=1) DEBUG 11-20 10:00:20 [utils.py:776] Waiting for 1 local, 0 remote core engine proc(s) to start.\n"
     assert judged(START + wait * (6 * minutes)).fatal is fatal
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run.sh: line 3: 77 Killed vllm serve m",
+        "kernel: Out of memory: Killed process 77 (vllm)",
+        "kernel: vllm invoked oom-killer: gfp_mask=0x1",
+        "Reason: OOMKilled",
+        "run.sh: line 3: 77 Aborted (core dumped)",
+        "exit code -9 (SIGKILL)",
+        "rocr: HSA_STATUS_ERROR_OUT_OF_RESOURCES",
+        "  × No solution found when resolving dependencies",
+        "run.sh: line 3: 77: Segmentation fault",
+        "run.sh: line 3: 77: Illegal instruction",
+        "run.sh: line 3: 77: Bus error",
+        "run.sh: line 3: 77: Aborted",
+        "      CMake Error at CMakeLists.txt:14 (project):",
+        "bash: vllm: command not found",
+        "a.cpp:12: void f(): Assertion `x' failed.",
+    ],
+)
+def test_deaths_that_stand_within_a_line(line: str) -> None:
+    """The words by which such lines are chosen hold for every kind of them."""
+    assert judged(START + line + "\n").exception is not None

@@ -41,6 +41,19 @@ DEATHS_WITHIN = re.compile(  # and what stands anywhere in it
     r": (?:Segmentation fault|Illegal instruction|Bus error|Aborted)(?: |$)|^ *CMake Error[ :]|"
     r"(?:^|: )(?:vllm|uv|docker|python3?|nvcc|ninja): (?:command )?not found|:\d+: .*Assertion [`'].*failed\.?$"
 )
+WITHIN = (
+    "ill",
+    "dumped",
+    "SIG",
+    "HSA_S",
+    "solution",
+    "fault",
+    "Bus",
+    "bort",
+    "not found",
+    "Assert",
+    "CMake",
+)  # in each of them
 DEATH_HEAD = re.compile(
     r"EngineCore failed to start|EngineCore encountered a fatal error|EngineCore hit an exception|"
     r"WorkerProc failed to start|WorkerProc hit an exception|Exception in worker|^Process [\w:-]+:$"
@@ -60,7 +73,7 @@ QUIET = ("DEBUG", "INFO", "WARNING")
 
 
 def _died(text: str) -> bool:
-    return bool(DEATHS.match(text) or DEATHS_WITHIN.search(text))
+    return bool(DEATHS.match(text) or (any(word in text for word in WITHIN) and DEATHS_WITHIN.search(text)))
 
 
 @dataclass(slots=True)
