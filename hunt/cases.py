@@ -7,6 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.result import RECORDS, Result
 from helpers.files import write_whole
 from helpers.paths import RECIPES, ROOT, shown
 from hunt.request import Request
@@ -70,6 +71,8 @@ def page(found: dict[str, Case]) -> str:
         f"`python -m hunt.cases` from the files in `{shown(FOLDER)}/`; `make fuzz` hunts for more. In a request,",
         '`{"$repeat": [x, n]}` stands for n times x.',
         "",
+        hunted(),
+        "",
         "| request | harm | where | prevented by the recipes |",
         "| --- | --- | --- | --- |",
     ]
@@ -82,6 +85,23 @@ def page(found: dict[str, Case]) -> str:
         for name, case in own.items():
             lines += ["", f'<a id="{name}"></a>', "", f"### {case.title}", "", *_section(case)]
     return "\n".join(lines) + "\n"
+
+
+def hunted(folder: Path = RECORDS) -> str:
+    """What has been hunted on so far, from the records."""
+    found = [Result.model_validate_json(path.read_text()) for path in sorted(folder.glob("request_hunt.json"))]
+    told = [
+        f"The last hunt sent {_value(one, 'requests'):,.0f} requests to gpt-oss-nano with the CPU recipe's flags (vLLM "
+        f"{one.versions['vllm']}, {one.finished:%Y-%m-%d}; `benchmarks/records/request_hunt.json`): "
+        f"{_value(one, 'kills'):.0f} of them ended the server. "
+        f"{_value(one, 'left out as known and not prevented'):.0f} more were drawn and left out: kills that nothing prevents. "
+        for one in found
+    ]
+    return "".join(told) + "No GPU has been hunted on yet."
+
+
+def _value(record: Result, name: str) -> float:
+    return next(value.value for value in record.values if value.name == name)
 
 
 def _section(case: Case) -> list[str]:

@@ -19,8 +19,9 @@ class Shown(Exception):
 
 def kills(state: State, batch: list[Request]) -> bool:
     """Whether requests sent together end the server, which is started anew then."""
-    sent(state.served.base_url, batch, "together" if len(batch) > 1 else "alone")
-    if not (state.fault() or "").startswith("kill"):
+    outcomes = sent(state.served.base_url, batch, "together" if len(batch) > 1 else "alone")
+    answered = all(0 < outcome.status < 500 for outcome in outcomes)
+    if (answered and state.served.alive()) or not state.fault().startswith("kill"):
         return False
     state.served.stop()
     state.served.start()
