@@ -20,7 +20,7 @@ from helpers.machine.stack import pinned
 from helpers.recipes import load_target, target_names
 from helpers.records.age import BUILDS, releases
 from maintain.combinations import Combination, combinations
-from maintain.limits.asked import probe
+from maintain.limits.asked import probed
 from maintain.parser import check_recipes
 from maintain.releases import fetch_wheel, unpacked
 from maintain.upgrade.flags import changes, declarations
@@ -170,13 +170,10 @@ def look(found: Upgrade, stack: Path, report: Callable) -> None:
     new = next((stack / "lib").glob("python3.*/site-packages"))
     found.used, found.flags = len(used), changes(used, old, new)
     found.added = sorted(set(declarations(new)) - set(declarations(old)))
-    for name in target_names():
-        target = load_target(name)
-        for limit in target.known_limits if target.stack.install == found.stack else []:
-            if limit.probe:
-                found.probes.append(probe(python, name, limit.id, limit.probe))
-            else:
-                found.unprobed.append(f"{name}: {limit.id}")
+    names = [name for name in target_names() if load_target(name).stack.install == found.stack]
+    found.probes = probed(names, lambda _: python)
+    limits = [(name, limit) for name in names for limit in load_target(name).known_limits]
+    found.unprobed = [f"{name}: {limit.id}" for name, limit in limits if not limit.probe]
 
 
 def in_use(one: Combination) -> set[str]:
