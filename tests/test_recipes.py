@@ -60,7 +60,8 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_target_and_model_is_there_and_valid():
     assert set(TARGETS) <= set(target_names())
     assert target_names()[0] == "cpu"
-    assert model_names() == ["gpt-oss-120b", "gpt-oss-20b", "gpt-oss-nano"]
+    names = ["gpt-oss-120b", "gpt-oss-20b", "gpt-oss-nano", "gpt-oss-safeguard-120b", "gpt-oss-safeguard-20b"]
+    assert model_names() == names
     for name in target_names():
         target = load_target(name)
         assert set(target.models) <= set(model_names())
@@ -73,7 +74,7 @@ def test_every_target_and_model_is_there_and_valid():
 def test_a_gpu_target_serves_both_models_and_names_its_limits(name: str):
     target = load_target(name)
     if name != "cpu":
-        assert {"gpt-oss-20b", "gpt-oss-120b"} == set(target.models)
+        assert {"gpt-oss-20b", "gpt-oss-120b"} == {name for name in target.models if "safeguard" not in name}
         assert target.expect.moe and (target.expect.attention or name == "arc_pro_b60")
     assert target.known_limits
     assert ("mxfp8" in target.serve.activations) == (name in {"b200", "gb200", "b300"})

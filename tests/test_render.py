@@ -298,7 +298,8 @@ def test_the_h200_study_draws_both_models_and_names_what_was_not_taken() -> None
     two = "gpt-oss-120b TP2 at"
     for missing in (
         "gpt-oss-20b at TP2, TP4, TP8",
-        "any contract with gpt-oss-20b or gpt-oss-120b itself",
+        "gpt-oss-safeguard-20b at TP1",
+        "any contract with gpt-oss-20b or gpt-oss-120b or gpt-oss-safeguard-20b or gpt-oss-safeguard-120b itself",
         "the latency profile",
         f"{two} 1,024/1,024 tokens and concurrency 4, 128, 512",
         f"{two} 8,192/1,024",
