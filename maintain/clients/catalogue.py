@@ -38,7 +38,7 @@ class Program:
     files: dict[str, str] = field(default_factory=dict)  # path below the user's home -> text with $base_url and others
     env: dict[str, str] = field(default_factory=dict)
     run: str = ""
-    context: int = 0  # tokens of its first request, where it was counted
+    context: int = 0  # tokens of its first request with these files, counted with oss-harmony; 0 where it was not
     needs: str = ""
     limits: str = ""
 
