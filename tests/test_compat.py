@@ -237,7 +237,7 @@ def test_the_contracts_pass_through_untouched(session) -> None:
         Surface(address, model).table()
         client = OpenAI(base_url=address + "/v1", api_key="none", timeout=120, max_retries=0)
         ask = [{"role": "user", "content": "What is the weather in Paris?"}]
-        tool = {"type": "function", "function": FUNCTION | {"name": "get_weather"}}
+        tool = {"type": "function", "function": FUNCTION | {"name": "get_weather", "strict": True}}
         for stream in (False, True):
             for more in ({}, {"tools": [tool]}, {"tools": [tool], "tool_choice": "required"}):
                 reply = client.chat.completions.create(
