@@ -59,8 +59,8 @@ which rules it still needs.
 
 ## A JSON schema beside other wishes
 
-On both endpoints, each streamed and not, asked of a server without speculation. *Ignored* is the dangerous one: no
-error, and no effect.
+On both endpoints, each streamed and not; *n-gram* rows come from a server that speculates with n-grams. *Ignored* is
+the dangerous one: no error, and no effect.
 
 {schemas}
 

@@ -1,10 +1,11 @@
-"""Writes recipes/structured_support.yaml: JSON schemas on each endpoint beside tools and efforts, by asking.
+"""Writes recipes/structured_support.yaml: JSON schemas on each endpoint beside tools, efforts and speculation, by asking.
 
-`python -m maintain.clients.structured` asks the CPU recipe's server.
+`python -m maintain.clients.structured` asks two servers of the CPU recipe: as it is, and with n-gram speculation.
 """
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from helpers.checks.responses_api import TIMEOUT_S, Surface
@@ -22,6 +23,8 @@ EXTRACT = "Extract the name and age: Anna Miller is 34 years old."
 WEATHER = "What is the weather in Paris?"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 FUNCTION = {"name": "get_weather", "description": "Get the current weather for a city.", "parameters": CITY}
+AT_ONCE = 16
+NGRAM = '{"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4}'
 AROUND = "set `strict: true` on a tool, or start vLLM with `--tool-strict-level function`"
 Reply = tuple[str, list[str]]  # the answer's text, the names of the functions called
 
@@ -130,9 +133,10 @@ MODES: dict[str, Mode] = {
     "tools auto and strict, after the result": (WEATHER, STRICT, "", True, fits, "the answer fits", "it does not fit"),
     "tools required": (WEATHER, REQUIRED, "", False, called, "it is called; the schema waits for an answer", "it is not called"),
 }  # fmt: skip
+SPECULATED = ("plain", "tools auto, one needed", "tools auto and strict, one needed", "tools required")
 
 
-def rows(surface: Surface, modes: list[str]) -> list[Row]:
+def rows(surface: Surface, modes: list[str], note: str = "") -> list[Row]:
     """One row for each endpoint and mode: both streamed and not."""
     found = []
     for api in (Chat(surface), Responses(surface)):
@@ -142,15 +146,29 @@ def rows(surface: Surface, modes: list[str]) -> list[Row]:
             half = f"{yes} {'streamed' if good[1] else 'not streamed'}; otherwise {no}"
             state = "supported" if all(good) else "partly" if any(good) else "ignored"
             seen = yes if all(good) else half if any(good) else no
-            found.append(Row(f"{api.name}, {mode}", state, seen))
+            found.append(Row(f"{api.name}, {mode}{note}", state, seen))
+    return found
+
+
+def at_once(surface: Surface, note: str) -> list[Row]:
+    """One row for each endpoint: many requests in flight together, every answer JSON of the schema."""
+    found = []
+    for api in (Chat(surface), Responses(surface)):
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            good = list(pool.map(lambda n, api=api: fits(api.ask(EXTRACT, n % 2 == 0, None, "", [])), range(AT_ONCE)))
+        seen = f"all {AT_ONCE} answers fit" if all(good) else f"{sum(good)} of {AT_ONCE} answers fit"
+        found.append(Row(f"{api.name}, {AT_ONCE} at once{note}", "supported" if all(good) else "partly", seen))
     return found
 
 
 def main() -> None:
     from maintain.responses_support import asked, write
 
-    with asked() as (surface, version):
-        write(rows(surface, list(MODES)), version, FILE, "JSON schemas", "maintain.clients.structured")
+    found = []
+    for flags, modes, note in (((), list(MODES), ""), (("--speculative-config", NGRAM), list(SPECULATED), ", n-gram")):
+        with asked(*flags) as (surface, version):
+            found += rows(surface, modes, note) + (at_once(surface, note) if note else [])
+    write(found, version, FILE, "JSON schemas", "maintain.clients.structured")
 
 
 if __name__ == "__main__":
