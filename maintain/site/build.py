@@ -79,8 +79,14 @@ def adapted(text: str, folder: Path, source: Path) -> str:
         words, where = match.groups()
         if urlsplit(where).scheme:
             return match[0]
-        path, _, anchor = where.partition("#")  # JupyterLab keeps a heading's capitals, MyST does not
-        anchor = "#" + re.sub(r"[^\w-]", "", unquote(anchor).lower()) if anchor else ""
+        path, _, raw = where.partition("#")
+        anchor = (
+            "#" + re.sub(r"[^\w-]", "", unquote(raw).lower()) if raw else ""
+        )  # JupyterLab keeps capitals, MyST does not
+        goal = ROOT / folder / path
+        own = goal.read_text() if path.endswith(".md") and goal.is_file() else text if not path else ""
+        if raw and f'id="{raw}"' in own:  # an anchor in HTML, which MyST does not see
+            return f'<a href="{path.removesuffix(".md") + ".html" if path else ""}#{raw}">{words}</a>'
         if not path:
             return f"[{words}]({anchor})"
         place = (ROOT / folder / path).resolve()
