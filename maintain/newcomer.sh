@@ -20,7 +20,7 @@ suite=${NEWCOMER_SUITE:-bookworm}
 [ -x "$root/usr/bin/make" ] || debootstrap --variant=minbase \
     --include=python3,python3-venv,make,ca-certificates "$suite" "$root" ${mirror:+"$mirror"} > "$root.log" 2>&1 ||
     { tail -n 3 "$root.log" >&2; exit 1; }
-for place in /proc /dev /etc/resolv.conf; do
+for place in /proc /sys /dev /etc/resolv.conf; do  # vLLM asks lscpu, which reads /sys
     [ -e "$root$place" ] || touch "$root$place"
     mount --rbind "$place" "$root$place" && mounted=("$place" "${mounted[@]}")
 done
