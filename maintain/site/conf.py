@@ -9,6 +9,7 @@ root_doc = "index"
 html_theme = "furo"
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_search_summary = False  # it fetches pages, which a site opened from a file may not
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style, pygments_dark_style = "a11y-light", "a11y-dark"
@@ -16,6 +17,6 @@ nb_execution_mode = "off"  # what is shown is what ran
 nb_merge_streams = True
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "attrs_block"]
-copybutton_selector = "div.highlight pre, #builder-command"
+copybutton_selector = "div.highlight pre"  # it renames what it selects: the builder has a button of its own
 # A widget's own view has a picture or text beside it; sources without a lexer stay plain.
 suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure", "myst.header"]
