@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A stranger on a bare machine: a fresh Debian root with Python and make alone, in which the README's commands are run in their
+# A stranger on a bare machine: a fresh Debian root with Python, make and libnuma1 alone, in which the README's commands are run in their
 # order and nothing else. Usage: newcomer.sh TRANSCRIPT, as root, with debootstrap. The root goes when it ends; NEWCOMER_ROOT keeps it.
 set -euo pipefail
 transcript=$(mkdir -p "$(dirname "${1:?usage: newcomer.sh TRANSCRIPT}")" && realpath "$1")
@@ -18,7 +18,7 @@ trap end EXIT
 mirror=$(apt-cache policy | grep --only-matching --max-count=1 'http[^ ]*/debian\b' || true)
 suite=${NEWCOMER_SUITE:-bookworm}
 [ -x "$root/usr/bin/make" ] || debootstrap --variant=minbase \
-    --include=python3,python3-venv,make,ca-certificates "$suite" "$root" ${mirror:+"$mirror"} > "$root.log" 2>&1 ||
+    --include=python3,python3-venv,make,libnuma1,ca-certificates "$suite" "$root" ${mirror:+"$mirror"} > "$root.log" 2>&1 ||
     { tail -n 3 "$root.log" >&2; exit 1; }
 for place in /proc /sys /dev /etc/resolv.conf; do  # vLLM asks lscpu, which reads /sys
     [ -e "$root$place" ] || touch "$root$place"

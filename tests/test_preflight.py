@@ -74,8 +74,17 @@ def marks(machine, need=NEED):
 
 
 def test_a_machine_with_everything_passes():
-    elsewhere = ("Device files", "Weights folder", "CUDA toolkit", "WSL2", "KV cache in fp8")
+    elsewhere = ("Device files", "Weights folder", "CUDA toolkit", "WSL2", "KV cache in fp8", "NUMA library")
     assert {mark for name, mark in marks(HOST).items() if name not in elsewhere} == {"✓"}
+
+
+def test_a_cpu_needs_libnuma_and_a_gpu_does_not():
+    """A minimal Debian lacks it: vLLM's CPU build then ends as it is imported."""
+    bare, on_cpu = replace(HOST, numa=False), replace(NEED, gpu="")
+    assert marks(bare, on_cpu)["NUMA library"] == "✗" and marks(HOST, on_cpu)["NUMA library"] == "✓"
+    assert marks(bare)["NUMA library"] == "–"
+    (found,) = [check for check in judge(bare, on_cpu) if check.name == "NUMA library"]
+    assert "apt-get install libnuma1" in found.fix
 
 
 def gpu(**changes):
@@ -170,7 +179,7 @@ def test_every_check_can_fail():
     assert marks(replace(closed, devices={}), amd)["Device files"] == "✗"
     assert marks(HOST, replace(NEED, folder="/tmp", folder_fault="config.json is missing"))["Weights folder"] == "✗"
     names = {check.name for check in judge(HOST, NEED)}
-    shown = {"Device files", "docker", "Memory budget", "Weights folder"}  # here and in the tests below
+    shown = {"Device files", "docker", "Memory budget", "Weights folder", "NUMA library"}  # here and in the tests below
     assert names - able == shown | {"CUDA toolkit", "WSL2", "KV cache in fp8"} and len(names) == len(CHECKS)
 
 

@@ -107,6 +107,13 @@ def compiler(machine: Machine, need: Need) -> Judged:
     return Judged(not missing, "; ".join(missing) or machine.compiler, "a C compiler, and Python.h of the stack", fix)
 
 
+def numa(machine: Machine, need: Need) -> Judged:
+    """vLLM's CPU build is linked against libnuma, which a minimal Debian lacks."""
+    if need.gpu:
+        return NOT_ASKED
+    return Judged(machine.numa, "libnuma.so.1 loads" if machine.numa else "no libnuma.so.1", "libnuma.so.1")
+
+
 def wsl(machine: Machine, need: Need) -> Judged:
     """Under WSL2 the V2 model runner of vLLM 0.24 to 0.31 finds no pinned memory unless it is switched on."""
     if not machine.wsl or not need.gpu:

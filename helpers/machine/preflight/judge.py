@@ -47,6 +47,7 @@ CHECKS = (
         "Image", accelerators.image, "install a newer driver, or take the image of an older CUDA (DK1)", required=False
     ),
     Check("C compiler", installed.compiler),
+    Check("NUMA library", installed.numa, "apt-get install libnuma1 (Debian, Ubuntu), or dnf install numactl-libs"),
     Check("WSL2", installed.wsl, "export VLLM_WSL2_ENABLE_PIN_MEMORY=1, or upgrade vLLM (CU2)"),
     Check("/dev/shm", room.shm, "start the container with --ipc=host or --shm-size=8g (F27)"),
     Check("Memory", room.memory, "end other programs, or raise the container's memory limit"),

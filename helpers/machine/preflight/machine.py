@@ -70,6 +70,7 @@ class Machine:
     wsl: str = ""  # the kernel's release under WSL2
     nvcc: str = ""  # the CUDA toolkit's version, "" without one
     compiler: str = ""  # the C compiler, "" without one
+    numa: bool = True  # libnuma.so.1 loads, which vLLM's CPU build is linked against
     headers: dict[str, bool] = field(default_factory=dict)  # stack: its Python has Python.h
     pins: dict[str, str] = field(default_factory=dict)  # stack: the torch that its vLLM asks for
     service_port: str = ""  # VLLM_PORT where a Kubernetes Service set it

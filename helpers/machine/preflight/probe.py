@@ -70,6 +70,7 @@ def probe(ports: Iterable[int] = (), deep: bool = True, network: bool = False) -
             "compiler": next(
                 filter(None, map(shutil.which, filter(None, (os.environ.get("CC"), "gcc", "clang", "cc")))), ""
             ),
+            "numa": software.loads("libnuma.so.1"),
             "headers": {name: software.headers(site) for name, site in stacks.items()},
             "pins": {name: software.torch_pin(site) for name, site in stacks.items()},
             "service_port": port if "://" in (port := os.environ.get("VLLM_PORT", "")) else "",

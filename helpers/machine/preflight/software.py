@@ -1,6 +1,7 @@
 """Facts of the software: tools, the hub, the Harmony vocabulary, packages of the stacks (never imported), leases."""
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -172,3 +173,12 @@ def leases(folder: Path) -> tuple[dict[int, str], list[str]]:
             pass
         stale.append(path.stem)
     return living, stale
+
+
+def loads(library: str) -> bool:
+    """Whether the system has a shared library."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
