@@ -121,9 +121,9 @@ def install_lines(target: Target) -> str:
     folder = f".stacks/{stack.name}"
     if stack.name in indexed:
         python, words = indexed[stack.name].python, shlex.join(arguments(indexed[stack.name]))
-        return f"uv venv --python {python} {folder}\nVIRTUAL_ENV={folder} uv pip install {words}"
+        return f".venv/bin/uv venv --python {python} {folder}\nVIRTUAL_ENV={folder} .venv/bin/uv pip install {words}"
     backend = " --torch-backend cpu" if stack.name == "cpu" else ""
-    return f"uv venv {folder}\nVIRTUAL_ENV={folder} uv pip install --no-deps{backend} -r {shown(stack.lock)}"
+    return f".venv/bin/uv venv {folder}\nVIRTUAL_ENV={folder} .venv/bin/uv pip install --no-deps{backend} -r {shown(stack.lock)}"
 
 
 def download_line(model: Model) -> str:
@@ -131,7 +131,7 @@ def download_line(model: Model) -> str:
     if not model.hub_id or not model.download:
         return ""
     left_out = " ".join(f'--exclude "{pattern}"' for pattern in model.download.exclude)
-    return f"hf download {model.hub_id} {left_out}"
+    return f".venv/bin/hf download {model.hub_id} {left_out}"
 
 
 def command(target: Target, parameters: Parameters, form: str) -> str:
