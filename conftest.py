@@ -99,9 +99,11 @@ def client(server):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_leases(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _own_leases(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing that the tests start may be left when they end: the reaper's word at the very end."""
     yield
+    if served := pytestconfig.stash.get(SERVED, None):  # its last user was the last test of all
+        served.close()
     from helpers.server import leases
 
     left = [lease for lease in leases() if any(owner.pid == os.getpid() for owner in lease.owners)]
