@@ -92,6 +92,8 @@ def test_the_panel_opens_and_follows_a_choice(running_lab: Lab) -> None:
 
 @pytest.mark.full
 def test_launch_chat_with_a_tool_and_stop(interpreter: Path, running_lab: Lab) -> None:
+    from playwright.sync_api import expect
+
     with window(width=1100, height=1300) as win:
         win.run_all(running_lab.notebook("start_here.ipynb"))
         panel = panel_of(win)
@@ -106,8 +108,9 @@ def test_launch_chat_with_a_tool_and_stop(interpreter: Path, running_lab: Lab) -
         reads(win, "called get_weather", ANSWER_MS)
         reads(win, r"\d+ tokens", ANSWER_MS)
         answer = panel.locator(".cb-model").last
-        assert "18" in answer.locator(".cb-words").last.inner_text()
-        assert re.search(r"TTFT [\d,]+ ms · [\d.,]+ tok/s · \d+ tokens", answer.inner_text())
+        expect(answer.locator(".cb-words").last).to_contain_text("18", timeout=ANSWER_MS)  # it streams
+        counted = re.compile(r"TTFT [\d,]+ ms · [\d.,]+ tok/s · \d+ tokens")
+        expect(answer).to_contain_text(counted, timeout=ANSWER_MS)
         assert not answer.locator("details").first.evaluate("one => one.open"), "reasoning is folded"
         press(win, "Show the code")
         reads(win, "tools = Toolbox")
