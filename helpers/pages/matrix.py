@@ -4,18 +4,19 @@ from collections import Counter
 
 from helpers.paths import NOTEBOOKS
 from helpers.records.age import STALE_DAYS, pin, releases
-from helpers.records.claims import GROUP_THROUGHPUT, OTHER_FLAGS, load_claims
+from helpers.records.claims import OTHER_FLAGS, Claim, load_claims
 from helpers.records.matrix import NEVER, MatrixRow, brief, matrix, summaries
 
 
 def targets_table(prefix: str = "notebooks/") -> str:
     """What ran on each machine and when, a row each; the machines on which nothing ran are folded away."""
-    found = summaries(matrix(load_claims()))
+    claims = load_claims()
+    found = summaries(matrix(claims))
     lines = ["| machine | throughput measured | checked | last run |", "|---|---|---|---|"]
     link = lambda one: f"[{one.title}]({prefix}targets/{one.target}.ipynb)" if has_notebook(one.target) else one.title  # noqa: E731
     for one in filter(lambda one: one.day, found):
         lines.append(f"| {link(one)} | {'<br>'.join(one.measured)} | {'<br>'.join(one.held)} | {one.day} |")
-    lines += ["", f"{weights_seen()}{ages()}"]
+    lines += ["", f"{weights_seen(claims)}{ages()}"]
     never = [link(one) for one in found if not one.day]
     folded = (
         f"<details><summary>{len(never)} machines whose recipe never ran here: vLLM's parser takes its command, and its "
@@ -24,9 +25,9 @@ def targets_table(prefix: str = "notebooks/") -> str:
     return "\n".join(lines) + (f"\n\n{folded}" if never else "")
 
 
-def weights_seen() -> str:
+def weights_seen(claims: list[Claim]) -> str:
     """That nothing here served the true weights, as long as no record says otherwise."""
-    if {claim.weights for claim in load_claims()} & {"hub", "path"}:
+    if {claim.weights for claim in claims} & {"hub", "path"}:
         return ""
     return (
         "The true weights of gpt-oss have not been served here: gpt-oss-nano, the test model, gave the texts, and synthetic "
@@ -69,7 +70,7 @@ def state(row: MatrixRow) -> str:
     shown: dict[tuple[str, str, str, str, bool], list[str]] = {}
     for claim in row.claims:
         key = (claim.state, claim.weights, f"{claim.vllm} ({claim.age.words()})", claim.days, claim.same_flags)
-        named = f"{claim.group} ({claim.checks})" if claim.group.startswith(GROUP_THROUGHPUT) else claim.group
+        named = f"{claim.group} ({claim.checks})" if claim.measures else claim.group
         shown.setdefault(key, []).append(named)
     parts = [
         f"{state} {day}: {', '.join(groups)} with {weights} weights, vLLM {vllm}" + ("" if same else f", {OTHER_FLAGS}")

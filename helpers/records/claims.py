@@ -37,6 +37,7 @@ class Claim:
     points: frozenset[tuple[int, int, int]] = frozenset()  # of a sweep: concurrency, input and output tokens
     setting: Hashable = None  # equal for records of one command, weights, stack and kind of GPU
     since: date | None = None  # the oldest day, where sweeps of several days stand together
+    replicas: int = 1  # copies of the server that a sweep measured
 
     def joined(self, older: "Claim") -> "Claim":
         """This claim with the points that an older one of the same command adds."""
@@ -46,6 +47,11 @@ class Claim:
         return replace(
             self, points=points, checks=f"{len(points)} points", since=min(older.since or older.day, self.day)
         )
+
+    @property
+    def measures(self) -> bool:
+        """Whether it is of a sweep, not of contracts."""
+        return self.group.startswith(GROUP_THROUGHPUT)
 
     @property
     def days(self) -> str:
@@ -116,7 +122,7 @@ def claims_of(record: RunRecord, path: str) -> list[Claim]:
         group = GROUP_THROUGHPUT if served.replicas == 1 else f"{GROUP_THROUGHPUT} of {served.replicas} replicas"
         points = frozenset((p.concurrency, p.input_tokens, p.output_tokens) for p in record.throughput)
         sweep = claim(record.model, record.weights, group, record.state, f"{len(points)} points")
-        claims.append(replace(sweep, points=points, setting=setting(record)))
+        claims.append(replace(sweep, points=points, setting=setting(record), replicas=served.replicas))
     return claims
 
 

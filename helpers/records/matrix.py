@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from helpers.recipes import load_target, target_names
-from helpers.records.claims import ACCURACY_FIRST, GROUP_THROUGHPUT, Claim
+from helpers.records.claims import ACCURACY_FIRST, Claim
+from helpers.records.record import layout
 
 NEVER = "never run here"
 Place = tuple[str, str, int, str]  # target, model, tensor-parallel size, profile
@@ -96,9 +97,8 @@ def _summary(rows: list[MatrixRow]) -> TargetSummary:
     for row in rows:
         for claim in (claim for claim in row.claims if claim.state == "passed"):
             age = claim.age.words()
-            if claim.group.startswith(GROUP_THROUGHPUT):
-                copies = claim.group.removeprefix(f"{GROUP_THROUGHPUT} of ").removesuffix(" replicas")
-                size = f"TP{row.tensor_parallel_size}" if copies == claim.group else f"{copies} x TP1"
+            if claim.measures:
+                size = layout(row.tensor_parallel_size, claim.replicas)
                 key = (not claim.same_flags, claim.weights, claim.vllm, age)
                 measured.setdefault(key, {}).setdefault(f"{row.model} {size}", claim.day)
             elif claim.group != "lifecycle":

@@ -181,6 +181,15 @@ class MachineRecord(Part):
     memory_gib: float
 
 
+def layout(tensor_parallel_size: int, replicas: int) -> str:
+    """Parallelism and copies as tables name them.
+
+    >>> layout(2, 1), layout(1, 4)
+    ('TP2', '4 x TP1')
+    """
+    return ("" if replicas == 1 else f"{replicas} x ") + f"TP{tensor_parallel_size}"
+
+
 class Served(Part):
     """How the measured server was split, copied and configured."""
 
@@ -204,8 +213,7 @@ class Served(Part):
     @property
     def label(self) -> str:
         """The configuration in a figure: parallelism, replicas, variant, as in `4 x TP1`."""
-        copies = "" if self.replicas == 1 else f"{self.replicas} x "
-        return f"{copies}TP{self.tensor_parallel_size} {self.variant}".rstrip()
+        return f"{layout(self.tensor_parallel_size, self.replicas)} {self.variant}".rstrip()
 
 
 class Launched(Part):

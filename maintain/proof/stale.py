@@ -17,7 +17,7 @@ from helpers.files import write_whole
 from helpers.machine.index import uv_environment
 from helpers.recipes import load_target
 from helpers.records.age import FILE, Age, age, minor
-from helpers.records.claims import GROUP_THROUGHPUT, Claim
+from helpers.records.claims import Claim
 from helpers.records.matrix import MatrixRow
 
 HEAD = "".join(line for line in FILE.read_text().splitlines(keepends=True) if line.startswith("#"))
@@ -37,7 +37,7 @@ class Stale:
     @property
     def rank(self) -> tuple:
         """Most wanted first: the recipe's recommendation, a sweep, the farther release, the earlier day."""
-        speed = any(claim.group.startswith(GROUP_THROUGHPUT) for claim in self.claims)
+        speed = any(claim.measures for claim in self.claims)
         return (not self.row.recommended, not speed, minor(self.age.vllm), self.age.day)
 
     def command(self) -> str:
@@ -72,9 +72,7 @@ def stale(rows: Iterable[MatrixRow], today: date) -> list[Stale]:
         for claim in row.claims:
             old = age(claim.target, claim.vllm, claim.day, today)
             if old.stale:
-                copies = re.fullmatch(rf"{GROUP_THROUGHPUT} of (\d+) replicas", claim.group)
-                key = (id(row), claim.weights, int(copies.group(1)) if copies else 1)
-                found.setdefault(key, (row, []))[1].append((old, claim))
+                found.setdefault((id(row), claim.weights, claim.replicas), (row, []))[1].append((old, claim))
     runs = []
     for (_, weights, replicas), (row, aged) in found.items():
         oldest = min((old for old, _ in aged), key=lambda old: (minor(old.vllm), old.day))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS, ROOT
-from helpers.records.claims import GROUP_THROUGHPUT, Claim, claims_of, load_claims
+from helpers.records.claims import Claim, claims_of, load_claims
 from helpers.records.record import RunRecord
 
 PAGE = ROOT / "docs" / "verified.md"
@@ -48,7 +48,7 @@ def verified(folder: Path = RECORDS) -> str:
             runs.setdefault(place, {})[claim.group] = claim
         for (target, model, size, profile, weights, vllm), groups in sorted(runs.items()):
             newest = max(groups.values(), key=lambda claim: claim.day)
-            held = [f"{g}: {c.checks}" for g, c in sorted(groups.items()) if g.startswith(GROUP_THROUGHPUT)]
+            held = [f"{g}: {c.checks}" for g, c in sorted(groups.items()) if c.measures]
             held += [
                 ", ".join(
                     sorted(g.replace("_", " ") for g, c in groups.items() if c.state == "passed" and c.setting is None)
