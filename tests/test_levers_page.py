@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from helpers.recipes import load_target
+from helpers.records.record import RunRecord
 from maintain.pages import measured
 from maintain.pages.levers import page as levers
 from maintain.pages.notebook import text_of
@@ -109,5 +110,5 @@ def test_starts_stand_in_their_order_with_what_vllm_is_pinned(monkeypatch: pytes
     assert len(rows) > 5 and began == sorted(began)
     for cells in rows:  # each phase is rounded, and a phase without a log line is in none of them
         assert sum(map(int, cells[3:-1])) == pytest.approx(int(cells[-1].strip("* |")), abs=4)
-    monkeypatch.setattr(measured, "version_of", lambda record: "0.1.0")
+    monkeypatch.setattr(RunRecord, "release", "0.1.0")
     assert measured.starts(target) == ""

@@ -11,7 +11,7 @@ from helpers.errors import CookbookError
 from helpers.plots.pareto import pareto_figure
 from helpers.recipes import load_target
 from helpers.records.anchors import load_anchors, matching
-from helpers.records.curves import by_version, curves, load_records, points_of, versioned
+from helpers.records.curves import curves, load_records, newest_of, points_of, versioned
 from helpers.records.record import RunRecord
 
 NO_ROOFLINE = {"roofline_tok_s": None, "roofline_fraction": None}
@@ -77,17 +77,11 @@ def pareto(
 
 def stacks_of(records: Iterable[RunRecord]) -> str:
     """The weights and releases of vLLM of records, each said once."""
-    found = {(record.weights, record.versions["vllm"].split("+")[0]) for record in records if record.state == "passed"}
+    found = {(record.weights, record.release) for record in records if record.state == "passed"}
     return "; ".join(
         f"{weights} weights, vLLM {', '.join(sorted(version for own, version in found if own == weights))}"
         for weights in sorted({weights for weights, _ in found})
     )
-
-
-def newest_of(records: list[RunRecord]) -> list[RunRecord]:
-    """The records of the newest vLLM among those that passed and measured something."""
-    found = by_version([record for record in records if record.state == "passed" and record.throughput])
-    return next(iter(found.values()), [])
 
 
 def models_compared(target: str, input_tokens: int = 1024, output_tokens: int = 1024) -> Recorded:

@@ -57,9 +57,15 @@ def by_version(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
     """The records of each vLLM, the newest release first: what two releases gave is no comparison of anything else."""
     found: dict[str, list[RunRecord]] = {}
     for record in records:
-        found.setdefault(record.versions["vllm"].split("+")[0], []).append(record)
+        found.setdefault(record.release, []).append(record)
     number = lambda version: [int(part) if part.isdigit() else 0 for part in version.split(".")]  # noqa: E731
     return {version: found[version] for version in sorted(found, key=number, reverse=True)}
+
+
+def newest_of(records: list[RunRecord]) -> list[RunRecord]:
+    """The records of the newest vLLM among those that passed and measured something."""
+    found = by_version([record for record in records if record.state == "passed" and record.throughput])
+    return next(iter(found.values()), [])
 
 
 def versioned(records: list[RunRecord], model: str, input_tokens: int, output_tokens: int) -> dict[str, list[Point]]:

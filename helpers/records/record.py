@@ -290,6 +290,11 @@ class RunRecord(Document):
             raise ValueError("two throughput points have the same settings")
         return self
 
+    @property
+    def release(self) -> str:
+        """The release of vLLM that ran, without what names its build: 0.32.0 of 0.32.0+cpu."""
+        return self.versions["vllm"].split("+")[0]
+
 
 def first_problem(error: ValidationError) -> str:
     """The first validation problem in one line."""

@@ -7,7 +7,7 @@ from helpers.paths import RECORDS
 from helpers.recipes import NANO, Target
 from helpers.records.age import age
 from helpers.records.claims import OTHER_FLAGS, same_flags
-from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, points_of
+from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, points_of
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
@@ -91,7 +91,7 @@ def headline(target: Target, model: str) -> str:
     first, top = points[0], max(points, key=lambda point: point.output_tok_s)
     nano = " These figures say nothing about gpt-oss itself." if record.model == NANO else ""
     return (
-        f"**Measured here:** {record.model} ({record.weights} weights, {_devices(record)}, vLLM {version_of(record)}, "
+        f"**Measured here:** {record.model} ({record.weights} weights, {_devices(record)}, vLLM {record.release}, "
         f"{record.finished:%Y-%m-%d}; {aged(record)}) gave one user {first.tok_s_per_user:,.0f} tok/s, and "
         f"{top.output_tok_s:,.0f} output tok/s at {top.concurrency} requests in flight.{nano}"
     )
@@ -102,7 +102,7 @@ def newest_speed(target: Target, model: str) -> RunRecord | None:
     records = [r for r in load_records(target.target) if r.state == "passed" and r.throughput and not r.serving.variant]
     single = [r for r in records if r.serving.replicas == 1 and r.throughput[0].concurrency == 1]
     own = [r for r in single if r.model == model] or single
-    return max(own, key=lambda r: (release(version_of(r)), r.finished), default=None)
+    return next(reversed(newest_of(own)), None)
 
 
 def compiling(points: list[Point]) -> list[int]:
@@ -112,16 +112,6 @@ def compiling(points: list[Point]) -> list[int]:
         for place, point in enumerate(points)
         if any(point.ttft_ms.p50 > 1.5 * later.ttft_ms.p50 for later in points[place + 1 :])
     ]
-
-
-def version_of(record: RunRecord) -> str:
-    """The release of vLLM that ran, without what names its build."""
-    return record.versions["vllm"].split("+")[0]
-
-
-def release(version: str) -> tuple[int, ...]:
-    """A release as numbers, for comparing."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def _devices(record: RunRecord) -> str:
@@ -208,7 +198,7 @@ def summary(records: list[RunRecord]) -> str:
 def starts(target: Target) -> str:
     """Each start with the pinned vLLM by phase, in the order in which they began; empty where there are not two."""
     every = [*load_records(target.target), *load_records(target.target, RECORDS / target.target / "levers")]
-    found = [r for r in every if version_of(r) == target.stack.vllm and r.machine.gpus and "total" in r.startup_s]
+    found = [r for r in every if r.release == target.stack.vllm and r.machine.gpus and "total" in r.startup_s]
     if len(found) < 2:
         return ""
     phases = [name for name in dict.fromkeys(name for r in found for name in r.startup_s) if name != "total"]
@@ -267,7 +257,7 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
     missing += [f"any contract with {' or '.join(silent)} itself"] if silent else []
     profiles = {record.serving.profile for record in records}
     missing += [f"the {profile} profile" for profile in target.serve.profiles if profile not in profiles]
-    if target.stack.vllm not in {record.versions["vllm"].split("+")[0] for record in records}:
+    if target.stack.vllm not in {record.release for record in records}:
         missing.append(f"vLLM {target.stack.vllm}, which the recipe installs")
     if not any(record.serving.replicas > 1 for record in records):
         missing.append("replicas, several servers behind one address")

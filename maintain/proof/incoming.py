@@ -210,7 +210,7 @@ def printed_texts(cells: Iterable[NotebookNode]) -> Iterable[str]:
 
 def log(record: RunRecord, text: str) -> Finding:
     """The server's log names the vLLM of the record."""
-    version = record.versions["vllm"].split("+")[0]
+    version = record.release
     named = set(re.findall(r"\bversion (\d+\.\d+\.\d+)", text)) | set(re.findall(r"\(v(\d+\.\d+\.\d+)", text))
     return Finding(
         "log", version in named, f"vLLM {', '.join(sorted(named)) or 'unnamed'}", f"vLLM {version}, as the record says"
