@@ -73,6 +73,15 @@ class Parameters(BaseModel):
         return self.weights if self.weights in KINDS else "path"
 
 
+def layout(tensor_parallel_size: int, replicas: int) -> str:
+    """Parallelism and copies as tables name them.
+
+    >>> layout(2, 1), layout(1, 4)
+    ('TP2', '4 x TP1')
+    """
+    return ("" if replicas == 1 else f"{replicas} x ") + f"TP{tensor_parallel_size}"
+
+
 def check_parameters(target: Target, values: Mapping[str, Any] | None = None) -> Parameters:
     """The parameters of a run on `target`: what was given, the recipe's defaults for the rest.
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from helpers.recipes import load_target, target_names
+from helpers.recipes.parameters import layout
 from helpers.records.claims import ACCURACY_FIRST, Claim
-from helpers.records.record import layout
 
 NEVER = "never run here"
 Place = tuple[str, str, int, str]  # target, model, tensor-parallel size, profile

@@ -11,7 +11,7 @@ from helpers import redact
 from helpers.errors import CookbookError
 from helpers.files import write_whole
 from helpers.paths import RECORDS, shown
-from helpers.recipes.parameters import Count, Parameters
+from helpers.recipes.parameters import Count, Parameters, layout
 from helpers.recipes.target import Activation
 
 MIGRATION = RECORDS / "migrate.py"  # goes when no file of an older schema is left
@@ -179,15 +179,6 @@ class MachineRecord(Part):
     cpu: str
     cores: int
     memory_gib: float
-
-
-def layout(tensor_parallel_size: int, replicas: int) -> str:
-    """Parallelism and copies as tables name them.
-
-    >>> layout(2, 1), layout(1, 4)
-    ('TP2', '4 x TP1')
-    """
-    return ("" if replicas == 1 else f"{replicas} x ") + f"TP{tensor_parallel_size}"
 
 
 class Served(Part):
