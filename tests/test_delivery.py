@@ -131,7 +131,7 @@ def test_libraries_of_the_stack_are_cut_down_and_nothing_else(
 ) -> None:
     for name in (".venv/lib/liba.so", ".stacks/cpu/lib/libb.so.12", ".stacks/cpu/lib/text.so.md"):
         (small / name).write_bytes(b"code")
-    monkeypatch.setattr(pack, "trimmer", lambda: lambda path, sm: path.write_bytes(f"s{sm}.".encode()))
+    monkeypatch.setattr(pack.fatbin, "trim", lambda path, sm: path.write_bytes(f"s{sm}.".encode()))
     there = unbundle(packed(small, tmp_path / "parts", arch="sm_90"), tmp_path / "there", report=lambda line: None)
     assert (there / ".stacks/cpu/lib/libb.so.12").read_bytes() == b"s90."
     assert (there / ".venv/lib/liba.so").read_bytes() == (there / ".stacks/cpu/lib/text.so.md").read_bytes() == b"code"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import CookbookError
-from maintain.bundle.fatbin import ELF64, MACHINE, MAGIC, PTX, SPECIFIC, Trimmed, fatbins, trim, usable
+from maintain.delivery.fatbin import ELF64, MACHINE, MAGIC, PTX, SPECIFIC, Trimmed, fatbins, trim, usable
 
 CODE = b"code"
 

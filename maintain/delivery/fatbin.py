@@ -1,6 +1,6 @@
 """CUDA libraries cut down to one GPU architecture: what another card would run becomes zeros, which any archive packs away.
 
-    python -m maintain.bundle.fatbin --capability 9.0 FILE...      in place, on a copy: the libraries then serve that card only
+    python -m maintain.delivery.fatbin --capability 9.0 FILE...      in place, on a copy: the libraries then serve that card only
 
 A library holds its GPU code in fat binaries: 16 bytes of header, then one entry for each architecture. Of every fat
 binary the entries stay that a driver would choose on the given card: machine code of the same major version and not newer

@@ -6,7 +6,6 @@ checkpoint if asked. For one GPU architecture, code that other cards would run i
 
 import gzip
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from helpers.errors import CookbookError, UsageError
 from helpers.files import write_whole
 from helpers.machine.stack import ServingStack
 from helpers.recipes import load_target
-from maintain.delivery import unbundle
+from maintain.delivery import fatbin, unbundle
 
 LEVEL = 1  # of gzip: a fifth of the time of the default for a tenth more bytes
 PART_MB = 1900  # below what FAT and many upload forms take
@@ -78,8 +77,6 @@ def bundle(
     """
     target = load_target(name)
     sm = architecture(arch)
-    if sm:
-        trimmer()
     stack = ServingStack(target.stack.install)
     if not stack.ready():
         raise CookbookError(f"the stack {stack.name} is not installed", do=f"run `cookbook install {stack.name}`")
@@ -182,22 +179,10 @@ def add_trimmed(archive: tarfile.TarFile, path: Path, info: tarfile.TarInfo, sm:
     """Add a library without what other cards would run: zeros stand there, and gzip packs them away."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(shutil.copy(path, scratch))
-        trimmer()(copy, sm)
+        fatbin.trim(copy, sm)
         with copy.open("rb") as file:
             archive.addfile(info, file)
     return info.size
-
-
-def trimmer() -> Callable[[Path, int], object]:
-    """What cuts a CUDA library down to one architecture."""
-    try:
-        return importlib.import_module("maintain.bundle.fatbin").trim
-    except ModuleNotFoundError:
-        raise CookbookError(
-            "nothing cuts libraries down to one architecture",
-            why="this checkout has no maintain/bundle",
-            do="leave --arch out",
-        ) from None
 
 
 def committed() -> list[str]:
