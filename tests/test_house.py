@@ -16,6 +16,7 @@ LINES, FILES = 300, 12  # of a module, of a package
 TABLES = {"nano/domain/words.py"}  # words, not code
 BUDGET = 22_000  # the parts that came after the house was built included
 SMALL = 30
+FORMATTED = ("helpers", "maintain", "hunt", "nano", "benchmarks", "tests")
 MODULE = re.compile(r"^\s*(?:from|import) ((?:helpers|nano|maintain|hunt)[\w.]*)", re.M)
 IN_STACK = "helpers/instack"  # imports torch and vllm, which the workbench does not hold
 
@@ -94,3 +95,22 @@ EXAMPLES = [
 def test_examples_in_docstrings_run(module: str) -> None:
     outcome = doctest.testmod(importlib.import_module(module))
     assert outcome.attempted and not outcome.failed
+
+
+def unformatted(folder: Path = ROOT) -> list[str]:
+    """The lines that the formatter is told to leave alone."""
+    told = re.compile("# fmt: " + "(skip|off)")
+    found = [path for tree in FORMATTED for path in sorted((folder / tree).rglob("*.py"))]
+    return [
+        f"{path.relative_to(folder)}:{n}"
+        for path in found
+        for n, line in enumerate(path.read_text().splitlines(), 1)
+        if told.search(line)
+    ]
+
+
+def test_the_formatter_formats_every_line(tmp_path: Path) -> None:
+    assert unformatted() == []
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "planted.py").write_text("x = 1\ny = [1,2]  # fmt: " + "skip\n")
+    assert unformatted(tmp_path) == ["helpers/planted.py:2"]

@@ -92,12 +92,16 @@ images = choice(
     {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}},
     {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
     {"type": "video_url", "video_url": {"url": "file:///etc/hostname"}},
-    {"type": "refusal", "refusal": "no"}, {"type": "thinking", "thinking": "x"}, {"type": "wizard"}, {"type": "text"},
-)  # fmt: skip
+    {"type": "refusal", "refusal": "no"},
+    {"type": "thinking", "thinking": "x"},
+    {"type": "wizard"},
+    {"type": "text"},
+)
 calls = st.builds(
     lambda name, arguments: [{"id": "c1", "type": "function", "function": {"name": name, "arguments": arguments}}],
-    names, choice("{}", "{", "", "[1]", '{"a": 1}'),
-)  # fmt: skip
+    names,
+    choice("{}", "{", "", "[1]", '{"a": 1}'),
+)
 messages = st.one_of(
     text().map(lambda words: {"role": "user", "content": words}),
     st.builds(
@@ -148,9 +152,14 @@ RESPONSES = {
     "tools": some(
         mostly(
             st.builds(lambda name, schema: {"type": "function", "name": name, "parameters": schema}, names, schemas),
-            choice({"type": "file_search", "vector_store_ids": ["a"]}, {"type": "custom", "name": "x"}, {"type": "wizard"},
-                   {"type": "code_interpreter", "container": {"type": "auto"}}, {"type": "web_search_preview"},
-                   {"type": "mcp", "server_label": "x", "server_url": "http://127.0.0.1:9"}),
+            choice(
+                {"type": "file_search", "vector_store_ids": ["a"]},
+                {"type": "custom", "name": "x"},
+                {"type": "wizard"},
+                {"type": "code_interpreter", "container": {"type": "auto"}},
+                {"type": "web_search_preview"},
+                {"type": "mcp", "server_label": "x", "server_url": "http://127.0.0.1:9"},
+            ),
             4,
         ),
         3,
@@ -160,18 +169,20 @@ RESPONSES = {
     "prompt": choice({"id": "x"}, None),
     "service_tier": choice("auto", "flex", "wizard"),
     "metadata": choice({"a": "b"}, {"a": 1}, {str(n): "x" for n in range(40)}),
-}  # fmt: skip
+}
 items = st.one_of(
     messages,
     choice(
-        {"type": "reasoning", "id": "x", "summary": []}, {"type": "item_reference", "id": "x"},
+        {"type": "reasoning", "id": "x", "summary": []},
+        {"type": "item_reference", "id": "x"},
         {"type": "function_call_output", "call_id": "c1", "output": "y"},
         {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"},
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]},
         {"role": "user", "content": [{"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]},
-        {"role": "user", "content": [{"type": "input_file", "file_data": "AAAA"}]}, {"type": "wizard"},
+        {"role": "user", "content": [{"type": "input_file", "file_data": "AAAA"}]},
+        {"type": "wizard"},
     ),
-)  # fmt: skip
+)
 MESSAGES = {
     **{
         name: SAMPLING[name]
@@ -190,11 +201,14 @@ MESSAGES = {
     "output_config": schemas.map(lambda s: {"format": {"type": "json_schema", "schema": s}}),
 }
 blocks = choice(
-    {"type": "text", "text": "What is 2 + 2?"}, {"type": "tool_result", "tool_use_id": "c1", "content": "x"}, {"type": "wizard"},
+    {"type": "text", "text": "What is 2 + 2?"},
+    {"type": "tool_result", "tool_use_id": "c1", "content": "x"},
+    {"type": "wizard"},
     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
     {"type": "thinking", "thinking": "x"},
-    {"type": "tool_use", "id": "c1", "name": "f", "input": {}}, {"type": "document", "source": {"type": "text", "data": "x"}},
-)  # fmt: skip
+    {"type": "tool_use", "id": "c1", "name": "f", "input": {}},
+    {"type": "document", "source": {"type": "text", "data": "x"}},
+)
 turns = st.builds(
     lambda role, content: {"role": role, "content": content},
     mostly(choice("user", "assistant"), choice("system", "tool", "wizard")),

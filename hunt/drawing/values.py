@@ -118,14 +118,31 @@ patterns = choice(
     "é+",
 )
 grammars = choice(
-    'root ::= "a" | "b"', 'root ::= root "a" | "b"', "root ::= ", "", "root ::= missing", 'start: "a"', "%%%", 'root ::= "a"*',
-    'root ::= x\nx ::= root', '?start: expr\nexpr: NUMBER\nNUMBER: /[0-9]+/', "SELECT", 'root ::= "" ', 'root ::= [^]',
-)  # fmt: skip
+    'root ::= "a" | "b"',
+    'root ::= root "a" | "b"',
+    "root ::= ",
+    "",
+    "root ::= missing",
+    'start: "a"',
+    "%%%",
+    'root ::= "a"*',
+    "root ::= x\nx ::= root",
+    "?start: expr\nexpr: NUMBER\nNUMBER: /[0-9]+/",
+    "SELECT",
+    'root ::= "" ',
+    "root ::= [^]",
+)
 tags = st.builds(
     lambda begin, end, schema, triggers: {
-        "type": "structural_tag", "structures": [{"begin": begin, "schema": schema, "end": end}], "triggers": triggers},
-    choice("<a>", "", "<|channel|>"), choice("</a>", ""), schemas, choice(["<a"], [""], [], ["<|"]),
-)  # fmt: skip
+        "type": "structural_tag",
+        "structures": [{"begin": begin, "schema": schema, "end": end}],
+        "triggers": triggers,
+    },
+    choice("<a>", "", "<|channel|>"),
+    choice("</a>", ""),
+    schemas,
+    choice(["<a"], [""], [], ["<|"]),
+)
 structured = st.one_of(
     st.fixed_dictionaries({"json": schemas}),
     st.fixed_dictionaries({"regex": patterns}),

@@ -127,12 +127,26 @@ MODES: dict[str, Mode] = {
     "effort high": (EXTRACT, None, "high", False, fits, "the answer fits", "it does not fit"),
     "tools auto, none needed": (EXTRACT, AUTO, "", False, fits, "the answer fits", "it does not fit"),
     "tools auto, one needed": (
-        WEATHER, AUTO, "", False, called, "it is called", f"never called: the schema leaves room for an answer only; {AROUND}"
+        WEATHER,
+        AUTO,
+        "",
+        False,
+        called,
+        "it is called",
+        f"never called: the schema leaves room for an answer only; {AROUND}",
     ),
     "tools auto and strict, one needed": (WEATHER, STRICT, "", False, called, "it is called", "it is not called"),
     "tools auto and strict, after the result": (WEATHER, STRICT, "", True, fits, "the answer fits", "it does not fit"),
-    "tools required": (WEATHER, REQUIRED, "", False, called, "it is called; the schema waits for an answer", "it is not called"),
-}  # fmt: skip
+    "tools required": (
+        WEATHER,
+        REQUIRED,
+        "",
+        False,
+        called,
+        "it is called; the schema waits for an answer",
+        "it is not called",
+    ),
+}
 SPECULATED = ("plain", "tools auto, one needed", "tools auto and strict, one needed", "tools required")
 
 

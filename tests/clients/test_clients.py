@@ -56,8 +56,11 @@ def packages() -> Path:
         words = ["npm", "install", "--no-audit", "--no-fund", "--save-exact"]
         done = subprocess.run(
             [*words, *(f"{name}@{version}" for name, version in PACKAGES.items())],
-            cwd=folder, capture_output=True, text=True, timeout=INSTALL_S,
-        )  # fmt: skip
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
     return folder / "node_modules" / ".bin"
 
@@ -108,9 +111,14 @@ class Place:
         """Run the client here, bounded; what it printed."""
         plain = {name: os.environ[name] for name in ("PATH", "LANG", "PYENV_VERSION") if name in os.environ}
         done = subprocess.run(
-            [*contained(self.home), *words], cwd=self.work, env=plain | {"HOME": str(self.home)} | env,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TURN_S,
-        )  # fmt: skip
+            [*contained(self.home), *words],
+            cwd=self.work,
+            env=plain | {"HOME": str(self.home)} | env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TURN_S,
+        )
         assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
         return done.stdout
 
