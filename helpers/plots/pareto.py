@@ -1,6 +1,6 @@
 """Throughput against speed per user: output tok/s per GPU over tok/s per user, with the physical limit."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -27,9 +27,11 @@ def front(points: list[Point]) -> list[Point]:
     ]
 
 
-def draw_series(axis: Axes, label: str, points: list[Point], look: dict, below: bool = True) -> None:
-    """One configuration's points with the fraction of the roofline at each, and its roofline. Those of an older vLLM are faint
-    and bare, for their labels would lie on the newer ones.
+def draw_series(
+    axis: Axes, label: str, points: list[Point], look: dict, below: bool = True, faint: bool = False
+) -> None:
+    """One configuration's points with the fraction of the roofline at each, and its roofline; a `faint` one is bare, for its
+    labels would lie on the others'.
 
     Their labels stand `below` the curve, where what is published and the roofline do not lie, or above it: there the
     outermost of several curves has room.
@@ -37,15 +39,15 @@ def draw_series(axis: Axes, label: str, points: list[Point], look: dict, below: 
     side = (
         {"xytext": (-5, -5), "ha": "right", "va": "top"} if below else {"xytext": (5, 3), "ha": "left", "va": "bottom"}
     )
-    points, older = sorted(points, key=lambda point: point.concurrency), "(vLLM" in label
+    points = sorted(points, key=lambda point: point.concurrency)
     axis.plot(
         [point.tok_s_per_user for point in points],
         [point.output_tok_s_per_gpu for point in points],
         label=label,
-        alpha=0.45 if older else 1.0,
+        alpha=0.45 if faint else 1.0,
         **look,
     )
-    if older:
+    if faint:
         return
     for point in points:
         fraction = f"\n{point.roofline_fraction:.0%}" if point.roofline_fraction else ""
@@ -105,11 +107,14 @@ def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
                 )
 
 
-def pareto_figure(measured: dict[str, list[Point]], anchors: Sequence[Anchor] = (), title: str = "") -> Drawing:
+def pareto_figure(
+    measured: dict[str, list[Point]], anchors: Sequence[Anchor] = (), title: str = "", faint: Container[str] = ()
+) -> Drawing:
     """Output tok/s per GPU against tok/s per user (1000 / TPOT p50), both logarithmic.
 
     `measured` maps a configuration's label ("TP2") to its points of one pair of lengths. Every point carries
-    its concurrency and, where known, the fraction of its roofline. `CookbookError` where there is no curve.
+    its concurrency and, where known, the fraction of its roofline, but for the labels in `faint`. `CookbookError` where
+    there is no curve.
     """
     if max((len(points) for points in measured.values()), default=0) < 2:
         raise CookbookError(
@@ -125,7 +130,7 @@ def pareto_figure(measured: dict[str, list[Point]], anchors: Sequence[Anchor] = 
     }
     outer = max(reach, key=lambda label: reach[label]) if len(measured) > 1 else None
     for index, (label, points) in enumerate(measured.items()):
-        draw_series(axis, label, points, series(index), below=label != outer)
+        draw_series(axis, label, points, series(index), below=label != outer, faint=label in faint)
     draw_anchors(axis, list(anchors))
     axis.set_xscale("log")
     axis.set_yscale("log")

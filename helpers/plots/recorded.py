@@ -72,7 +72,9 @@ def pareto(
     for a in sorted(anchors, key=lambda anchor: (anchor.label, anchor.concurrency or 0)):
         user = f"{a.tok_s_per_user:.1f}" if a.tok_s_per_user else "offline"
         lines.append(f"  {a.label} {a.concurrency or ''} {a.output_tok_s_per_gpu:,.0f} {user}")
-    return Recorded(lines, lambda: pareto_figure(measured, anchors, title))
+    current = curves(newest_of(records), model, input_tokens, output_tokens)
+    older = measured.keys() - current.keys() if current else set()  # where nothing is newer, nothing stands back
+    return Recorded(lines, lambda: pareto_figure(measured, anchors, title, faint=older))
 
 
 def stacks_of(records: Iterable[RunRecord]) -> str:
