@@ -103,7 +103,7 @@ PARTS = {"start": "run.launch()", "sweep": "run.sweep()"}  # and the cells that 
 def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
     """Seconds by part for the tool servers and `vllm serve` by hand, the notebook's requests and the same sweep, no
     notebook and no check."""
-    from helpers.bench.sweep import plan, sweep
+    from helpers.bench.sweep import plan, sampling, sweep
     from helpers.bench.worker import LoadWorker
     from helpers.processes import Identity, healthy
     from helpers.runs.steps import start_tools
@@ -131,8 +131,7 @@ def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
             exec(compile(source, "<requests of the notebook>", "exec"), names)
             asked = time.perf_counter()
             loads = plan(SWEEP["concurrency"], SWEEP["input_tokens"], SWEEP["output_tokens"])
-            steady = {"temperature": 0.0, "seed": 5}  # as the notebook's sweep of the test model
-            sweep(address, "gpt-oss-nano", checkpoint, interpreter, loads, folder, worker=worker, **steady)
+            sweep(address, "gpt-oss-nano", checkpoint, interpreter, loads, folder, worker=worker, **sampling("nano"))
             swept = time.perf_counter()
         finally:
             end_group(server)

@@ -10,7 +10,7 @@ from benchmarks.campaign.measure import command
 from benchmarks.campaign.plan import NO_PREFIXES, Job, ToolLoad, Tools
 from benchmarks.campaign.probes import seen
 from benchmarks.tools_latency import Session
-from helpers.bench.sweep import line_of, sweep
+from helpers.bench.sweep import line_of, sampling, sweep
 from helpers.bench.worker import LoadWorker
 from helpers.checks import Contract, Facts
 from helpers.errors import CookbookError
@@ -136,7 +136,7 @@ def tool_load(campaign, step: ToolLoad, folder: Path) -> None:
                         folder / name.replace(" ", "-"),
                         worker=worker,
                         progress=lambda event: None,
-                        **({"temperature": 0.0, "seed": 5} if nano else {}),
+                        **sampling("nano" if nano else "synthetic"),
                     )
                 rows.append({"beside": name, **talk.summary(), "point": point.model_dump(mode="json")})
                 campaign.say(step.name, f"{name:12} {talk.calls:6} calls  {line_of(point)}")

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -28,6 +28,21 @@ class Load(BaseModel):
     warmup_prompts: Annotated[int, Field(ge=0)] | None = None  # as many as the concurrency unless given
     warmup_output_tokens: Annotated[int, Field(gt=0)] | None = None
     shared_tokens: Annotated[int, Field(gt=0)] | None = None  # of the input, the same first ones in every prompt
+
+
+class Sampling(TypedDict):
+    """How the load client asks: its temperature and the seed of its prompts; None draws fresh ones."""
+
+    temperature: float
+    seed: int | None
+
+
+def sampling(weights: str) -> Sampling:
+    """How a load on this kind of weights asks.
+
+    gpt-oss-nano may fall into tokens without text past its answer's end: greedy and seeded it does not.
+    """
+    return Sampling(temperature=0.0, seed=5) if weights == "nano" else Sampling(temperature=1.0, seed=None)
 
 
 def plan(concurrency: list[int], input_tokens: int, output_tokens: int, **warmup) -> list[Load]:

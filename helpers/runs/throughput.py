@@ -6,11 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 from helpers.bench.client import bench_words
-from helpers.bench.sweep import Load, plan
+from helpers.bench.sweep import Load, plan, sampling
 from helpers.records.record import Point
 
-# gpt-oss-nano may fall into tokens without text past its answer's end: greedy and seeded it does not.
-STEADY_TEMPERATURE, STEADY_SEED = 0.0, 5
 FOR_FILES = ("--save-detailed", "--ready-check-timeout-sec", "--num-warmups")  # a sweep's own; they change no figure
 PAYS = 0.5  # below this share of a proportional gain in tok/s, more requests in flight mostly wait for each other
 
@@ -23,7 +21,7 @@ def loads(run: Any) -> list[Load]:
 
 def load_command(run: Any) -> str:
     """The line for a terminal behind the last point of a run's sweep: its settings, without what only files need."""
-    load, nano = loads(run)[-1], run.measured.weights == "nano"
+    load, asks = loads(run)[-1], sampling(run.measured.weights)
     local = run.checkpoints.get(run.measured, run.measured.model.model)
     words = bench_words(
         run.server.base_url if run.server else f"http://127.0.0.1:{run.port}",
@@ -32,8 +30,8 @@ def load_command(run: Any) -> str:
         load.model_dump(),
         prompts=load.prompts,
         output_tokens=load.output_tokens,
-        seed=STEADY_SEED if nano else 0,
-        temperature=STEADY_TEMPERATURE if nano else 1.0,
+        seed=asks["seed"] or 0,
+        temperature=asks["temperature"],
     )
     shown = [word for word in words if not word.startswith(FOR_FILES)]
     return " \\\n    ".join(["vllm bench serve", *map(shlex.quote, shown)])
@@ -49,7 +47,7 @@ def measure(run: Any) -> list[Point]:
 
     p, model = run.measured.parameters, run.measured.model
     limit = roofline(model, run.measured.target.device, p.tensor_parallel_size, p.replicas)
-    nano = run.measured.weights == "nano"
+    no_bound = run.measured.weights == "nano" or run.measured.speculates
     return sweep(
         run.server.base_url,
         model.model,
@@ -58,11 +56,10 @@ def measure(run: Any) -> list[Point]:
         loads(run),
         run.folder,
         worker=run.load_client(),
-        temperature=STEADY_TEMPERATURE if nano else 1.0,
-        seed=STEADY_SEED if nano else None,
+        **sampling(run.measured.weights),
         gpus=p.tensor_parallel_size * p.replicas,
         tag=run.server.lease.fingerprint,
-        roofline=None if nano or run.measured.speculates else limit,
+        roofline=None if no_bound else limit,
     )
 
 

@@ -39,7 +39,8 @@ HOLDS = "GPUs that one copy of the model is split over"
 def source_of(name: str) -> NotebookNode:
     """The notebook of a target without outputs: the template filled in from the recipe and its records."""
     target = load_target(name)
-    values = texts(target, check_parameters(target))
+    parameters = check_parameters(target)
+    values = texts(target, parameters)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     recorded = bool(speed_records(name))
     made = nbformat.read(TEMPLATE, as_version=4)
@@ -49,7 +50,7 @@ def source_of(name: str) -> NotebookNode:
         if cell.cell_type == "markdown":
             cell.source = environment.from_string(cell.source).render(values).strip()
         elif PARAMETERS in cell.metadata.get("tags", []):
-            cell.source = parameters_cell(target, check_parameters(target))
+            cell.source = parameters_cell(target, parameters)
         elif WITH_RECORDS in cell.metadata.get("tags", []):
             cell.source = cell.source.replace('"h200"', f'"{name}"').replace('"gpt-oss-120b"', f'"{values["drawn"]}"')
         else:
@@ -84,7 +85,7 @@ def texts(target: Target, parameters: Parameters) -> dict[str, object]:
         "shell": sections.command(target, parameters, "shell"),
         "docker": sections.command(target, parameters, "docker"),
         "vllm_line": sections.vllm_line(target),
-        "interval": sections.INTERVAL if "stream-interval" in target.serve.profiles[parameters.profile].args else "",
+        "interval": sections.interval(target, parameters.profile),
         "other_commands": [
             (name, sections.command(target, check_parameters(target, {"model": name}), "shell"))
             for name in others

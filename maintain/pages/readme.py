@@ -129,10 +129,11 @@ def quickstart() -> str:
     target = load_target(QUICKSTART)
     parameters = check_parameters(target)
     forms = [sections.command(target, parameters, form) for form in ("shell", "docker")]
+    interval = sections.interval(target, parameters.profile)
     shell, docker = (f"```bash\n{text}\n```" for text in forms)
     return (
         f"Or take the command alone: this is {parameters.model} on one {target.title}. `.venv/bin/cookbook command` prints it "
-        f"for the others, `pip install vllm=={target.stack.vllm}` gives you `vllm`. {sections.INTERVAL}\n\n{shell}\n\n"
+        f"for the others, `pip install vllm=={target.stack.vllm}` gives you `vllm`. {interval}\n\n{shell}\n\n"
         f"<details><summary>The same in docker</summary>\n\n{docker}\n\n</details>"
     )
 

@@ -84,10 +84,6 @@ def activations(target: Target) -> str:
     return table(["`activations`", "risk", "experts' backend in the log", "flags"], rows)
 
 
-INTERVAL = (
-    "`--stream-interval 20` sends 20 tokens at a time, which suits many users at once; for a chat window leave it out, or take "
-    "`--profile latency`."
-)
 PROFILES = {
     "latency": "few users, each at full speed",
     "throughput": "many users at once, the most tokens per GPU",
@@ -105,6 +101,17 @@ def profiles(target: Target) -> str:
         for name, block in target.serve.profiles.items()
     ]
     return table(["`profile`", "for", "risk"], rows)
+
+
+def interval(target: Target, profile: str) -> str:
+    """What a profile's stream interval means to a reader; empty where it has none."""
+    setting = target.serve.profiles[profile].args.get("stream-interval")
+    if setting is None:
+        return ""
+    return (
+        f"`--stream-interval {setting.value}` sends {setting.value} tokens at a time, which suits many users at once; for a chat "
+        "window leave it out, or take `--profile latency`."
+    )
 
 
 def vllm_line(target: Target) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers.bench.sweep import Load, console, line_of, sweep
+from helpers.bench.sweep import Load, console, line_of, sampling, sweep
 from helpers.bench.tune.plan import Proposal
 from helpers.bench.worker import LoadWorker
 from helpers.errors import CookbookError, UsageError
@@ -38,14 +38,13 @@ class Bench:
         self,
         interpreter: Path,
         checkpoint: str,
-        steady: bool = False,
+        kind: str = "",  # of the weights
         report: Callable = print,
         start_s: float = READY_TIMEOUT,
     ):
         self.interpreter, self.checkpoint, self.report = Path(interpreter), checkpoint, report
         self.start_s = start_s  # a server that is not ready by then counts as one that does not start
-        # gpt-oss-nano may fall into tokens without text past its answer's end: greedy and seeded it does not.
-        self.sampling = {"temperature": 0.0, "seed": 5} if steady else {}
+        self.sampling = sampling(kind)
         self._worker: LoadWorker | None = None
 
     def worker(self, folder: Path) -> LoadWorker:

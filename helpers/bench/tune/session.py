@@ -32,7 +32,7 @@ def tuning(
     interpreter, versions = serving_stack(plan.target.stack.install, plan.parameters.install)
     weights = checkpoint(plan.serving({}), interpreter, CACHE / "models")
     report(f"{plan.model.model}: {describe(weights)}")
-    bench = Bench(interpreter, weights, steady=plan.serving({}).weights == "nano", report=report, start_s=start_s)
+    bench = Bench(interpreter, weights, kind=plan.serving({}).weights, report=report, start_s=start_s)
     tuner = Tuner(
         plan,
         bench,
