@@ -1,4 +1,4 @@
-"""The hunt on the suite's real server: its hundred nastiest requests, the known cases, and as much of it as fits into minutes."""
+"""The hunt on the suite's real server: its hundred nastiest requests, the known cases, and two minutes of it."""
 
 import json
 
@@ -13,7 +13,7 @@ from hunt.served import Given
 from hunt.state import State
 
 HARMLESS = {name: case for name, case in cases().items() if case.kind in ("error", "schema", "silent")}
-SECONDS = 360.0  # of the hunt of `make test-all`
+SECONDS = 120.0  # of the hunt of `make test-all`: some 800 requests on two idle cores; `make fuzz` sends 10,000
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_page_says_what_this_vllm_does(state: State, name: str) -> None:
 
 
 @pytest.mark.full
-def test_a_hunt_of_minutes_ends_clean(state: State, tmp_path) -> None:
+def test_a_hunt_of_two_minutes_ends_clean(state: State, tmp_path) -> None:
     done = Hunt(state, tmp_path, seed=2, say=lambda line: None).go(10_000, SECONDS)
     assert done.clean, done.kills
-    assert done.requests >= 1_000 and done.statuses["200"] > 0.2 * done.requests
+    assert done.requests >= 300 and done.statuses["200"] > 0.2 * done.requests
