@@ -12,6 +12,7 @@ from lab import Lab, Window, lab, window
 from helpers.paths import ROOT
 
 READY_MS, ANSWER_MS, SHOWN_MS = 240_000, 60_000, 20_000
+STOPPED = re.compile(r"tools\.stopped +✓")  # the last line of `run.stop()`: the tool servers end after vLLM
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_the_panel_finds_its_server_after_a_kernel_restart(interpreter: Path, ru
 def test_run_all_of_the_cpu_page_reaches_its_end(interpreter: Path, running_lab: Lab) -> None:
     with window() as win:
         win.run_all(running_lab.notebook("targets/cpu.ipynb"))
-        last = win.page.get_by_text(re.compile(r"server\.stopped +✓")).last
+        last = win.page.get_by_text(STOPPED).last
         last.wait_for(timeout=400_000)
         assert running_lab.servers() == [] and win.page.locator(".jp-RenderedText[data-mime-type*=stderr]").count() == 0
         last.scroll_into_view_if_needed()
@@ -167,7 +168,7 @@ def test_a_sweep_can_be_interrupted_and_the_server_stopped(interpreter: Path, ru
         cell = win.page.locator(".jp-CodeCell", has_text="run.stop()").last
         cell.locator(".cm-content").click()
         win.page.keyboard.press("Control+Enter")
-        cell.get_by_text(re.compile(r"server\.stopped +✓")).wait_for(timeout=60_000)
+        cell.get_by_text(STOPPED).wait_for(timeout=60_000)
         assert running_lab.servers() == []
 
 
