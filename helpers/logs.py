@@ -70,7 +70,7 @@ RUNTIME = re.compile(  # docker compose, kubectl, container and systemd journals
     )""",
     re.VERBOSE,
 )
-PROCESS = re.compile(r"^\**\(([A-Za-z][\w ./:@-]*?),? (?:pid|ip)=([^)]*)\)\**:?[ ]?")
+PROCESS = re.compile(r"^\**\(([A-Za-z][\w ./:@=-]*?),? (?:pid|ip)=([^)]*)\)\**:?[ ]?")
 RANK = re.compile(r"^\[(?:default)?rank(\d+)\]:?[ ]?")
 HEADER = re.compile(  # vLLM, old and new; the last group of digits is absent in WARNING:logger:text
     r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)"

@@ -33,7 +33,7 @@ DEATHS = re.compile(  # a process that ended without a Python exception: how its
     r"\*\*\* stack smashing|thread '[^']*' panicked at |"
     r"double free|corrupted (?:size|double)|free\(\): |malloc\(\): |munmap_chunk\(\): |realloc\(\): |"
     r"error: .*(?:No solution|no version of|[Ff]ailed to|[Cc]ould not|[Dd]istribution)|"
-    r"ERROR: (?:Could not|No matching|Failed|Cannot)"
+    r"\s*ERROR: (?:Could not|No matching|Failed|Cannot)"
 )
 DEATHS_WITHIN = re.compile(  # and what stands anywhere in it
     r"\bKilled +(?:vllm|python|uv|exec|timeout|\S*/)|[Oo]ut of memory: Kill(?:ed)? process|\boom-kill(?:er)?[: ]|"
@@ -139,13 +139,16 @@ class Tracker:
         head = self._head.pop(line.stream, "")
         if self.full and not DEATH_HEAD.search(head):
             return
+        group = open_.failure if open_ and "sub-exception" in open_.failure.line else None  # its parts tell more
+        if group:
+            group.handled = True
         failure = Failure(
             line.number,
             line.stream,
             "traceback",
             handled=line.level in QUIET or bool(IGNORED_HEAD.search(head)),
-            request=bool(REQUEST_HEAD.search(head)),
-            fatal=bool(DEATH_HEAD.search(head)),
+            request=bool(REQUEST_HEAD.search(head) or (group and group.request)),
+            fatal=bool(DEATH_HEAD.search(head) or (group and group.fatal)),
             started=self.started,
             after_shutdown=after_shutdown,
             caught=bool(line.where),
@@ -187,7 +190,7 @@ class Tracker:
         elif open_.link:
             del self.opened[line.stream]
         elif len(open_.failure.chain) == 1 and len(open_.failure.detail) < MAX_DETAIL:
-            if self._ends(text):
+            if DEATH_HEAD.search(text) if line.where else self._ends(text):  # what C prints has no logger's header
                 del self.opened[line.stream]
             else:
                 open_.failure.detail.append(text)

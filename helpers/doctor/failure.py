@@ -22,7 +22,7 @@ WRAPPER = re.compile(
 # A line of a message that goes on over several, and of what a process printed after its last words, that tells why.
 TELLING = re.compile(
     r"^\W*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception)(?:: |\()\S|^\s*what\(\):\s+\S|nvidia-container-cli: \S|"
-    r"\bnvcc fatal|: (?:fatal )?error: \S|^(?:CUDA|HIP|NCCL) error"
+    r"\b(?:nvcc|ptxas) fatal|: (?:fatal )?error: \S|^(?:CUDA|HIP|NCCL) error"
 )
 # Exceptions that Python code uses to steer; the error raised while handling one says more than it does.
 STEERING = re.compile(r"^(?:[\w.]*\.)?(?:KeyError|StopIteration|StopAsyncIteration|Empty|CancelledError)\b")
