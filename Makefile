@@ -29,12 +29,10 @@ test: stacks    ## install, then the quick tests and those on a real vLLM, the C
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not full" $(ARGS)
 
-test-all: stacks  ## every test, every target rehearsed; half an hour
-	@$(STATIC)
-	@$(BIN)/python -m pytest $(ARGS)
+test-all: test test-rest  ## every test, every target rehearsed; half an hour
 
-test-rest: stacks  ## what test-all has beyond test
-	@$(BIN)/python -m pytest -m full $(ARGS)
+test-rest: stacks  ## what test-all has beyond test, by two workers
+	@$(BIN)/python -m pytest -m full -n 2 --dist loadgroup $(ARGS)
 
 stacks: setup
 	@$(BIN)/cookbook install cpu

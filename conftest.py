@@ -19,11 +19,14 @@ SERVED = pytest.StashKey[contextlib.ExitStack]()  # what ends the shared server
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start the shared server now where a selected test asks for it: the quick tests come first."""
-    asked = any("session" in getattr(item, "fixturenames", ()) for item in session.items)
-    if not asked or session.config.option.collectonly:
-        return
+    """Start the shared server now where a selected test asks for it: the quick tests come first.
+
+    One of several workers starts it as its first test asks for it.
+    """
     ended = session.config.stash[SERVED] = contextlib.ExitStack()
+    asked = any("session" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not asked or session.config.option.collectonly or hasattr(session.config, "workerinput"):
+        return
     folder = ended.enter_context(tempfile.TemporaryDirectory(prefix="cookbook-tests-"))
     argv = [sys.executable, str(ROOT / "tests" / "served_ahead.py"), folder]
     with open(Path(folder) / "ahead.log", "w") as log:

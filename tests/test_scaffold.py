@@ -71,7 +71,10 @@ def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
     assert "h20" in run(checkout, "targets").stdout
     removed = run(checkout, "new-target", "h20", "--remove")
     assert removed.returncode == 0, removed.stderr
-    files, pages = (sorted(line.split(": ")[1] for line in removed.stdout.splitlines() if line.startswith(kind)) for kind in ("removed", "rows"))
+    files, pages = (
+        sorted(line.split(": ")[1] for line in removed.stdout.splitlines() if line.startswith(kind))
+        for kind in ("removed", "rows")
+    )
     assert files == made
     # `render` lists every target there
     assert pages == ["README.md", "notebooks/start_here.ipynb", "notebooks/start_here.zh.ipynb"]

@@ -44,6 +44,26 @@ def test_a_test_in_the_wrong_tier_fails_and_is_named(tmp_path: Path) -> None:
     assert "tiers: quick 3 in" in done.stdout and "test 1 in" in done.stdout and "test-all 1 in" in done.stdout
 
 
+@pytest.mark.real
+def test_two_workers_share_the_files_and_count_together(tmp_path: Path) -> None:
+    """What asks for the shared server goes to one worker, a file to one worker, and the closing line counts both."""
+    fixture = "import os, pytest\n@pytest.fixture\ndef session(): pass\n"
+    test = '@pytest.mark.full\ndef test_{0}({1}): open("{0}-" + str(os.getpid()), "w")\n'
+    for name, shared in (("a", "session"), ("b", "session"), ("c", ""), ("d", "")):
+        lines = test.format(name, shared) + test.format(name * 2, shared)
+        (tmp_path / f"test_{name}.py").write_text(fixture + lines)
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\nmarkers = ["real: x", "full: x"]\n')
+    words = ["-q", "-p", "xdist", "-p", "tiers", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup"]
+    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    argv = [sys.executable, "-m", "pytest", *words]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout
+    assert "test-all 8 in" in done.stdout, done.stdout
+    ran = {file.name.split("-")[0]: file.name.split("-")[1] for file in tmp_path.glob("*-*")}
+    assert ran["a"] == ran["b"] == ran["aa"] == ran["bb"] and ran["c"] == ran["cc"] and ran["d"] == ran["dd"], ran
+    assert len(set(ran.values())) == 2, ran
+
+
 def test_real_inside_full_is_refused() -> None:
     """`make test` selects `not full`: it would leave the test out that says it belongs there."""
 
@@ -73,5 +93,5 @@ def test_the_commands_run_each_test_once() -> None:
     ):
         rule = makefile.split(f"\n{command}: ")[1].split("\n\n")[0]
         assert selected in rule, command
-    assert "-m " not in makefile.split("\ntest-all: ")[1].split("\n\n")[0].replace("-m pytest", "")
+    assert makefile.split("\ntest-all: ")[1].split(" ##")[0].split() == ["test", "test-rest"]
     assert (ROOT / ".ci" / "run").read_text().split()[-5:] == ["make", "test", "exec", "make", "test-rest"]

@@ -26,7 +26,7 @@ QUERIES = ("pandoc", "git")  # programs that only answer: a run asks for its com
 STRETCH = "COOKBOOK_TIER_STRETCH"  # a factor on the limits for a machine that is slower than two idle cores
 
 _taken = pytest.StashKey[float]()
-_spent = pytest.StashKey[dict]()
+_spent: dict[str, list[float]] = {}  # tier -> how many tests ran, and their seconds
 _started: list[str] = []  # what the test under way has started
 
 
@@ -57,7 +57,7 @@ def fault(tier: str, started: list[str], seconds: float) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_spent] = {tier: [0, 0.0] for tier in TIERS}
+    _spent.update({tier: [0, 0.0] for tier in TIERS})
 
     def watch(event: str, args: tuple) -> None:
         if event in STARTS:
@@ -69,10 +69,17 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(watch)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every item has exactly one tier; the quick ones first, then what shares the server, then the rest."""
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every item has exactly one tier; the quick ones first, then what shares the server, then the rest.
+
+    Of two workers one takes all that shares the server; the rest goes to them file by file.
+    """
     order = {item: list(TIERS).index(tier_of(item)) for item in items}
-    items.sort(key=lambda item: (order[item], "session" not in getattr(item, "fixturenames", ())))
+    shares = {item: "session" in getattr(item, "fixturenames", ()) for item in items}
+    items.sort(key=lambda item: (order[item], not shares[item]))
+    for item in items if hasattr(config, "workerinput") else ():
+        item.add_marker(pytest.mark.xdist_group("shared" if shares[item] else item.nodeid.split("::")[0]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -86,18 +93,23 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
     report = yield
     item.stash[_taken] += call.duration if call.when != "teardown" else 0.0
-    counts = item.config.stash[_spent][tier_of(item)]
-    counts[1] += call.duration
+    report.tier = tier_of(item)
     if call.when != "call":
         return report
-    counts[0] += 1
     why = fault(tier_of(item), _started, item.stash[_taken])
     if why and report.outcome == "passed":
         report.outcome, report.longrepr = "failed", f"{item.nodeid}: {why}"
     return report
 
 
-def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count it here: of several workers, all report to this process."""
+    counts = _spent[report.tier]
+    counts[0] += report.when == "call"
+    counts[1] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
     """The three counts: how many tests ran in each tier, and their seconds."""
-    rows = [f"{COMMANDS[tier]} {count} in {seconds:.0f} s" for tier, (count, seconds) in config.stash[_spent].items()]
+    rows = [f"{COMMANDS[tier]} {count} in {seconds:.0f} s" for tier, (count, seconds) in _spent.items()]
     terminalreporter.write_line("tiers: " + " · ".join(rows))
