@@ -44,6 +44,7 @@ NOT_IMPORTED = {
     "ipykernel": "papermill starts it",
     "nbval": "pytest loads it",
     "pytest-timeout": "pytest loads it",
+    "pytest-xdist": "pytest loads it",
     "check-jsonschema": "a test runs its command",
     "sphinx": "`make site` runs its command",
     "myst-nb": "Sphinx loads it",
