@@ -33,6 +33,12 @@ def ask(name: str, what_for: str) -> str:
     return value
 
 
+def authorised() -> dict[str, str]:
+    """The header with the key of the server, where one is set."""
+    secret = os.environ.get("VLLM_API_KEY")
+    return {"Authorization": f"Bearer {secret}"} if secret else {}
+
+
 def _terminal() -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty())
 

@@ -11,8 +11,8 @@ ROOMS = (
     ("helpers.paths", "where things are in a checkout"),
     ("helpers.files", "whole-or-nothing writes, one lock"),
     ("helpers.bytecode", "bytecode of a serving environment, written at install"),
-    ("helpers.processes", "processes by identity, their groups, ports"),
     ("helpers.keys", "API keys asked for, never written"),
+    ("helpers.processes", "processes by identity, their groups, ports"),
     ("helpers.findings", "one fact that was looked at: what was seen, what is needed, the fix; one rendering"),
     ("helpers.logs", "vLLM's log lines: one table of patterns, a line taken apart"),
     (
@@ -47,6 +47,7 @@ ROOMS = (
     ("helpers.cli", "the `cookbook` command"),
     ("maintain.sharing", "a run packed into one file for others; who verified what"),
     ("maintain.studies", "what only pages about measurements show: answers, aims, figures over evidence, starts"),
+    ("maintain.fleet", "servers that stay: replicas behind the router, restarted one by one"),
     ("maintain.sizing", "the GPUs that a load needs, held against measured points"),
     ("maintain.pages", "notebooks and README written from recipes and records"),
     ("maintain", "a new target, releases, installs, locks, schemas, pages from data: what only a checkout needs"),

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from helpers.keys import authorised
+
 TERM_SECONDS = 10.0  # vLLM ends its engine in 2-5 s after SIGTERM; then the group is killed
 KILL_SECONDS = 10.0
 
@@ -123,8 +125,8 @@ def _listening(connection, port: int) -> bool:
 def healthy(port: int) -> bool:
     """Whether a server answers `/health` on the port (a plain socket: httpx would cost the first cell half a second)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/health")
+    try:  # vLLM answers without a key, the router does not
+        connection.request("GET", "/health", headers=authorised())
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

@@ -8,6 +8,7 @@ from rich.table import Table
 from helpers.cli._matrix import table_text
 from maintain.clients import commands as clients
 from maintain.delivery import commands as delivery
+from maintain.fleet import commands as fleet
 from maintain.pages import commands as pages
 from maintain.proof import commands as proof
 from maintain.sizing import commands as sizing
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     clients.register(app)
     proof.register(app)
     delivery.register(app)
+    fleet.register(app)
 
     @app.command()
     def check(

@@ -20,8 +20,11 @@ from tests.test_server_life import SCRIPT, quiet
 
 @pytest.fixture(autouse=True)
 def _health_servers(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path_factory.mktemp("stand-in"), monkeypatch)
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m vllm.entrypoints.cli.main` is a health server here; its mode stands where the weights do."""
-    folder = tmp_path_factory.mktemp("stand-in")
     (folder / "vllm" / "entrypoints" / "cli").mkdir(parents=True)
     (folder / "vllm" / "entrypoints" / "cli" / "main.py").write_text(SCRIPT.read_text())
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
@@ -94,11 +97,39 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path):
     assert not (tmp_path / "server.log").exists()
 
 
-def test_a_key_is_refused_because_the_router_drops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("VLLM_API_KEY", "canary")
-    with pytest.raises(UsageError, match="VLLM_API_KEY") as refused:
-        begin(tmp_path, (), ())
-    assert "canary" not in refused.value.line()
+DOCUMENTED = ("chat/completions", "completions", "responses", "messages", "messages/count_tokens", "embeddings")
+
+
+@pytest.mark.real
+def test_a_key_is_asked_for_and_passed_on_at_every_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("VLLM_API_KEY", "canary-key")
+    fleet = begin(tmp_path, ("named",), ("named",))
+    body = {
+        "model": "none",
+        "prompt": "?",
+        "input": "?",
+        "messages": [{"role": "user", "content": "?"}],
+        "max_tokens": 1,
+    }
+
+    def statuses(key: str | None) -> set[int]:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        with httpx.Client(base_url=fleet.base_url, headers=headers, timeout=20) as client:
+            posts = [client.post(f"/v1/{path}", json=body) for path in DOCUMENTED for _ in fleet.servers]
+            gets = [client.get(path) for path in ("/v1/models", "/health", "/metrics", "/list_workers")]
+            return {reply.status_code for reply in (*posts, *gets)}
+
+    try:
+        assert statuses("canary-key") == {200}
+        assert statuses("another") == statuses(None) == {401}
+        assert fleet.healthy()
+        words = " ".join(fleet.lease.argv) + (tmp_path / "server-router.log").read_text()
+        assert "canary" not in words, "neither the process list nor the log shows it"
+        monkeypatch.delenv("VLLM_API_KEY")
+        with pytest.raises(UsageError, match="is taken"):  # nobody without the key waits for a router that refuses them
+            begin(tmp_path, ("named",), ("named",), port=fleet.lease.port)
+    finally:
+        fleet.stop()
 
 
 def test_each_replica_sees_its_own_devices():
@@ -121,7 +152,7 @@ def test_the_router_takes_the_words_it_is_given():
     assert (parsed.prometheus_host, parsed.prometheus_port) == ("127.0.0.1", 9003)
     assert parsed.disable_retries, "what ended one replica is not sent to the next"
     assert (parsed.health_check_interval_secs, parsed.health_failure_threshold, parsed.health_success_threshold) == (
-        5,
+        2,
         2,
         1,
     )

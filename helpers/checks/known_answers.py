@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from helpers.checks.contract import Contract, Facts
 from helpers.checks.endpoints import ungrouped
 from helpers.checks.pulse import Pulse
-from helpers.checks.served import authorised, ready
+from helpers.checks.served import ready
 from helpers.errors import CookbookError
 from helpers.findings import Finding, Findings, preformatted
+from helpers.keys import authorised
 from helpers.paths import RECIPES
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Whether a server serves a model and answers one request: what everything that asks it many needs first."""
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,12 +38,6 @@ def ready(client: "httpx.Client", model: str, body: dict) -> Preflight:
     found = name(served, model)
     body = body | {"model": model, "messages": [{"role": "user", "content": QUESTION}]}
     return Preflight([found, one_request(client, "/chat/completions", body)] if found.ok else [found])
-
-
-def authorised() -> dict[str, str]:
-    """The header with the key of the server, where one is set."""
-    key = os.environ.get("VLLM_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def unreachable(base_url: str, error: Exception) -> Finding:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.checks.served import NAMES_S, PROBE_S, QUESTION, Preflight, authorised, name, one_request, unreachable
+from helpers.checks.served import NAMES_S, PROBE_S, QUESTION, Preflight, name, one_request, unreachable
 from helpers.errors import CookbookError, UsageError
 from helpers.evals.catalogue import Evaluation, check_rows, fetch
 from helpers.evals.plan import Plan
 from helpers.findings import Finding
-from helpers.keys import keyless
+from helpers.keys import authorised, keyless
 from helpers.paths import shown
 
 if TYPE_CHECKING:

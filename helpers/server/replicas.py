@@ -4,7 +4,6 @@ The router is `vllm-router`, from the workbench's own environment. It has a leas
 `cookbook status` shows it, and ends with its owner.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.errors import UsageError
+from helpers.keys import authorised
 from helpers.processes import free_port
-from helpers.recipes.command.replicas import router_words
+from helpers.recipes.command.replicas import POLICY, router_words
 from helpers.recipes.command.serve import Command
 from helpers.server.launch import Report, Server, check_port, launch, print_phase
 from helpers.server.lease import Lease, leases
 
-ROUTER = (sys.executable, "-m", "vllm_router.launch_router")
+ROUTER = (sys.executable, "-m", "helpers.server.router")
 MARK = "COOKBOOK_REPLICA"  # tells replicas of the same command apart, so that none attaches to another
 
 
@@ -99,13 +98,14 @@ def launch_vllm(
     target: str,
     checkpoint: str = "",
     report: Report = print_phase,
+    policy: str = POLICY,
     **options: Any,
 ) -> VLLM | Replicas:
     """Start vLLM by a command with the stack's `interpreter`, or attach to what runs so already.
 
-    Several commands are replicas: they start at once, then the router on `port`. Their logs are `log`, and beside it
-    the same name with `-1`, `-2`, ... and `-router`. Where one does not start, the others are stopped and its error
-    is raised. `target` is what the leases name; `options` (kept, timeout, owner_pid) are those of `launch`.
+    Several commands are replicas: they start at once, then the router on `port`, which chooses by `policy`. Their logs are
+    `log`, and beside it the same name with `-1`, `-2`, ... and `-router`. Where one does not start, the others are stopped and
+    its error is raised. `target` is what the leases name; `options` (kept, timeout, owner_pid) are those of `launch`.
     """
     folder = Path(checkpoint) if checkpoint and Path(checkpoint).is_dir() else None
     options |= {"target": target, "checkpoint": folder}
@@ -113,12 +113,6 @@ def launch_vllm(
         return _launched(commands[0], interpreter, {}, log=log, report=report, **options)
     if not any(lease.port == port for lease in leases()):
         check_port(port)  # now, not when the replicas are up
-    if os.environ.get("VLLM_API_KEY"):
-        raise UsageError(
-            "replicas cannot be served with VLLM_API_KEY set",
-            why="vllm-router 0.1.17 passes the key on to some endpoints only (not to /v1/responses)",
-            do="unset it (everything listens on loopback), or use replicas 1",
-        )
 
     def start(number: int) -> VLLM:
         own_log = log.with_stem(f"{log.stem}-{number}") if number else log
@@ -134,13 +128,17 @@ def launch_vllm(
             raise errors[0]
         ports = [server.lease.port for server in servers]
         front = launch(
-            [*ROUTER, *router_words(ports, port, free_port())],
+            [*ROUTER, *router_words(ports, port, free_port(), policy)],
             {},
             port=port,
             log=log.with_stem(f"{log.stem}-router"),
             report=lambda *_: None,
             model=commands[0].model,
-            identity=[*ROUTER, *router_words(ports, 0, 0)],
+            identity=[
+                *ROUTER,
+                *router_words(ports, 0, 0, policy),
+                *authorised(),
+            ],  # one with a key answers nobody without
             **options | {"checkpoint": None},
         )
     except BaseException:

@@ -22,11 +22,10 @@ def register(app: typer.Typer) -> None:
         """
         import httpx
 
-        from helpers.checks.served import authorised
         from helpers.errors import UsageError
         from helpers.files import write_whole
         from helpers.findings import Findings
-        from helpers.keys import keyless
+        from helpers.keys import authorised, keyless
         from maintain.clients import catalogue as clients
 
         if not client:

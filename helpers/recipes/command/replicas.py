@@ -7,10 +7,11 @@ from helpers.recipes.command.serve import Command
 
 VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
 POLICY = "round_robin"  # every replica gets the same number of requests, which is what a sweep measures
-# A request that has ended one replica must not be sent to the next; a replica that is gone is left out within seconds, not
-# minutes, and taken back as soon (the router's own: 5 tries, a look a minute, out after three, back after two).
+# A request that has ended one replica must not be sent to the next. One that is gone is left out after three failed requests or
+# four seconds, and taken back within five (the router's own: 5 tries, out after ten failures or three looks, a minute apart).
 CARE = (
-    *("--disable-retries", "--cb-timeout-duration-secs", "5", "--health-check-interval-secs", "5"),
+    *("--disable-retries", "--cb-failure-threshold", "3", "--cb-window-duration-secs", "10"),
+    *("--cb-timeout-duration-secs", "5", "--health-check-interval-secs", "2"),
     *("--health-failure-threshold", "2", "--health-success-threshold", "1"),
 )
 
@@ -36,24 +37,11 @@ def replica_commands(command: Command, target: Target, parameters: Parameters, p
     ]
 
 
-def router_words(ports: Sequence[int], port: int, metrics_port: int) -> list[str]:
+def router_words(ports: Sequence[int], port: int, metrics_port: int, policy: str = POLICY) -> list[str]:
     """The arguments of `vllm-router`: the replicas' `ports` behind `port`, all of it on loopback.
 
     The router would publish its own metrics on port 29000 otherwise, which a second one could not share.
     """
     urls = [f"http://127.0.0.1:{own}" for own in ports]
-    return [
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--policy",
-        POLICY,
-        "--worker-urls",
-        *urls,
-        "--prometheus-host",
-        "127.0.0.1",
-        "--prometheus-port",
-        str(metrics_port),
-        *CARE,
-    ]
+    metrics = f"--prometheus-host 127.0.0.1 --prometheus-port {metrics_port}".split()
+    return [*f"--host 127.0.0.1 --port {port} --policy {policy} --worker-urls".split(), *urls, *metrics, *CARE]

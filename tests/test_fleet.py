@@ -1,0 +1,109 @@
+"""Replicas that stay behind the real router: one that is killed, a rolling restart under load, and the command that does it."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from helpers.errors import CookbookError, UsageError
+from maintain.fleet.rolling import Router, drain, in_flight, roll
+from maintain.fleet.serve import running
+from tests.test_replicas import begin, stand_in
+
+pytestmark = pytest.mark.real
+
+
+class Load:
+    """Clients that ask one request after the other, without sending any again; what was answered, and what was not."""
+
+    def __init__(self, base_url: str, clients: int = 4, seconds: float = 0.1):
+        self.url, self.body = f"{base_url}/v1/completions", {"model": "none", "prompt": str(seconds)}
+        self.answers: list[str] = []
+        self.ended = threading.Event()
+        self.threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=30) as client:
+            while not self.ended.is_set():
+                try:
+                    reply = client.post(self.url, json=self.body)
+                    self.answers.append(reply.text if reply.status_code == 200 else f"HTTP {reply.status_code}")
+                except httpx.HTTPError as error:
+                    self.answers.append(type(error).__name__)
+
+    def end(self) -> list[str]:
+        self.ended.set()
+        for thread in self.threads:
+            thread.join(30)
+        return self.answers
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory):
+    """Two stand-ins behind the real router; the last test kills one."""
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(tmp_path_factory.mktemp("stand-in"), patch)
+        servers = begin(tmp_path_factory.mktemp("fleet"), ("named",), ("named",))
+        yield servers
+        servers.stop()
+
+
+def test_a_fleet_is_found_by_the_port_of_its_router(fleet) -> None:
+    found = running(fleet.lease.port)
+    assert [server.lease.id for server in found.servers] == [server.lease.id for server in fleet.servers]
+    assert found.healthy() and in_flight(found.servers[0].base_url) == 0 and drain(found.servers[0].base_url) < 2
+    with pytest.raises(UsageError, match="runs no router on port"):
+        running(fleet.servers[0].lease.port)
+    with pytest.raises(UsageError, match="cannot be restarted one by one with 1 commands"):
+        roll(found, fleet.commands[:1], Path(sys.executable))
+
+
+def test_a_rolling_restart_under_load_fails_no_request(fleet) -> None:
+    ports = [server.lease.port for server in fleet.servers]
+    pids = [server.lease.server.pid for server in fleet.servers]
+    load, said = Load(fleet.base_url), []
+    try:
+        time.sleep(0.3)
+        roll(fleet, fleet.commands, Path(sys.executable), say=said.append)
+        before = len(load.answers)
+        time.sleep(0.7)
+    finally:
+        answers = load.end()
+    assert {*answers} == {*map(str, ports)}, "every request was answered by a replica"
+    assert {*answers[before:]} == {*map(str, ports)}, "both are in use again"
+    assert [server.lease.port for server in fleet.servers] == ports
+    assert not {server.lease.server.pid for server in fleet.servers} & {*pids}
+    assert [line.split()[1] for line in said] == ["0"] * 3 + ["1"] * 3
+    assert len(list(fleet.log.parent.glob("*.log"))) == 3, "each goes on in its own log"
+
+
+def test_a_replica_that_does_not_finish_is_put_back(fleet) -> None:
+    slow = Load(fleet.base_url, 2, 2.5)
+    time.sleep(0.5)
+    slow.ended.set()  # one request each
+    pids = [server.lease.server.pid for server in fleet.servers]
+    with pytest.raises(CookbookError, match="still has 1 requests after 1 s"):
+        roll(fleet, fleet.commands, Path(sys.executable), say=lambda _: None, limit_s=1)
+    assert Router(fleet.base_url).replicas() == sorted(server.base_url for server in fleet.servers)
+    assert [server.lease.server.pid for server in fleet.servers] == pids and fleet.running()
+    assert len(slow.end()) == 2 and all(answer.isdigit() for answer in slow.answers)
+
+
+def test_one_that_is_killed_costs_its_own_requests_and_three_more_at_most(fleet) -> None:
+    load = Load(fleet.base_url, clients=1, seconds=0.02)
+    try:
+        time.sleep(0.3)
+        os.killpg(fleet.servers[1].lease.server.pid, signal.SIGKILL)
+        time.sleep(2)
+    finally:
+        answers = load.end()
+    failed = [number for number, answer in enumerate(answers) if not answer.isdigit()]
+    assert 1 <= len(failed) <= 4, answers
+    assert len(answers) > failed[-1] + 10, "the router has left it out"
