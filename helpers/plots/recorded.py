@@ -14,8 +14,6 @@ from helpers.records.anchors import load_anchors, matching
 from helpers.records.curves import curves, load_records, newest_of, points_of, versioned
 from helpers.records.record import RunRecord
 
-NO_ROOFLINE = {"roofline_tok_s": None, "roofline_fraction": None}
-
 
 @dataclass(frozen=True, repr=False)
 class Recorded:
@@ -84,22 +82,3 @@ def stacks_of(records: Iterable[RunRecord]) -> str:
         f"{weights} weights, vLLM {', '.join(sorted(version for own, version in found if own == weights))}"
         for weights in sorted({weights for weights, _ in found})
     )
-
-
-def models_compared(target: str, input_tokens: int = 1024, output_tokens: int = 1024) -> Recorded:
-    """Throughput per GPU against speed per user of each model at its recommended size, with the newest vLLM that ran."""
-    recipe, measured, used = load_target(target), {}, []
-    for model, sizes in recipe.models.items():
-        records = newest_of([record for record in load_records(target) if record.model == model])
-        points = curves(records, model, input_tokens, output_tokens).get(f"TP{sizes.default}", [])
-        if len(points) > 1:
-            measured[f"{model}, TP{sizes.default}"] = [point.model_copy(update=NO_ROOFLINE) for point in points]
-            used += records
-    title = f"gpt-oss on {recipe.title}, {input_tokens:,}/{output_tokens:,} tokens: {stacks_of(used)}"
-    lines = [title, "model, concurrency, output tok/s per GPU, tok/s per user"]
-    lines += [
-        f"  {label} {p.concurrency} {p.output_tok_s_per_gpu:,.0f} {p.tok_s_per_user:.0f}"
-        for label, points in measured.items()
-        for p in points
-    ]
-    return Recorded(lines, lambda: pareto_figure(measured, [], title))

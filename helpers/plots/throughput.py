@@ -1,8 +1,5 @@
 """Throughput and TPOT against concurrency."""
 
-from typing import Any
-
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from helpers.errors import CookbookError
@@ -65,25 +62,4 @@ def throughput_figure(points: list[Point], title: str = "", roofline: bool = Tru
         axis.legend(frameon=False, fontsize="small")
     if title:
         made.suptitle(title)
-    return made
-
-
-def ratio_bars(users: list[int], ratios: dict[str, list[float]], against: str, title: str = "") -> Figure:
-    """Ratios by concurrency, one bar of each kind beside the other; `CookbookError` for fewer than two concurrencies."""
-    if len(users) < 2:
-        raise CookbookError("one concurrency is a number, not a figure", do="measure two or more")
-    made, (axis,) = figure(width=7.5)
-    width = 0.8 / len(ratios)
-    for index, (name, values) in enumerate(ratios.items()):
-        places = [place + (index - (len(ratios) - 1) / 2) * width for place in range(len(users))]
-        look: dict[str, Any] = {"color": str(0.4 + 0.4 * index), "hatch": ("", "//")[index % 2], "edgecolor": "black"}
-        bars = axis.bar(places, values, width * 0.92, label=name, linewidth=0.6, **look)
-        axis.bar_label(bars, [f"{value:.2f}x" for value in values], fontsize="small")
-    axis.axhline(1, color="0.2", linewidth=1)
-    axis.set_xticks(range(len(users)), [str(one) for one in users])
-    axis.set_xlabel("concurrency (requests in flight)")
-    axis.set_ylabel(against)
-    axis.legend(frameon=False, fontsize="small")
-    if title:
-        axis.set_title(title, fontsize="medium")
     return made

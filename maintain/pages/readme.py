@@ -7,12 +7,13 @@ from pathlib import Path
 from helpers.pages.markdown import row, table
 from helpers.pages.matrix import targets_table
 from helpers.paths import ROOT, shown
-from helpers.plots.recorded import Recorded, models_compared
+from helpers.plots.recorded import Recorded
 from helpers.recipes import check_parameters, load_target
 from helpers.records.curves import speed_records
 from helpers.records.record import RunRecord
 from maintain.pages import sections
 from maintain.pages.measured import newest_passed
+from maintain.studies.recorded import models_compared
 
 README = ROOT / "README.md"
 INSTALL = ROOT / "docs" / "install.md"

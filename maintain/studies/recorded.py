@@ -1,22 +1,28 @@
 """What a target's evidence says, drawn: routing, dummy weights, decode steps, starts, tuning."""
 
 import json
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from helpers.bench.roofline import step_limits
 from helpers.bench.tune.plan import changed
 from helpers.bench.tune.study import compared, studies
 from helpers.bench.tune.table import plain
 from helpers.errors import CookbookError
-from helpers.plots.recorded import Recorded
-from helpers.plots.throughput import ratio_bars
+from helpers.plots.pareto import pareto_figure
+from helpers.plots.recorded import Recorded, stacks_of
+from helpers.plots.style import figure
 from helpers.recipes import load_model, load_target
-from helpers.records.curves import by_version, curves, evidence_file, load_records, options
+from helpers.records.curves import by_version, curves, evidence_file, load_records, newest_of, options
 from helpers.records.record import RunRecord
 from maintain.studies.routing import routing_figure
 from maintain.studies.startup import Start
 from maintain.studies.steps import StepProfile
 from maintain.studies.steps_figure import steps_figure
 from maintain.studies.tuning import ratio_figure, startup_figure
+
+NO_ROOFLINE = {"roofline_tok_s": None, "roofline_fraction": None}
 
 
 def evidence(target: str, model: str, what: str) -> dict:
@@ -113,3 +119,43 @@ def tuning(target: str, model: str, objective: str, place: int = -1) -> Recorded
         raise CookbookError(f"{model} was never tuned for {objective} on {target}", do=f"run `cookbook tune {target}`")
     study = found[place]
     return Recorded(plain(study).splitlines(), lambda: ratio_figure(study))
+
+
+def models_compared(target: str, input_tokens: int = 1024, output_tokens: int = 1024) -> Recorded:
+    """Throughput per GPU against speed per user of each model at its recommended size, with the newest vLLM that ran."""
+    recipe, measured, used = load_target(target), {}, []
+    for model, sizes in recipe.models.items():
+        records = newest_of([record for record in load_records(target) if record.model == model])
+        points = curves(records, model, input_tokens, output_tokens).get(f"TP{sizes.default}", [])
+        if len(points) > 1:
+            measured[f"{model}, TP{sizes.default}"] = [point.model_copy(update=NO_ROOFLINE) for point in points]
+            used += records
+    title = f"gpt-oss on {recipe.title}, {input_tokens:,}/{output_tokens:,} tokens: {stacks_of(used)}"
+    lines = [title, "model, concurrency, output tok/s per GPU, tok/s per user"]
+    lines += [
+        f"  {label} {p.concurrency} {p.output_tok_s_per_gpu:,.0f} {p.tok_s_per_user:.0f}"
+        for label, points in measured.items()
+        for p in points
+    ]
+    return Recorded(lines, lambda: pareto_figure(measured, [], title))
+
+
+def ratio_bars(users: list[int], ratios: dict[str, list[float]], against: str, title: str = "") -> Figure:
+    """Ratios by concurrency, one bar of each kind beside the other; `CookbookError` for fewer than two concurrencies."""
+    if len(users) < 2:
+        raise CookbookError("one concurrency is a number, not a figure", do="measure two or more")
+    made, (axis,) = figure(width=7.5)
+    width = 0.8 / len(ratios)
+    for index, (name, values) in enumerate(ratios.items()):
+        places = [place + (index - (len(ratios) - 1) / 2) * width for place in range(len(users))]
+        look: dict[str, Any] = {"color": str(0.4 + 0.4 * index), "hatch": ("", "//")[index % 2], "edgecolor": "black"}
+        bars = axis.bar(places, values, width * 0.92, label=name, linewidth=0.6, **look)
+        axis.bar_label(bars, [f"{value:.2f}x" for value in values], fontsize="small")
+    axis.axhline(1, color="0.2", linewidth=1)
+    axis.set_xticks(range(len(users)), [str(one) for one in users])
+    axis.set_xlabel("concurrency (requests in flight)")
+    axis.set_ylabel(against)
+    axis.legend(frameon=False, fontsize="small")
+    if title:
+        axis.set_title(title, fontsize="medium")
+    return made

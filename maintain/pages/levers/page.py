@@ -12,11 +12,11 @@ from helpers.pages.markdown import row, table
 from helpers.paths import NOTEBOOKS, RECORDS
 from helpers.plots.recorded import Recorded
 from helpers.plots.style import figure, series
-from helpers.plots.throughput import ratio_bars
 from helpers.recipes import load_target
 from maintain.pages.notebook import keep_outputs
 from maintain.pages.pages import fill
 from maintain.pages.study import from_source
+from maintain.studies.recorded import ratio_bars
 
 PAGE = NOTEBOOKS / "studies" / "levers.ipynb"
 TEMPLATE = Path(__file__).with_name("page.py.jinja")
