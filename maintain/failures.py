@@ -4,10 +4,12 @@ import re
 
 from helpers import paths
 from helpers.doctor.remedy import lines
-from helpers.doctor.signatures import Signature, load
+from helpers.doctor.signatures import Pattern, Signature, load
 from helpers.files import write_whole
+from helpers.logs import parse
 
 PAGE = paths.ROOT / "docs" / "failures.md"
+FIXTURES = paths.ROOT / "tests" / "fixtures" / "doctor"
 ISSUE = re.compile(r"^([\w.-]+(?:/[\w.-]+)?)#(\d+)$")
 OWNERS = {
     "vllm": "vllm-project/vllm",
@@ -67,7 +69,7 @@ def title(component: str) -> str:
 
 def entry(signature: Signature) -> list[str]:
     """One failure: its words, why, the change, where it is from."""
-    words = dict.fromkeys(pattern.example or pattern.literal for pattern in signature.match)
+    words = dict.fromkeys(said(signature, pattern) for pattern in signature.match)
     change = signature.change
     added = lines([word for name, value in change.args.items() for word in flag(name, value)], change.env)
     dropped = [f"--{name}" for name in change.drop_args] + list(change.drop_env)
@@ -83,6 +85,14 @@ def entry(signature: Signature) -> list[str]:
         f"*{signature.kind}; {signature.hardware}; versions: {signature.versions}{mended}.* Source: {sources}.",
         "",
     ]
+
+
+def said(signature: Signature, pattern: Pattern) -> str:
+    """The whole line that shows it, as people search for it: the pattern's example, else its line of the fixture."""
+    log = FIXTURES / f"{signature.id}.log"
+    rows = log.read_text(encoding="utf-8").splitlines() if log.exists() and not pattern.example else []
+    texts = (parse(row.encode()).text.strip() for row in rows)
+    return pattern.example or next((text for text in texts if pattern.find(text) is not None), pattern.literal)
 
 
 def flag(name: str, value: object) -> list[str]:

@@ -33,7 +33,10 @@ def register(app: typer.Typer) -> None:
         port: Annotated[int, Option(help="port on loopback")] = 8000,
         format: Annotated[str, Option(help="shell, docker, compose, k8s or config")] = "shell",
         tools: Annotated[
-            bool, Option("--tools", help="with compose and k8s: the python and browser tool servers beside vLLM")
+            bool,
+            Option(
+                "--tools", help="with compose and k8s: the tool servers beside vLLM (their image was never built here)"
+            ),
         ] = False,
         reasons: Annotated[bool, Option("--reasons", help="why each flag is there, and its source")] = False,
     ) -> None:
