@@ -13,6 +13,7 @@ ROOMS = (
     ("helpers.bytecode", "bytecode of a serving environment, written at install"),
     ("helpers.keys", "API keys asked for, never written"),
     ("helpers.processes", "processes by identity, their groups, ports"),
+    ("helpers.progress", "a bar for whoever waits, in a terminal, a notebook and the panel; a child watched"),
     ("helpers.findings", "one fact that was looked at: what was seen, what is needed, the fix; one rendering"),
     ("helpers.logs", "vLLM's log lines: one table of patterns, a line taken apart"),
     (

@@ -1,16 +1,17 @@
 """Sweeps over concurrency: `vllm bench serve` through the stack's interpreter, one point after the other."""
 
 import json
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from pydantic import BaseModel, Field, ValidationError
 
 from helpers.bench.worker import STALL_S, LoadWorker
 from helpers.errors import CookbookError, UsageError
+from helpers.progress import bar
 from helpers.records.record import Percentiles, Point, first_problem
 
 PROMPTS_PER_USER = 3  # at least three waves, so that the first and the last weigh little
@@ -104,12 +105,23 @@ def line_of(point: Point) -> str:
     )
 
 
-def console(event: dict) -> None:
-    """Progress for a person: a line per finished point, a running count where stderr is a terminal."""
-    if event["event"] == "point":
-        print(line_of(event["measured"]) + ("  (kept)" if event["skipped"] else ""), flush=True)
-    elif event["event"] in ("warmup", "progress") and sys.stderr.isatty():
-        print(f"\r{event['event']} {event['done']}/{event['of']} ", end="", file=sys.stderr, flush=True)
+class Console:
+    """Progress for a person: a line per finished point, before it a bar of the warm-up's requests, then of the load's."""
+
+    def __init__(self, say: Callable[[str], object] | None = None) -> None:
+        self.say, self.shown = say or partial(print, flush=True), ""
+        self.bar: Any = None
+
+    def __call__(self, event: dict) -> None:
+        kind = event["event"]
+        if self.bar is not None and kind != self.shown:
+            self.bar = self.bar.close()
+        if kind == "point":
+            self.say(line_of(event["measured"]) + ("  (kept)" if event["skipped"] else ""))
+        elif kind in ("warmup", "progress"):
+            self.shown = kind
+            self.bar = self.bar or bar("warm-up" if kind == "warmup" else "load", event["of"], " requests")
+            self.bar.update(event["done"] - self.bar.n)
 
 
 def silent(event: dict) -> None:
@@ -131,7 +143,7 @@ def sweep(
     roofline: Callable[[Load], float | None] | None = None,
     worker: LoadWorker | None = None,
     api_key: str | None = None,
-    progress: Callable[[dict], None] = console,
+    progress: Callable[[dict], None] | None = None,
     stall_s: float = STALL_S,
     timeout_s: float | None = None,
 ) -> list[Point]:
@@ -154,6 +166,7 @@ def sweep(
         "seed": seed,
         "points": [load.model_dump(exclude_none=True) for load in points],
     }
+    progress = progress or Console()
     own = None
     if worker is None:
         worker = own = LoadWorker(Path(interpreter), out_dir / "bench" / "load.log", api_key)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from helpers.evals.plan import Plan
+from helpers.progress import bar
 
 EVERY_S = 30.0  # between lines where there is no terminal and no notebook to draw a bar in
 
@@ -15,7 +16,7 @@ class EvalProgress:
 
     def __init__(self, plan: Plan, write: Callable[[str], None] | None = None):
         self.plan, self.write, self.said = plan, write, 0.0
-        self.bar: Any = None  # a progress bar, on a terminal only
+        self.bar: Any = None
         self.left = sum(plan.samples_of(evaluation) for evaluation, _ in plan.jobs)
 
     def take(self, event: dict[str, Any]) -> None:
@@ -39,11 +40,9 @@ class EvalProgress:
         for sample in event["known"]:
             self._add(sample)
         self.known, self.known_tokens = self.done, self.tokens
-        if self.write is None and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=self.total, initial=self.known, desc=self.name, unit="sample")
-        elif self.known:
+        drawn = None if self.write else bar(self.name, self.total, " samples", initial=self.known)
+        self.bar = drawn if drawn is not None and not drawn.disable else None
+        if self.known and self.bar is None:
             self._say(f"{self.name}: {self.known} of {self.total} samples are on file, going on")
 
     def _add(self, sample: dict[str, Any]) -> None:

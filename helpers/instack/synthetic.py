@@ -143,7 +143,8 @@ def write(
                 for number, (name, shapes) in enumerate(files.items())
             ]
             with ThreadPoolExecutor(THREADS) as pool:
-                list(pool.map(lambda job: write_file(*job), jobs))
+                for done, _ in enumerate(pool.map(lambda job: write_file(*job), jobs), 1):
+                    print(f"step {done} of {len(jobs)}", flush=True)  # `helpers.progress.child` draws it
             tokenizer.join()
         finally:
             if tokenizer.is_alive():

@@ -17,6 +17,7 @@ from helpers.machine.interpreter import serving_stack
 from helpers.panel import live
 from helpers.panel.choice import FORMS, OFFERED, choice, offers, settled
 from helpers.panel.look import html, line
+from helpers.progress import SHOW
 from helpers.recipes import Parameters, Target, check_parameters, load_target, target_names
 from helpers.recipes.matching import best_target, device_of
 from helpers.runs.run import Run
@@ -153,6 +154,7 @@ class ServeTab(w.VBox):
     def do(self, name: str) -> None:
         """One button's work; whatever goes wrong is shown: nobody sees a thread's traceback."""
         run: Run | None = None
+        SHOW.set(self.say)
         try:
             if name == "Check":
                 self.report.value = html("table", preflight.check(self.recipe, self.parameters()))
@@ -192,7 +194,8 @@ class ServeTab(w.VBox):
                 self.verdict.value = line("What the doctor reads in the log:") + html("code", diagnose(log).text())
 
     def say(self, words: str) -> None:
-        self.status.value = line(words)
+        """Show one line; the empty one of a bar that closed leaves what is there."""
+        self.status.value = line(words) if words else self.status.value
 
     def watch(self) -> None:
         """Look at the server until the panel is closed."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import NOTEBOOKS, ROOT, shown
+from helpers.progress import OFF
 from helpers.recipes import check_parameters, load_target
 from helpers.records.record import RunRecord
 from helpers.runs.folder import new_folder
@@ -76,6 +77,7 @@ def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> 
     from helpers.runs.notebook_file import save_whole
 
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    os.environ[OFF] = "1"
     # The kernel starts in the notebook's folder: it must find this package also where it is not installed.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     logging.getLogger("papermill").setLevel(logging.WARNING)

@@ -1,12 +1,12 @@
 """The checkpoint that a run serves: built, written or found, according to `weights`."""
 
 import os
-import subprocess
 from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
 from helpers.files import alone
 from helpers.paths import ROOT, shown
+from helpers.progress import child
 from helpers.recipes import Model, Parameters
 from helpers.server.serving import Serving, draft_folder
 
@@ -83,7 +83,7 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
 def _build(interpreter: Path, folder: Path, form: str) -> str:
     """Run the builder; returns why it failed, empty where it did not."""
     argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder), "--form", form]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    done = child("building gpt-oss-nano", argv, cwd=ROOT)
     return (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1] if done.returncode else ""
 
 
@@ -106,7 +106,7 @@ def _synthesized(
 ) -> Path:
     module = "helpers.instack.synthetic"
     argv = [str(interpreter), "-m", module, "--model", model.model, *options, "--out", *map(str, places)]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=os.environ | (env or {}))
+    done = child(f"writing {what}", argv, cwd=ROOT, env=os.environ | (env or {}))
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise CookbookError(f"{what} was not written", why=last)

@@ -4,6 +4,7 @@ A topic's page has no record: `.venv/bin/python -m maintain.pages.publish endpoi
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nbformat import NotebookNode
 
 from helpers.errors import CookbookError
 from helpers.paths import NOTEBOOKS, RECORDS, ROOT, RUNS, shown
+from helpers.progress import OFF
 from helpers.records.record import RunRecord
 from maintain.pages.notebook import keep_outputs, path_of, source_of, write
 from maintain.pages.overview import refresh
@@ -87,6 +89,7 @@ def executed(name: str) -> Path:
     """Run a topic's page with its own parameters and keep its outputs; the run itself is at `runs/topics/NAME.ipynb`."""
     import papermill
 
+    os.environ[OFF] = "1"
     page, run = NOTEBOOKS / "topics" / f"{name}.ipynb", RUNS / "topics" / f"{name}.ipynb"
     run.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(str(page), str(run), cwd=str(page.parent), progress_bar=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from helpers.bench.sweep import Load, console, line_of, sampling, sweep
+from helpers.bench.sweep import Console, Load, sampling, sweep
 from helpers.bench.tune.plan import Proposal
 from helpers.bench.worker import LoadWorker
 from helpers.errors import CookbookError, UsageError
@@ -97,7 +97,7 @@ class Bench:
                 worker=worker,
                 gpus=proposal.gpus,
                 tag=server.lease.fingerprint,
-                progress=self._progress,
+                progress=Console(lambda line: self.report(f"  {line}")),
                 **self.sampling,
             )
         except UsageError:
@@ -110,12 +110,6 @@ class Bench:
             server.stop()
         found.finished = datetime.now(UTC)
         return found
-
-    def _progress(self, event: dict) -> None:
-        if event["event"] == "point":
-            self.report("  " + line_of(event["measured"]))
-        else:
-            console(event)
 
 
 def phase(name: str, seconds: float, line: str) -> None:

@@ -17,6 +17,7 @@ from helpers.files import alone, write_whole
 from helpers.machine.index import find_links, uv_environment
 from helpers.paths import LOCKS, STACKS, shown
 from helpers.processes import ending_with_parent
+from helpers.progress import child
 from helpers.recipes import load_target, target_names
 from helpers.recipes.stacks import FILE as INDEXED
 from helpers.recipes.stacks import IndexedStack, indexed_stacks
@@ -276,12 +277,11 @@ def _shortened(text: str, most: int) -> str:
 
 
 def _run(argv: list[str], what: str, env: dict[str, str]) -> None:
-    done = subprocess.run(
+    done = child(
+        what,
         argv,
         env=env,
-        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         errors="replace",
         # an installer that is killed outright takes uv with it, or the two would meet the next one's
         preexec_fn=ending_with_parent(signal.SIGKILL),
