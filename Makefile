@@ -78,8 +78,9 @@ gpu: setup      ## on a machine with the target's hardware: run it and pack the 
 propose: setup  ## check a bundle and propose it as a pull request (TARGET, ACTOR, RUN_ID, GH_TOKEN of the workflow)
 	@maintain/propose.sh runs/bundle.zip
 
-lab: setup      ## open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks/start_here.ipynb
+# The checkout is Lab's root: pages link to docs/. As root (a container) Lab would refuse; it listens on loopback, with a token.
+lab: setup      ## open the notebooks in JupyterLab (ARGS="--no-browser --port 8890" on a machine without a screen)
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 site: setup     ## build the static site into build/site: pages, executed notebooks, command builder, search; a minute, offline
 	@$(BIN)/python -m maintain.site.build

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,12 +72,9 @@ def lab(folder: Path) -> Iterator[Lab]:
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }
-    words = ["lab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={token}"]
-    words += [f"--ServerApp.root_dir={folder}", "--ServerApp.allow_root=True", "--ServerApp.port_retries=0"]
+    words = made("lab", f"--no-browser --port={port} --IdentityProvider.token={token} --ServerApp.port_retries=0")
     with open(folder / "lab.log", "wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyter", *words], stdout=log, stderr=log, cwd=ROOT, env=os.environ | own
-        )
+        server = subprocess.Popen(words, stdout=log, stderr=log, cwd=folder, env=os.environ | own)
     try:
         url = f"http://127.0.0.1:{port}"
         answers(f"{url}/api/status?token={token}", server)
@@ -86,6 +84,13 @@ def lab(folder: Path) -> Iterator[Lab]:
         server.wait(30)
         stop = [sys.executable, "-m", "helpers.cli", "stop"]  # the panel's servers outlive their kernels
         subprocess.run(stop, cwd=ROOT, env=os.environ | own, timeout=60, check=True, stdout=subprocess.DEVNULL)
+
+
+def made(goal: str, args: str) -> list[str]:
+    """The last command of `make GOAL ARGS=...`, so that tests run what a reader runs."""
+    words = ["make", "-n", goal, f"BIN={Path(sys.executable).parent}", f"ARGS={args}"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+    return shlex.split(said.splitlines()[-1])
 
 
 def answers(url: str, server: subprocess.Popen, seconds: float = 60) -> None:
