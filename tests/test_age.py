@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import CookbookError
-from helpers.pages.matrix import markdown_matrix, targets_table
 from helpers.recipes import load_target
 from helpers.records import age as ages
 from helpers.records.age import STALE, STALE_DAYS, Age, pin, releases
 from helpers.records.claims import load_claims
 from helpers.records.matrix import matrix
 from maintain.pages import measured
+from maintain.pages.matrix import targets_table
 from maintain.proof.stale import ask, stale
 
 DAY = date(2026, 11, 1)
@@ -39,13 +39,13 @@ def test_a_proof_is_stale_after_the_days_or_off_the_pin() -> None:
 
 def test_pages_age_with_the_file_and_not_with_the_calendar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The day enters at one place, `recipes/releases.yaml`: a page drifts where that changes what it says."""
-    before = targets_table(), markdown_matrix(), measured.headline(load_target("h200"), "gpt-oss-120b")
+    before = targets_table(), measured.headline(load_target("h200"), "gpt-oss-120b")
     assert f"on {releases().asked}" in before[0]
     ran = max(claim.day for claim in load_claims() if claim.target == "h200")
     asked(monkeypatch, tmp_path, (ran + timedelta(1)).isoformat(), releases().newest["vllm"])
-    assert (markdown_matrix(), measured.headline(load_target("h200"), "gpt-oss-120b")) == before[1:]
+    assert measured.headline(load_target("h200"), "gpt-oss-120b") == before[1]
     asked(monkeypatch, tmp_path, (ran + timedelta(STALE_DAYS + 1)).isoformat())
-    for page in (targets_table(), markdown_matrix(), measured.headline(load_target("h200"), "gpt-oss-120b")):
+    for page in (targets_table(), measured.headline(load_target("h200"), "gpt-oss-120b")):
         assert "older than 90 days" in page
 
 
@@ -53,7 +53,7 @@ def test_every_claim_of_a_page_says_version_day_and_distance() -> None:
     for row in matrix(load_claims()):
         for claim in row.claims:
             assert all(said in claim.line() for said in (claim.vllm, str(claim.day), claim.age.words())), claim
-    cells = [line for line in markdown_matrix().splitlines() if "vLLM 0." in line]
+    cells = [line for line in targets_table().splitlines() if line.startswith("|") and "vLLM 0." in line]
     assert cells and all("behind the newest" in line or "the newest" in line for line in cells)
 
 

@@ -88,6 +88,15 @@ def test_the_panel_opens_and_follows_a_choice(running_lab: Lab) -> None:
         reads(win, r"[1-9][\d.]+ tok/s per user or more: TP4")
         panel.locator("pre:visible", has_text="vllm serve").first.wait_for()
         win.picture("explore", panel)
+        tab(win, "Size")
+        reads(win, "gpt-oss-120b: 500 in flight")
+        row = panel.get_by_role("row", name=re.compile("^h200 "))
+        before = row.inner_text()
+        win.page.get_by_label("users", exact=True).fill("5000")
+        win.page.get_by_label("users", exact=True).press("Enter")
+        reads(win, "gpt-oss-120b: 5000 in flight")
+        assert row.inner_text() != before, "ten times the users want other GPUs"
+        win.picture("size", panel)
         assert win.errors == []
 
 

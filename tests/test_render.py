@@ -9,14 +9,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.pages.matrix import markdown_matrix, state, targets_table
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import check_parameters, load_target, target_names
 from helpers.records.claims import Claim
 from helpers.records.curves import speed_records
-from helpers.records.matrix import MatrixRow
+from helpers.records.matrix import MatrixRow, summaries
 from helpers.records.record import RunRecord
 from maintain.pages import measured, notebook, overview, readme, sections, study
+from maintain.pages.matrix import targets_table
 from maintain.pages.notebook import TEMPLATE, keep_outputs, path_of, text_of
 from maintain.pages.pages import fill
 from maintain.pages.publish import joined
@@ -209,13 +209,18 @@ CLAIM = Claim(
 )
 
 
-def test_the_matrix_tells_other_flags_and_how_many_points() -> None:
+def test_the_table_tells_older_flags_of_speeds_and_of_checks() -> None:
     row = MatrixRow("h200", "NVIDIA H200", "gpt-oss-120b", 1, "throughput", True, "parsed", [CLAIM])
-    assert "6 points" in state(row) and state(row).endswith("with other flags than today's")
-    same = replace(row, claims=[replace(CLAIM, same_flags=True)])
-    assert "other flags" not in state(same)
-    both = state(replace(row, claims=[CLAIM, replace(CLAIM, group="lifecycle", same_flags=True)]))
-    assert both.count("passed") == 2, "what ran with today's flags is not lumped with what did not"
+    (old,) = summaries([row])
+    assert old.measured[0].startswith("gpt-oss-120b TP1: synthetic weights") and old.measured[0].endswith("older flags")
+    (new,) = summaries([replace(row, claims=[replace(CLAIM, same_flags=True)])])
+    assert "older flags" not in new.measured[0]
+    checked = replace(CLAIM, group="endpoints", checks="2 contracts")
+    (both,) = summaries([replace(row, claims=[checked, replace(checked, group="streaming", same_flags=True)])])
+    told = [line.endswith("older flags") for line in both.held]
+    assert told == [False, True] and "streaming" in both.held[0], "today's flags are not lumped with others"
+    (again,) = summaries([replace(row, claims=[checked, replace(checked, same_flags=True)])])
+    assert len(again.held) == 1 and "older flags" not in again.held[0], "today's flags speak"
 
 
 def test_every_page_has_the_matrix_of_today() -> None:
@@ -381,13 +386,6 @@ def test_the_readmes_table_has_a_row_for_what_ran_and_folds_the_rest() -> None:
     for name in target_names():
         ran = measured.newest_passed(name) is not None or bool(speed_records(name))
         assert (f"targets/{name}.ipynb" in open_) == ran and (f"targets/{name}.ipynb" in folded) != ran
-
-
-def test_no_two_rows_of_the_matrix_look_alike() -> None:
-    """Two profiles of one target, model and size are two rows: each says which one it is."""
-    rows = markdown_matrix().splitlines()[2:]
-    named = [row.rpartition(" | ")[0] for row in rows]
-    assert len(set(named)) == len(named) > 10
 
 
 def test_the_command_lines_reference_is_todays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

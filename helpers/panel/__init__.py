@@ -4,14 +4,14 @@ Whatever a control does is a call that a notebook makes too, and no notebook nee
 other threads: nothing here uses pyplot, and each tab has one lock.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _open: list[Any] = []  # the panel on show: a new one ends its threads
 
 
-def panel(target: str = "", functions: list[Callable] | None = None) -> Any:
-    """The panel: tabs Serve, Chat and Explore; one at a time in a kernel.
+def panel(target: str = "", functions: list[Callable] | None = None, more: Mapping[str, Any] | None = None) -> Any:
+    """The panel: tabs Serve, Chat and Explore, then `more` widgets by title; one panel at a time in a kernel.
 
     `target` is chosen first, this machine's recipe unless it is named. The model may call `functions` in the chat (typed
     Python functions, as for a `Toolbox`).
@@ -28,5 +28,5 @@ def panel(target: str = "", functions: list[Callable] | None = None) -> Any:
         _open.pop().ended.set()
     serve = ServeTab(preflight.detect(), target)
     _open.append(serve)
-    tabs = w.Tab([serve, TalkTab(functions), ExploreTab(serve.target.value)], titles=["Serve", "Chat", "Explore"])
-    return w.VBox([w.HTML(html("style")), tabs])
+    tabs = {"Serve": serve, "Chat": TalkTab(functions), "Explore": ExploreTab(serve.target.value), **(more or {})}
+    return w.VBox([w.HTML(html("style")), w.Tab([*tabs.values()], titles=[*tabs])])

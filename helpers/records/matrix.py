@@ -93,7 +93,8 @@ def summaries(rows: list[MatrixRow]) -> list[TargetSummary]:
 
 def _summary(rows: list[MatrixRow]) -> TargetSummary:
     measured: dict[tuple[bool, str, str, str], dict[str, date]] = {}
-    held: dict[tuple[str, str, str], dict[str, date]] = {}
+    held: dict[tuple[bool, str, str, str], dict[str, date]] = {}
+    sound = {(row.model, claim.group) for row in rows for claim in row.claims if claim.same_flags}
     for row in rows:
         for claim in (claim for claim in row.claims if claim.state == "passed"):
             age = claim.age.words()
@@ -101,8 +102,9 @@ def _summary(rows: list[MatrixRow]) -> TargetSummary:
                 size = layout(row.tensor_parallel_size, claim.replicas)
                 key = (not claim.same_flags, claim.weights, claim.vllm, age)
                 measured.setdefault(key, {}).setdefault(f"{row.model} {size}", claim.day)
-            elif claim.group != "lifecycle":
-                held.setdefault((row.model, claim.vllm, age), {})[claim.group.replace("_", " ")] = claim.day
+            elif claim.group != "lifecycle" and (claim.same_flags or (row.model, claim.group) not in sound):
+                own = (not claim.same_flags, row.model, claim.vllm, age)
+                held.setdefault(own, {})[claim.group.replace("_", " ")] = claim.day
     today = {model for (older, *_), models in measured.items() if not older for model in models}
     for (older, *_), models in measured.items():
         for model in [model for model in models if older and model in today]:
@@ -119,7 +121,8 @@ def _summary(rows: list[MatrixRow]) -> TargetSummary:
         ],
         [
             f"{', '.join(sorted(groups))} with {model}, vLLM {vllm}, {_days(groups)} ({age})"
-            for (model, vllm, age), groups in held.items()
+            + (", older flags" if older else "")
+            for (older, model, vllm, age), groups in sorted(held.items())
         ],
         max(days, default=""),
     )
@@ -138,11 +141,6 @@ def _newest(claims: list[Claim]) -> Claim:
         if last.setting and (claim.setting, claim.state) == (last.setting, last.state):
             last = last.joined(claim)
     return last
-
-
-def brief(rows: list[MatrixRow]) -> list[MatrixRow]:
-    """The recommended combination of each target and model, and every other one that has claims."""
-    return [row for row in rows if row.recommended or row.claims]
 
 
 def _place(claim: Claim) -> Place:

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 from helpers.pages.markdown import row, table
-from helpers.pages.matrix import targets_table
 from helpers.paths import ROOT, shown
 from helpers.plots.recorded import Recorded
 from helpers.recipes import check_parameters, load_target
 from helpers.records.curves import speed_records
 from helpers.records.record import RunRecord
 from maintain.pages import sections
+from maintain.pages.matrix import targets_table
 from maintain.pages.measured import newest_passed
 from maintain.studies.recorded import models_compared
 

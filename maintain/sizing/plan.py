@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from tqdm import tqdm
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import RECIPES, shown
+from helpers.progress import bar
 from helpers.recipes import check_parameters, load_model, load_target, target_names
 from helpers.recipes.budget import memory_budget
 from maintain.sizing.queueing import bursts, simulate
@@ -19,6 +19,9 @@ PRICES = RECIPES / "prices.yaml"
 MOST = 1024  # requests in flight on one copy: vLLM's largest --max-num-seqs by default
 COUNTS = sorted({round(1.03**power) for power in range(235)})  # of requests in flight that are tried, 1 to MOST
 SIMULATED = 1500  # requests
+# column -> whether it holds numbers
+COLUMNS = {"target": False, "layout": False, "GPUs": True, "in bursts": True, "in flight": True}
+COLUMNS |= {"tok/s user": True, "tok/s GPU": True, "USD/M tokens": True, "speed from": False}
 STEP, TRIES = 1.15, 12  # more copies until bursts no longer hurt
 
 
@@ -30,6 +33,10 @@ class Demand:
     inputs: int
     outputs: int
     tok_s_per_user: float
+
+    def __str__(self) -> str:
+        lengths = f"{self.inputs:,} in, {self.outputs:,} out"
+        return f"{self.users} in flight, {lengths}, {self.tok_s_per_user:g} tok/s per user"
 
     def __post_init__(self) -> None:
         if min(self.users, self.inputs, self.tok_s_per_user) <= 0 or self.outputs < 2:
@@ -58,6 +65,21 @@ class Sized:
     def tok_s_per_gpu(self) -> float:
         return self.in_flight * self.tok_s_per_user / self.layout.size
 
+    def cells(self, prices: Mapping[str, float]) -> list[str]:
+        """Its row, a text for each of `COLUMNS`."""
+        cost, burst, layout = self.usd_per_million(prices), self.copies_in_bursts, self.layout
+        return [
+            layout.target,
+            f"{self.copies} x TP{layout.size}",
+            str(self.gpus),
+            str(burst * layout.size) if burst else "–",
+            str(self.in_flight),
+            f"{self.tok_s_per_user:.0f}",
+            f"{self.tok_s_per_gpu:,.0f}",
+            f"{cost:.2f}" if cost else "no price",
+            layout.source,
+        ]
+
     def usd_per_million(self, prices: Mapping[str, float]) -> float | None:
         """US dollars for a million output tokens with every copy at this load; None without a price."""
         price = prices.get(self.layout.target)
@@ -82,16 +104,25 @@ def load_prices(path: Any = PRICES) -> dict[str, float]:
 
 def size(demand: Demand, model: str, steady: bool = False) -> list[Sized]:
     """The layout of fewest GPUs on every target that can serve the demand, the fewest GPUs first. `steady` leaves the
-    simulation of bursts out."""
+    simulation of bursts out. `CookbookError` where no target can serve it."""
     best: dict[str, Sized] = {}
     for layout in layouts(load_model(model).model):
         if found := fitted(layout, demand):
             kept = best.get(layout.target)
             if kept is None or (found.gpus, -found.tok_s_per_user) < (kept.gpus, -kept.tok_s_per_user):
                 best[layout.target] = found
-    watched = tqdm(best.values(), "bursts on each target", disable=True if steady else None, leave=False)
-    chosen = [one if steady else in_bursts(one, demand) for one in watched]
-    return sorted(chosen, key=lambda one: (one.gpus, -one.tok_s_per_user))
+    if not best:
+        raise CookbookError(
+            f"no target can be sized for {model} at {demand.tok_s_per_user:g} tok/s per user",
+            why="none is that fast by the records, or none has room for the lengths",
+            do="ask for less speed or shorter requests",
+        )
+    if not steady:
+        with bar("bursts on each target", len(best), " targets") as shown:
+            for name, one in best.items():
+                best[name] = in_bursts(one, demand)
+                shown.update()
+    return sorted(best.values(), key=lambda one: (one.gpus, -one.tok_s_per_user))
 
 
 def fitted(layout: Layout, demand: Demand) -> Sized | None:

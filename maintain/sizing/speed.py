@@ -44,6 +44,7 @@ class Shares:
     model: str
     size: int
     points: tuple[tuple[int, float], ...]  # requests in flight on one copy, share
+    vllm: str = ""  # the release that reached it; several with commas
 
     def at(self, batch: float) -> float:
         """The share at a number of requests in flight: between two measured ones along the logarithm, else the nearest."""
@@ -58,6 +59,7 @@ class Shares:
 def shares(target: str, model: str, records: Iterable[RunRecord] | None = None) -> dict[int, Shares]:
     """Tensor-parallel size -> the shares that a target's single servers reached, newer records before older ones."""
     found: dict[int, dict[int, float]] = {}
+    releases: dict[int, set[str]] = {}
     device, about = load_target(target).device, load_model(model)
     for record in speed_records(target) if records is None else records:
         served = record.serving
@@ -67,8 +69,11 @@ def shares(target: str, model: str, records: Iterable[RunRecord] | None = None) 
             if (point.input_tokens, point.output_tokens) == LENGTHS:
                 own = found.setdefault(served.tensor_parallel_size, {})
                 own[point.concurrency] = share(about, target, served.tensor_parallel_size, point)
+                releases.setdefault(served.tensor_parallel_size, set()).add(record.versions["vllm"])
     return {
-        size: Shares(target, model, size, tuple(sorted(own.items()))) for size, own in found.items() if len(own) > 1
+        size: Shares(target, model, size, tuple(sorted(own.items())), ", ".join(sorted(releases[size])))
+        for size, own in found.items()
+        if len(own) > 1
     }
 
 
@@ -100,13 +105,9 @@ class Layout:
     @property
     def source(self) -> str:
         """Where its speed comes from."""
-        own, found = self.shares, f"{self.shares.target}, TP{self.shares.size}"
+        own, found = self.shares, f"{self.shares.target} TP{self.shares.size}, vLLM {self.shares.vllm}"
         same = (own.target, own.size) == (self.target, self.size)
-        return (
-            f"records of {found}"
-            if same
-            else f"roofline of {self.target} x the share reached on {found}: not measured here"
-        )
+        return f"records of {found}" if same else f"roofline x the share of {found}: not measured here"
 
     def step_ms(self, batch: float, context: float, prefill: float, prompt: int) -> float:
         """Milliseconds of one step."""

@@ -1,15 +1,16 @@
-"""The matrix target x model x state as Markdown, for the README and start_here: all of it from the records."""
-
-from collections import Counter
+"""What ran on which machine as Markdown, for the README and start_here: all of it from the records."""
 
 from helpers.paths import NOTEBOOKS
 from helpers.records.age import STALE_DAYS, pin, releases
-from helpers.records.claims import OTHER_FLAGS, Claim, load_claims
-from helpers.records.matrix import NEVER, MatrixRow, brief, matrix, summaries
+from helpers.records.claims import Claim, load_claims
+from helpers.records.matrix import matrix, summaries
 
 
 def targets_table(prefix: str = "notebooks/") -> str:
-    """What ran on each machine and when, a row each; the machines on which nothing ran are folded away."""
+    """What ran on each machine and when, a row each; the machines on which nothing ran are folded away.
+
+    `prefix` leads to the notebooks.
+    """
     claims = load_claims()
     found = summaries(matrix(claims))
     lines = ["| machine | throughput measured | checked | last run |", "|---|---|---|---|"]
@@ -45,35 +46,5 @@ def ages() -> str:
     )
 
 
-def markdown_matrix(prefix: str = "notebooks/") -> str:
-    """A line per target and model at the recommended size, and per other combination that ran.
-
-    `prefix` leads to the notebooks.
-    """
-    rows = brief(matrix(load_claims()))
-    alike = Counter((row.target, row.model, row.tensor_parallel_size) for row in rows)
-    lines = ["| target | model | TP | verified here |", "|---|---|---|---|"]
-    for row in rows:
-        several = alike[row.target, row.model, row.tensor_parallel_size] > 1  # its profiles: which one is it?
-        size = f"{row.tensor_parallel_size}, {row.profile}" if several else row.tensor_parallel_size
-        link = f"[{row.title}]({prefix}targets/{row.target}.ipynb)" if has_notebook(row.target) else row.title
-        lines.append(f"| {link} | {row.model} | {size} | {state(row)} |")
-    return "\n".join(lines)
-
-
 def has_notebook(target: str) -> bool:
     return (NOTEBOOKS / "targets" / f"{target}.ipynb").exists()
-
-
-def state(row: MatrixRow) -> str:
-    """The claims in a table cell: what ran, with which weights, vLLM and flags, or that nothing ever did."""
-    shown: dict[tuple[str, str, str, str, bool], list[str]] = {}
-    for claim in row.claims:
-        key = (claim.state, claim.weights, f"{claim.vllm} ({claim.age.words()})", claim.days, claim.same_flags)
-        named = f"{claim.group} ({claim.checks})" if claim.measures else claim.group
-        shown.setdefault(key, []).append(named)
-    parts = [
-        f"{state} {day}: {', '.join(groups)} with {weights} weights, vLLM {vllm}" + ("" if same else f", {OTHER_FLAGS}")
-        for (state, weights, vllm, day, same), groups in shown.items()
-    ]
-    return "; ".join(parts) or NEVER
