@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from papermill.iorw import LocalHandler, papermill_io
@@ -14,12 +16,17 @@ from helpers.files import write_whole
 class WholeFiles(LocalHandler):
     """Writes a temporary file and renames it, so that a full disk or a kill leaves the notebook of before.
 
-    What a cell printed or raised is kept without secrets: a reader's own cell may show its environment.
+    What a cell printed or raised is kept without secrets: a reader's own cell may show its environment. Papermill writes
+    the whole notebook twice a cell; a text is searched once.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masked = lru_cache(maxsize=None)(redact.text)
 
     def write(self, buf: str, path: str) -> None:
         try:
-            write_whole(path, without_secrets(buf))
+            write_whole(path, without_secrets(buf, self.masked))
         except OSError as error:
             raise CookbookError(
                 "the executed notebook cannot be written",
@@ -28,8 +35,8 @@ class WholeFiles(LocalHandler):
             ) from None
 
 
-def without_secrets(notebook: str) -> str:
-    """The notebook's JSON with secrets masked in what its cells put out."""
+def without_secrets(notebook: str, masked: Callable[[str], str] = redact.text) -> str:
+    """The notebook's JSON with secrets `masked` in what its cells put out."""
     try:
         content = json.loads(notebook)
         outputs = [output for cell in content["cells"] for output in cell.get("outputs", [])]
@@ -39,7 +46,7 @@ def without_secrets(notebook: str) -> str:
         for place in (output, output.get("data", {})):
             for name in {"text", "traceback", "evalue", "text/plain", "text/html"} & set(place):
                 lines = place[name]
-                place[name] = redact.text(lines) if isinstance(lines, str) else [*map(redact.text, lines)]
+                place[name] = masked(lines) if isinstance(lines, str) else [*map(masked, lines)]
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 

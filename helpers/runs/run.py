@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from helpers.checks import Contract, Facts
@@ -135,7 +136,9 @@ class Run:
         (synthetic ones), that is gpt-oss-nano.
         """
         self.load_client()
-        return self._serve(self.speaking)
+        server = self._serve(self.speaking)
+        Thread(target=throughput.import_drawing, daemon=True).start()
+        return server
 
     def _serve(self, serving: Serving, report: Report = print_phase) -> VLLM | Replicas:
         checkpoint = self.checkpoints[serving]

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -110,3 +111,9 @@ def takeaways(points: Sequence[Point]) -> str:
         feels = f"At the knee one user sees {user}"
     alone = f", {share:.0%} of the speed at concurrency {first.concurrency}" if at is not first else ""
     return f"{where}.\n{feels}{alone}; the server gives {at.output_tok_s:,.0f} output tok/s."
+
+
+def import_drawing() -> None:
+    """Import what the table and the figure of a sweep need: a second, better spent while the server answers a request."""
+    for module in ("pandas.io.formats.style", "helpers.plots.throughput"):
+        import_module(module)
