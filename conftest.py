@@ -11,7 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from helpers.paths import CACHE, ROOT
+
+def own_leases(worker: str) -> None:
+    """Give one of several workers a cache of its own with the same models: it must not attach to another's server."""
+    shared = Path(os.environ.get("COOKBOOK_CACHE") or Path(__file__).parent / ".cache")
+    own = shared / "workers" / worker
+    own.mkdir(parents=True, exist_ok=True)
+    for name in ("models", "evals"):
+        (shared / name).mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (own / name).symlink_to(shared / name)
+    os.environ["COOKBOOK_CACHE"] = str(own)
+
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    own_leases(worker)  # before the next import reads it
+
+from helpers.paths import CACHE, ROOT  # noqa: E402
 
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
 pytest_plugins = ["tiers"]
