@@ -52,7 +52,9 @@ def events(folder) -> str:
     return (folder / "events.log").read_text()
 
 
-@pytest.mark.parametrize(("target", "plan"), [("h100", "hopper"), ("h200", "hopper"), ("h100", "single")])
+@pytest.mark.parametrize(
+    ("target", "plan"), [("h100", "hopper"), ("h200", "hopper"), ("h100", "single"), ("h100", "four"), ("h200", "four")]
+)
 def test_the_plan_holds_what_the_pages_need(target, plan):
     found = steps(target, plan)
     assert len(found) == len(PLANS[plan](load_target(target))), "two steps of one name share a folder"

@@ -319,6 +319,24 @@ def single(target: Target) -> Plan:
     ]
 
 
+def four(target: Target) -> Plan:
+    """Four GPUs of one host: what takes all of them first, then the page anew beside what no card has told yet."""
+    small, large = "gpt-oss-20b", "gpt-oss-120b"
+    longest = waves([128], 8192)  # 128 at once: the workload that vLLM's own tracking publishes
+    tp4 = Job("120b-tp4", large, waves([1, 16, 64, 256]), once=[*waves([300]), *longest], needs=4, least_s=350)
+    two = Job("120b-tp2", large, waves(SWEEP), once=waves([64, 16, 1], 8192), needs=2, least_s=300)
+    return [
+        tp4,
+        Notebook("20b-notebook", small, target.defaults.concurrency, least_s=400),
+        Tools("nano-tools", "gpt-oss-nano", least_s=150),
+        ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
+        eight("20b-tp1"),
+        long_context(2 if target.device.memory_gib < 100 else 1),
+        *([two] if target.device.memory_gib > 100 else []),  # H100's is on record
+        *(step for step in levers() if step.name not in ("nano-tools", "20b-tool-load", "120b-long")),
+    ]
+
+
 def rehearsal(target: Target) -> Plan:
     """Every kind of step with gpt-oss-nano on the CPU stack."""
     nano = "gpt-oss-nano"
@@ -342,4 +360,4 @@ def rehearsal(target: Target) -> Plan:
     ]
 
 
-PLANS: dict[str, Callable[[Target], Plan]] = {"hopper": hopper, "single": single, "rehearsal": rehearsal}
+PLANS: dict[str, Callable[[Target], Plan]] = {"four": four, "hopper": hopper, "single": single, "rehearsal": rehearsal}
