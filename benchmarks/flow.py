@@ -67,10 +67,11 @@ def timed_make(folder: Path, *words: str) -> tuple[float, str]:
     done = subprocess.run(["make", *words], cwd=folder, env=env, capture_output=True, text=True)
     seconds = time.perf_counter() - began
     if done.returncode:
+        log = folder / "runs" / f"make-{words[0]}.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(done.stdout + done.stderr)
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise CookbookError(
-            f"`make {' '.join(words)}` failed in the clone", why=last, do=f"see its runs/ in {shown(folder)}"
-        )
+        raise CookbookError(f"`make {' '.join(words)}` failed in the clone", why=last, do=f"see {shown(log)}")
     return seconds, done.stdout
 
 
