@@ -19,8 +19,14 @@ LABELS = {
     "commentary": "says aside",
     "final": "answers",
 }
-_TEXT = "margin:0;white-space:pre-wrap;background:none"
-_COLOURS = {"analysis": "#777", "call": "#0b62a3", "result": "#2d7d46", "final": "#000", "commentary": "#555"}
+_TEXT = "margin:0;white-space:pre-wrap;background:none;color:inherit"
+# A mark beside the text, which keeps the colour of the theme: it is read on light and on dark.
+_MARKS = {
+    "call": ";border-left:3px solid #0072b2;padding-left:6px",
+    "result": ";border-left:3px solid #009e73;padding-left:6px",
+    "analysis": ";opacity:0.8",
+    "commentary": ";opacity:0.8",
+}
 
 
 @dataclass(frozen=True)
@@ -80,16 +86,16 @@ class Trace:
     def _repr_html_(self) -> str:
         rows = []
         for step in self.steps:
-            colour = _COLOURS.get(step.kind, "#333")
+            mark = _MARKS.get(step.kind, "")
             head = LABELS[step.kind] + (f" <code>{html.escape(step.tool)}</code>" if step.tool else "")
             body = html.escape(shorten(step.text, MAX_CHARS))
             rows.append(
-                f'<tr style="vertical-align:top"><td style="text-align:left;white-space:nowrap;color:{colour}">{head}</td>'
-                f'<td style="text-align:left"><pre style="{_TEXT};color:{colour}">{body}</pre></td></tr>'
+                f'<tr style="vertical-align:top"><td style="text-align:left;white-space:nowrap">{head}</td>'
+                f'<td style="text-align:left"><pre style="{_TEXT}{mark}">{body}</pre></td></tr>'
             )
         if self.usage:
             rows.append(
-                '<tr><td></td><td style="text-align:left;color:#777;font-size:smaller">'
+                '<tr><td></td><td style="text-align:left;opacity:0.8;font-size:smaller">'
                 f"{html.escape(self.usage)}</td></tr>"
             )
         return f"<table>{''.join(rows)}</table>"
