@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from helpers import paths
 from helpers.errors import CookbookError
 from maintain.combinations import Combination, combinations
@@ -65,14 +67,15 @@ def check_commands(python: Path, commands: list[dict], package: Path | None = No
 
 
 def _asked(python: Path, commands: list[dict], env: dict[str, str]) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(python), "-m", "helpers.instack.flags"],
-        input=json.dumps({"commands": commands}),
-        capture_output=True,
-        text=True,
-        env=env,
-        timeout=PARSE_TIMEOUT_S,
-    )
+    with Console(stderr=True).status("asking vLLM's argument parser"):  # shown on a terminal only
+        return subprocess.run(
+            [str(python), "-m", "helpers.instack.flags"],
+            input=json.dumps({"commands": commands}),
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=PARSE_TIMEOUT_S,
+        )
 
 
 def check_recipes(python: Path, chosen: list[Combination] | None = None, package: Path | None = None) -> ParserReport:

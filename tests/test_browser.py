@@ -1,15 +1,17 @@
 """JupyterLab in a real browser: the panel from its first picture to a stopped server, the CPU page, the built site."""
 
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from lab import Lab, Window, lab, window
 
-from helpers.paths import ROOT
+from helpers.paths import NOTEBOOKS, ROOT
 
 READY_MS, ANSWER_MS, SHOWN_MS = 240_000, 60_000, 20_000
 STOPPED = re.compile(r"tools\.stopped +✓")  # the last line of `run.stop()`: the tool servers end after vLLM
@@ -42,13 +44,30 @@ def reads(win: Window, text: str, timeout: float = SHOWN_MS) -> None:
     win.page.locator(".widget-tab").get_by_text(re.compile(text)).first.wait_for(timeout=timeout)
 
 
-def launch(win: Window) -> None:
-    """Press Launch on a free port and wait for the server."""
-    win.page.get_by_label("port", exact=True).fill("0")
-    win.page.get_by_label("port", exact=True).press("Enter")
+def barriers(win: Window, within: str = "body") -> list[str]:
+    """What keeps people out who read by ear, by keyboard or with little contrast: axe's serious rules that are broken.
+
+    ipywidgets gives a slider's handle no name; the number beside it has one and takes the same value.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    options = {
+        "resultTypes": ["violations"],
+        "preload": False,
+        "rules": {"aria-input-field-name": {"enabled": within == "body"}},
+    }
+    found = Axe().run(win.page, context={"include": [[within]]}, options=options).response["violations"]
+    serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
+    return [f"{rule['id']}: {node['html'][:160]}" for rule in serious for node in rule["nodes"]]
+
+
+def launch(win: Window, port: int = 0, until: str = "ready: gpt-oss-nano answers") -> None:
+    """Press Launch on a port, a free one unless it is given, and wait for what the panel then says."""
+    field = win.page.get_by_label("port", exact=True)
+    field.fill(str(port))
+    field.press("Enter")
     press(win, "Launch")
-    reads(win, "starting: .*imports")
-    reads(win, "ready: gpt-oss-nano answers", READY_MS)
+    reads(win, until, READY_MS)
 
 
 @pytest.mark.real
@@ -97,11 +116,14 @@ def test_the_panel_opens_and_follows_a_choice(running_lab: Lab) -> None:
         reads(win, "gpt-oss-120b: 5000 in flight")
         assert row.inner_text() != before, "ten times the users want other GPUs"
         win.picture("size", panel)
+        for name in ("Serve", "Chat", "Explore", "Size"):
+            tab(win, name)
+            assert barriers(win, ".widget-tab") == [], name
         assert win.errors == []
 
 
 @pytest.mark.full
-def test_launch_chat_with_a_tool_and_stop(interpreter: Path, running_lab: Lab) -> None:
+def test_launch_chat_with_a_tool_restart_the_kernel_and_stop(interpreter: Path, running_lab: Lab) -> None:
     from playwright.sync_api import expect
 
     with window(width=1100, height=1300) as win:
@@ -125,30 +147,36 @@ def test_launch_chat_with_a_tool_and_stop(interpreter: Path, running_lab: Lab) -
         press(win, "Show the code")
         reads(win, "tools = Toolbox")
         win.picture("chat", panel)
-        tab(win, "Serve")
-        press(win, "Stop")
-        reads(win, "stopped: port", ANSWER_MS)
-        win.page.wait_for_timeout(1500)
-        assert running_lab.servers() == [], "the server and its tools are gone"
-        assert win.errors == []
-
-
-@pytest.mark.full
-def test_the_panel_finds_its_server_after_a_kernel_restart(interpreter: Path, running_lab: Lab) -> None:
-    with window() as win:
-        win.run_all(running_lab.notebook("start_here.ipynb"))
-        panel_of(win)
-        launch(win)
         before = {lease["id"] for lease in running_lab.servers()}
         win.page.get_by_role("menuitem", name="Kernel", exact=True).click()
         win.page.get_by_text("Restart Kernel and Run All Cells…", exact=True).click()
         win.page.locator(".jp-Dialog .jp-mod-accept").click()
-        win.page.wait_for_timeout(3000)
+        panel.wait_for(state="detached")
         panel_of(win)
         reads(win, "ready: gpt-oss-nano answers", 90_000)
         assert {lease["id"] for lease in running_lab.servers()} == before, "the same servers"
         press(win, "Stop")
         reads(win, "stopped: port", ANSWER_MS)
+        assert running_lab.servers() == [], "the server and its tools are gone"
+        assert win.errors == []
+
+
+@pytest.mark.full
+def test_a_launch_that_fails_says_why_and_leaves_nothing(interpreter: Path, running_lab: Lab) -> None:
+    """First a port that is taken, which preflight sees; then a variable that vLLM refuses, which the doctor reads in its log."""
+    with window(width=1100, height=1300) as win, socket.create_server(("127.0.0.1", 0)) as taken:
+        spoilt = nbformat.read(NOTEBOOKS / "start_here.ipynb", as_version=4)
+        for cell in spoilt.cells:
+            if "panel" in cell.metadata.get("tags", []):
+                cell.source = f"import os\n\nos.environ['VLLM_NO_SUCH_NAME'] = '1'\n{cell.source}"
+        nbformat.write(spoilt, running_lab.folder / "notebooks" / "spoilt.ipynb")
+        win.run_all(running_lab.notebook("spoilt.ipynb"))
+        panel = panel_of(win)
+        launch(win, taken.getsockname()[1], until=f"port {taken.getsockname()[1]}.*(taken|use)")
+        launch(win, until="What the doctor reads in the log")
+        reads(win, "VLLM_NO_SUCH_NAME")
+        win.picture("launch-failed", panel)
+        assert running_lab.servers() == [], "no server, and no tool server that nobody uses"
         assert win.errors == []
 
 
@@ -166,13 +194,23 @@ def test_run_all_of_the_cpu_page_reaches_its_end(interpreter: Path, running_lab:
 
 @pytest.mark.full
 def test_a_sweep_can_be_interrupted_and_the_server_stopped(interpreter: Path, running_lab: Lab) -> None:
+    """The CPU page's cells on the way to its sweep, and its stop: the contracts between them are another test's."""
+    page = nbformat.read(NOTEBOOKS / "targets" / "cpu.ipynb", as_version=4)
+    way = re.compile(r"run = start|run\.(install|weights|tools|launch|sweep|stop)\(")
+    page.cells = [
+        cell
+        for cell in page.cells
+        if cell.cell_type == "code" and (way.search(cell.source) or "parameters" in cell.metadata.get("tags", []))
+    ]
+    nbformat.write(page, running_lab.folder / "notebooks" / "targets" / "sweep.ipynb")
     with window() as win:
-        win.run_all(running_lab.notebook("targets/cpu.ipynb"))
-        point = win.page.locator(".jp-Cell", has_text="points = run.sweep()").get_by_text(re.compile("concurrency +1 "))
-        point.first.wait_for(timeout=400_000)
+        win.run_all(running_lab.notebook("targets/sweep.ipynb"))
+        sweep = win.page.locator(".jp-CodeCell", has_text="points = run.sweep()")
+        sweep.get_by_text(re.compile(r"load: +\d+%")).first.wait_for(timeout=400_000)  # the bar below the cell
+        sweep.get_by_text(re.compile("concurrency +1 ")).first.wait_for(timeout=60_000)
         win.page.get_by_role("menuitem", name="Kernel", exact=True).click()
         win.page.get_by_text("Interrupt Kernel", exact=True).click()
-        win.page.get_by_text("KeyboardInterrupt").first.wait_for(timeout=60_000)
+        sweep.get_by_text("KeyboardInterrupt").first.wait_for(timeout=60_000)
         assert running_lab.servers(), "an interrupted cell ends no server"
         cell = win.page.locator(".jp-CodeCell", has_text="run.stop()").last
         cell.locator(".cm-content").click()
@@ -199,6 +237,10 @@ def test_the_site_is_whole_and_its_builder_copies_the_right_command(tmp_path: Pa
         words = ["command", "h100", "--model", "gpt-oss-20b", "--profile", "latency", "--format", "docker"]
         assert win.page.evaluate("navigator.clipboard.readText()") == cli(*words).stdout.rstrip("\n")
         win.picture("site-builder")
+        for page, scheme in (("builder", "light"), ("index", "dark"), ("notebooks/targets/cpu", "dark")):
+            win.page.emulate_media(color_scheme=scheme)
+            win.page.goto(f"file://{out}/{page}.html")
+            assert barriers(win) == [], (page, scheme)
         win.page.goto(f"file://{out}/search.html?q=replicas")
         win.page.locator("#search-results li").first.wait_for()
         assert win.errors == []

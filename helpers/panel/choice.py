@@ -75,7 +75,8 @@ def choice(name: str, chosen: Mapping[str, Any], port: int = 8000, memory_gib: f
     try:
         weights = named_weights(Serving(target, parameters, model), CACHE / "models")
     except UsageError as error:
-        weights, note = model.hub_id or model.model, error.line()
+        weights = model.hub_id or model.model
+        note = f"{error.what}: Launch makes them; for the command alone, {error.do}"
     command = serve_command(target, model, parameters, weights, port)
     forms = {form: render(form, target, model, parameters, command) for form in FORMS}
     return Choice(target, parameters, memory_budget(target, model, parameters, memory_gib), forms, note)

@@ -1,6 +1,7 @@
 """The tab that shows what records say: curves over any two figures, a slider to the best layout, two records compared."""
 
 import threading
+from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,17 +38,17 @@ class ExploreTab(w.VBox):
             description="tok/s per user", step=0.1, layout=wide, continuous_update=False, readout_format=".1f"
         )
         self.speed.style.description_width = "initial"
-        self.image = w.Image(format="png", layout=w.Layout(max_width="100%", width="860px"))
-        self.words, self.saved, self.layout_line, self.command, self.table = (w.HTML() for _ in range(5))
+        self.png = b""
+        self.image, self.saved, self.layout_line, self.command, self.table = (w.HTML() for _ in range(5))
         self.first, self.second = (w.Dropdown(options=named, layout=wide, description=d) for d in ("first", "second"))
-        export = w.Button(description="Export PNG, CSV", layout=w.Layout(width="auto"))
+        export = w.Button(description="Export PNG, CSV", layout=w.Layout(width="auto", flex="0 0 auto"))
         export.on_click(self.save)
         for one in (self.lengths, self.x, self.y, self.speed):
             one.observe(self.draw, "value")
         for one in (self.lengths, self.first, self.second):
             one.observe(self.compare, "value")
         self.records.observe(self.choose, "value")
-        rows = [self.records, w.HBox([self.lengths, self.x, self.y, export]), self.image, self.words, self.saved]
+        rows = [self.records, w.HBox([self.lengths, self.x, self.y, export]), self.image, self.saved]
         compared = [w.HTML(line("Compare two records")), self.first, self.second, self.table]
         super().__init__([*rows, self.speed, self.layout_line, self.command, *compared])
         self.choose()
@@ -82,9 +83,9 @@ class ExploreTab(w.VBox):
                 figure = front_figure(curves, anchors, least, found[1] if found else None)
             else:
                 figure = explorer_figure(curves, AXES[x], AXES[y])
-            self.image.value = figure._repr_png_()[0]
+            self.png = figure._repr_png_()[0]
             told = [f"{label}: {x} {span(points, x)}, {y} {span(points, y)}" for label, points in curves.items()]
-            self.words.value = html("folded", "the figure in words", told)
+            self.image.value = html("figure", b64encode(self.png).decode(), told)
             self.layout_line.value = line(f"no chosen record gives each user {least:.1f} tok/s", "bad")
             self.command.value = ""
             if found:
@@ -108,7 +109,7 @@ class ExploreTab(w.VBox):
         """Write figure and points beside the runs."""
         folder = RUNS / "exports" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
         try:
-            write_whole(folder / "explorer.png", self.image.value)
+            write_whole(folder / "explorer.png", self.png)
             write_whole(folder / "explorer.csv", explorer.as_csv(self.records.value, self.lengths.value))
             self.saved.value = line(f"written: {shown(folder)}/explorer.png and explorer.csv", "good")
         except OSError as error:

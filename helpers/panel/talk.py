@@ -36,11 +36,9 @@ class TalkTab(w.VBox):
         self.shown: list[str] = []
         wide = w.Layout(width="100%", max_width="860px")
         self.system = w.Textarea(placeholder="system prompt (optional)", description="system", rows=1, layout=wide)
-        efforts = w.Layout(width="380px")
-        self.effort = w.ToggleButtons(
-            options=["low", "medium", "high"], value="medium", description="effort", layout=efforts
+        self.effort = w.Dropdown(
+            options=["low", "medium", "high"], value="medium", description="effort", layout=w.Layout(width="190px")
         )
-        self.effort.style.button_width, self.effort.style.description_width = "84px", "60px"
         tools = [("none", ""), (f"functions: {', '.join(self.toolbox.functions)}", "functions")]
         self.tools = w.Dropdown(options=[*tools, ("built-in python and browser", "builtin")], description="tools")
         self.temperature = w.Dropdown(options=TEMPERATURES, description="temperature")

@@ -50,7 +50,7 @@ def gather(source: Path) -> None:
                 if "text/markdown" in shown:  # Sphinx follows no links of outputs
                     shown["text/markdown"] = re.sub(r"\]\(([\w./-]+)\.ipynb", r"](\1.html", shown["text/markdown"])
         write(source / place, nbformat.writes(notebook))
-    for name in ("builder.js", "site.css"):
+    for name in ("builder.js", "reach.js", "site.css"):
         write(source / "_static" / name, (HERE / name).read_text())
     write(source / "_static" / "builder-data.js", builder.script())
 

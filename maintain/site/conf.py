@@ -8,6 +8,7 @@ extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton"]
 root_doc = "index"
 html_theme = "furo"
 html_css_files = ["site.css"]
+html_js_files = [("reach.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_search_summary = False  # it fetches pages, which a site opened from a file may not
 html_show_sourcelink = False
