@@ -1,5 +1,8 @@
 """`cookbook size`: held against measured points that it was not fitted on, and against what it may not say."""
 
+import threading
+from dataclasses import replace
+
 import pytest
 
 from helpers.errors import CookbookError, UsageError
@@ -8,6 +11,7 @@ from maintain.sizing.page import LONG, PAGE, held_out, layout_of, predicted, ren
 from maintain.sizing.plan import PRICES, Demand, load_prices, size
 from maintain.sizing.queueing import bursts, simulate
 from maintain.sizing.speed import LENGTHS, Layout, Shares, layouts
+from maintain.sizing.tab import SizeTab
 
 BAR = 0.15
 MEASURED = [
@@ -92,3 +96,33 @@ def test_bad_numbers_are_one_clear_line(cli) -> None:
     assert "ask for less speed" in cli(*words).stderr
     done = cli("size", "--users", "200", "--input", "2000", "--output", "500", "--tok-s-per-user", "30", "--steady")
     assert done.returncode == 0 and "records of h200" in done.stdout and "no price" in done.stdout
+
+
+def test_the_tab_sizes_what_its_fields_say() -> None:
+    shown = SizeTab()
+    assert "gpt-oss-120b: 500 in flight" in shown.status.value and '<td class="cb-text">h200</td>' in shown.table.value
+    shown.fields["output tokens"].value = 1
+    assert "cannot be sized" in shown.status.value and shown.table.value == ""
+    shown.fields["output tokens"].value, shown.model.value = 500, "gpt-oss-20b"
+    assert "gpt-oss-20b: 500 in flight" in shown.status.value and shown.table.value
+
+
+def test_a_simulation_shows_its_rows_unless_another_load_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, going, threads = SizeTab(), threading.Event(), threading.enumerate()
+
+    def simulated(demand: Demand, model: str, steady: bool = False) -> list:
+        found = size(demand, model, steady=True)
+        return [replace(one, copies_in_bursts=77) for one in found] if steady or going.wait(20) else []
+
+    monkeypatch.setattr("maintain.sizing.tab.size", simulated)
+    for other, kept in ((False, True), (True, False)):
+        going.clear()
+        shown.in_bursts()
+        assert shown.simulate.disabled
+        if other:
+            monkeypatch.setattr("maintain.sizing.tab.size", lambda demand, model, _: size(demand, model, True))
+            shown.fields["users"].value = 600
+        going.set()
+        for thread in [one for one in threading.enumerate() if one not in threads]:
+            thread.join(20)
+        assert not shown.simulate.disabled and (">154<" in shown.table.value or ">77<" in shown.table.value) == kept
