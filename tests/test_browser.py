@@ -175,7 +175,8 @@ def test_a_launch_that_fails_says_why_and_leaves_nothing(interpreter: Path, runn
         nbformat.write(spoilt, running_lab.folder / "notebooks" / "spoilt.ipynb")
         win.run_all(running_lab.notebook("spoilt.ipynb"))
         panel = panel_of(win)
-        launch(win, taken.getsockname()[1], until=f"port {taken.getsockname()[1]}.*(taken|use)")
+        port = taken.getsockname()[1]
+        launch(win, port, until=f"not ready for cpu: Port because {port} held by pid")
         launch(win, until="What the doctor reads in the log")
         reads(win, "VLLM_NO_SUCH_NAME")
         win.picture("launch-failed", panel)

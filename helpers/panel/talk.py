@@ -68,18 +68,19 @@ class TalkTab(w.VBox):
             self.ending.clear()
             self.history.append({"role": "user", "content": question})
             self.shown.append(html("user", question))
+            self.pages.value = "".join([*self.shown, html("answer", chat.Answer())])
             self.question.value = ""
             threading.Thread(target=self.answer, args=(self.history, self.shown), daemon=True).start()
 
     def answer(self, history: list[dict[str, str]], shown: list[str]) -> None:
         """Stream one answer into the page of its conversation; after an error the question may be asked again."""
-        from openai import OpenAI  # half a second that no other tab needs
-
         found, last, why = chat.Answer(), 0.0, ""
         try:
             lease = live.running()
             if lease is None:
                 raise CookbookError("no server runs", do="press Launch in the first tab")
+            from openai import OpenAI  # seconds the first time, and no other tab needs it
+
             key = os.environ.get("VLLM_API_KEY") or "none"
             client = OpenAI(base_url=f"{lease.base_url}/v1", api_key=key, max_retries=0)
             for found in chat.ask(client, self.asked(lease.model), history, self.ending):
