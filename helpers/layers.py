@@ -50,6 +50,7 @@ ROOMS = (
     ("maintain.studies", "what only pages about measurements show: answers, aims, figures over evidence, starts"),
     ("maintain.fleet", "servers that stay: replicas behind the router, restarted one by one"),
     ("maintain.sizing", "the GPUs that a load needs, held against measured points"),
+    ("maintain.deploy", "the files around servers: what watches them, several nodes, clusters"),
     ("maintain.pages", "notebooks and README written from recipes and records"),
     ("maintain", "a new target, releases, installs, locks, schemas, pages from data: what only a checkout needs"),
     ("nano.domain", "what the test model speaks about"),

@@ -8,6 +8,7 @@ from rich.table import Table
 from helpers.cli._matrix import table_text
 from maintain.clients import commands as clients
 from maintain.delivery import commands as delivery
+from maintain.deploy import commands as deploy
 from maintain.fleet import commands as fleet
 from maintain.pages import commands as pages
 from maintain.proof import commands as proof
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     clients.register(app)
     proof.register(app)
     delivery.register(app)
+    deploy.register(app)
     fleet.register(app)
 
     @app.command()

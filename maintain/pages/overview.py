@@ -8,6 +8,7 @@ from nbformat import NotebookNode
 
 from helpers.files import write_whole
 from helpers.paths import NOTEBOOKS
+from maintain.deploy import page as deploy
 from maintain.pages import cli, readme, study
 from maintain.pages.levers import page as levers
 from maintain.pages.notebook import text_of
@@ -28,6 +29,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield cli.PAGE, cli.rendered()
     yield verified.PAGE, verified.verified()
     yield sizing.PAGE, sizing.rendered()
+    yield from deploy.pages()
     for name in study.studied():
         yield study.path_of(name), text_of(study.render(name))
     yield levers.PAGE, text_of(levers.render())

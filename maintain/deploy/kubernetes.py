@@ -1,0 +1,236 @@
+"""Kubernetes: servers, a router before them, autoscaling on the queue, what watches them; several nodes as a LeaderWorkerSet."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from helpers.recipes.command import tools as tool_servers
+from helpers.recipes.command.forms import container_command
+from helpers.recipes.command.kubernetes import RESOURCE, SECRET, Document, manifests
+from helpers.recipes.command.replicas import CARE
+from maintain.deploy import observe
+from maintain.deploy.nodes import MASTER_PORT, STEP_S
+from maintain.deploy.order import Order, dumped
+
+PART_OF = "app.kubernetes.io/part-of"  # its value is the `job` of every series, which the alerts name
+ROUTER_PORT, METRICS_PORT = 8000, 29000
+ROUTER_IMAGE = "cookbook-router"  # nobody publishes one with this release: built from DOCKERFILE
+DOCKERFILE = "FROM python:3.12-slim\nRUN pip install --no-cache-dir vllm-router==0.1.17\nUSER 65534\n"
+SHM_GIB = 16  # /dev/shm counts to the memory that a pod may use
+DRAIN_S = 15  # between leaving the Service and the signal to end
+QUEUE = "vllm_num_requests_waiting"  # as prometheus-adapter publishes it: an API name holds no colon
+QUEUE_EACH = 5  # requests in the queue of a copy above which another one is started
+SLOW_DOWN_S = 900  # a copy takes minutes to start: an idle one is kept for a while
+INTERFACE = "eth0"  # a pod's own
+
+
+def cluster(order: Order) -> dict[str, str]:
+    """File name -> text: the servers with router and autoscaler, monitoring, the adapter's values, the router's image."""
+    own = _servers(order)
+    files = {
+        "gpt-oss.yaml": dumped(*own, *_router(order), *_scaler(order)),
+        "monitoring.yaml": dumped(*_monitoring(order)),
+        "prometheus-adapter.values.yaml": dumped(_adapter()),
+        "router.Dockerfile": DOCKERFILE,
+    }
+    if "--tool-server" in order.command.flags:
+        files["tools.Dockerfile"] = str(tool_servers.part("dockerfile"))
+    return files | {"README.md": _guide(order, sorted(files))}
+
+
+def leader_worker_set(order: Order) -> dict[str, str]:
+    """File name -> text: one server over several nodes."""
+    claim, deployment, service, *rest = _servers(_spread(order))
+    claim["spec"]["accessModes"] = ["ReadWriteMany"]
+    pod = deployment["spec"]["template"]["spec"]
+    address = {"name": "VLLM_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    pod["containers"][0]["env"].insert(0, address)
+    limits = pod["containers"][0]["resources"]["limits"]
+    if order.target.match.vendor in RESOURCE:
+        limits[RESOURCE[order.target.match.vendor]] = order.size // order.nodes
+    labels = service["spec"]["selector"]
+    worker = json.loads(json.dumps(pod))
+    for key in ("startupProbe", "readinessProbe", "livenessProbe", "ports", "lifecycle"):
+        worker["containers"][0].pop(key)  # it answers nobody
+    worker["containers"][0]["args"].append("--headless")
+    group = {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {"name": order.name, "labels": {**labels, PART_OF: observe.JOB}},
+        "spec": {
+            "replicas": order.parameters.replicas,
+            "leaderWorkerTemplate": {
+                "size": order.nodes,
+                "restartPolicy": "RecreateGroupOnPodRestart",  # a server cannot go on without one of its nodes
+                "leaderTemplate": {"metadata": {"labels": {**labels, "role": "leader"}}, "spec": pod},
+                "workerTemplate": {"metadata": {"labels": {**labels, "role": "worker"}}, "spec": worker},
+            },
+        },
+    }
+    service["spec"]["selector"] = {**labels, "role": "leader"}
+    return {"gpt-oss.yaml": dumped(claim, group, service, *rest), "monitoring.yaml": dumped(*_monitoring(order))}
+
+
+def _servers(order: Order) -> list[Document]:
+    """Claim, Deployment, Service and tool servers as `cookbook command --format k8s` has them, made fit for many."""
+    folder = str(Path(order.command.weights).absolute()) if Path(order.command.weights).is_dir() else ""
+    inside = container_command(order.command)
+    claim, deployment, service, *rest = manifests(order.target, order.model, order.parameters, inside, folder)
+    many = len(order.copies) > 1 or order.parameters.replicas > 1
+    if many:
+        claim["spec"]["accessModes"] = ["ReadWriteMany"]
+        rolling = {"maxSurge": 0, "maxUnavailable": 1}  # no GPUs beyond those of the copies
+        deployment["spec"]["strategy"] = {"type": "RollingUpdate", "rollingUpdate": rolling}
+    if len(order.copies) > 1:
+        del deployment["spec"]["replicas"]  # the autoscaler's
+    service["metadata"]["labels"] = {**service["metadata"]["labels"], PART_OF: observe.JOB}
+    pod = deployment["spec"]["template"]["spec"]
+    pod["terminationGracePeriodSeconds"] = 300  # answers in flight are finished
+    container = pod["containers"][0]
+    requested = int(container["resources"]["requests"]["memory"].removesuffix("Gi"))
+    container["resources"].setdefault("limits", {})["memory"] = f"{requested + SHM_GIB}Gi"
+    next(one for one in pod["volumes"] if one["name"] == "shm")["emptyDir"]["sizeLimit"] = f"{SHM_GIB}Gi"
+    container["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_S}}}
+    if order.target.match.vendor == "nvidia":
+        container["securityContext"] = {"allowPrivilegeEscalation": False, "seccompProfile": {"type": "RuntimeDefault"}}
+    return [claim, deployment, service, *rest]
+
+
+def _spread(order: Order) -> Order:
+    """The server of one node, filled in by Kubernetes from what LeaderWorkerSet puts into a pod's environment."""
+    flags = {
+        "--tensor-parallel-size": (str(order.size),),
+        "--distributed-executor-backend": ("mp",),
+        "--nnodes": ("$(LWS_GROUP_SIZE)",),
+        "--node-rank": ("$(LWS_WORKER_INDEX)",),
+        "--master-addr": ("$(LWS_LEADER_ADDRESS)",),
+        "--master-port": (str(MASTER_PORT),),
+    }
+    nccl = {"NCCL_SOCKET_IFNAME": INTERFACE} if order.target.match.vendor in ("nvidia", "amd") else {}
+    settings = {"GLOO_SOCKET_IFNAME": INTERFACE, **nccl, "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(STEP_S)}
+    return replace(order, command=order.command.changed(flags, settings))
+
+
+def _router(order: Order) -> list[Document]:
+    """The router, which finds the servers by their label: account, right to list pods, Deployment, Service."""
+    name = f"{order.name}-router"
+    labels = {"app.kubernetes.io/name": name}
+    meta = {"name": name, "labels": labels}
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    words = ["vllm-router", "--host", "0.0.0.0", "--port", str(ROUTER_PORT), "--policy", "cache_aware"]
+    words += ["--service-discovery", "--selector", f"app.kubernetes.io/name={order.name}"]
+    words += ["--service-discovery-port", str(order.command.port), "--service-discovery-namespace", "$(NAMESPACE)"]
+    words += ["--prometheus-host", "0.0.0.0", "--prometheus-port", str(METRICS_PORT), *CARE]
+    probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": 5}
+    container = {
+        "name": "router",
+        "image": ROUTER_IMAGE,
+        "command": words[:1],
+        "args": words[1:],
+        "env": [{"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
+        "ports": [{"name": "http", "containerPort": ROUTER_PORT}, {"name": "metrics", "containerPort": METRICS_PORT}],
+        "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
+        "readinessProbe": probe,
+        "livenessProbe": {**probe, "failureThreshold": 6},
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_S}}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    pod = {
+        "serviceAccountName": name,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 300,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    ports = [{"name": "http", "port": 80, "targetPort": "http"}]
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta, "rules": [rule]},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": meta,
+            "roleRef": reference,
+            "subjects": [{"kind": "ServiceAccount", "name": name}],
+        },
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec},
+        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": labels, "ports": ports}},
+    ]
+
+
+def _scaler(order: Order) -> list[Document]:
+    """The autoscaler on the queue, where more copies may be started; how many may be missing at once."""
+    labels = {"app.kubernetes.io/name": order.name}
+    meta = {"name": order.name, "labels": labels}
+    spare = {"maxUnavailable": 1, "selector": {"matchLabels": labels}}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": spare}
+    if len(order.copies) == 1:
+        return [budget]
+    metric = {"metric": {"name": QUEUE}, "target": {"type": "AverageValue", "averageValue": str(QUEUE_EACH)}}
+    step = {"type": "Pods", "value": 1, "periodSeconds": 300}
+    scaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": meta,
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": order.name},
+            "minReplicas": order.copies[0],
+            "maxReplicas": order.copies[-1],
+            "metrics": [{"type": "Pods", "pods": metric}],
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": SLOW_DOWN_S, "policies": [step]}},
+        },
+    }
+    return [budget, scaler]
+
+
+def _monitoring(order: Order) -> list[Document]:
+    """For Prometheus' operator and Grafana's sidecar: what to scrape, the rules, the dashboard."""
+    labels = {"app.kubernetes.io/name": order.name}
+    monitor = {
+        "jobLabel": PART_OF,
+        "selector": {"matchLabels": {PART_OF: observe.JOB}},
+        "endpoints": [{"port": "http", "path": "/metrics", "interval": "15s"}],
+    }
+    meta = {"name": order.name, "labels": labels}
+    board = {"gpt-oss.json": json.dumps(observe.dashboard(), indent=1)}
+    return [
+        {"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "metadata": meta, "spec": monitor},
+        {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": meta, "spec": observe.rules()},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{order.name}-dashboard", "labels": {**labels, "grafana_dashboard": "1"}},
+            "data": board,
+        },
+    ]
+
+
+def _adapter() -> Document:
+    """Values of the chart prometheus-adapter: the queue as a metric of a pod."""
+    query = "sum(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)"
+    names = {"matches": "^vllm:num_requests_waiting$", "as": QUEUE}
+    places = {"overrides": {"namespace": {"resource": "namespace"}, "pod": {"resource": "pod"}}}
+    series = 'vllm:num_requests_waiting{namespace!="",pod!=""}'
+    return {"rules": {"custom": [{"seriesQuery": series, "resources": places, "name": names, "metricsQuery": query}]}}
+
+
+def _guide(order: Order, files: list[str]) -> str:
+    names = ", ".join(f"`{name}`" for name in files)
+    return f"""# {order.model.title} on {order.target.title}
+
+Files: {names}.
+
+1. Build the router's image and give it to the cluster: `docker build -t {ROUTER_IMAGE} -f router.Dockerfile .`
+2. Write the keys once: `kubectl create secret generic {SECRET} --from-literal=HF_TOKEN=... --from-literal=VLLM_API_KEY=...`.
+   Both are optional; leave VLLM_API_KEY out where vllm-router 0.1.17 routes: it passes the key on for chat completions alone.
+3. `kubectl apply -f gpt-oss.yaml`. The claim wants a storage class that many nodes may write to (ReadWriteMany).
+4. Where Prometheus' operator runs: `kubectl apply -f monitoring.yaml`; install prometheus-adapter with the values beside it,
+   and the autoscaler sees the queue.
+5. Ask: `kubectl port-forward service/{order.name}-router 8000:80`, then http://127.0.0.1:8000/v1/models.
+"""

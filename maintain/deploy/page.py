@@ -1,0 +1,117 @@
+"""docs/observability.md and docs/fragments.md, from recipes/observability.yaml and recipes/fragments.yaml."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from helpers.pages.markdown import cell, row, table
+from helpers.paths import ROOT
+from helpers.recipes import check_parameters, load_model, load_target
+from maintain.deploy.fragments import HOST_GIB, fragments, long_requests, offloaded_tokens, step_gib
+from maintain.deploy.observe import watched
+
+WATCHING = ROOT / "docs" / "observability.md"
+FRAGMENTS = ROOT / "docs" / "fragments.md"
+LAYOUTS = (("h200", "gpt-oss-120b"), ("h100", "gpt-oss-120b"), ("h200", "gpt-oss-20b"), ("rtx4090", "gpt-oss-20b"))
+LONG, STEP, USUAL = 131_072, 32_768, 8192  # tokens: the model's context, the fragment's step, the recipes' step
+TEXT = """<!-- written by `cookbook render`; do not edit -->
+
+# Watching a server
+
+Write the files, and let Prometheus scrape your server's `/metrics`:
+
+```bash
+.venv/bin/cookbook deploy prometheus --server 127.0.0.1:8000 --out watch
+prometheus --config.file=watch/prometheus.yaml --web.listen-address=127.0.0.1:9090
+```
+
+`prometheus` is a Debian and Ubuntu package. `--server` is repeatable, one for each copy. Import `watch/gpt-oss.dashboard.json`
+into Grafana. Check the rules after you change a bound: `promtool check rules watch/gpt-oss.rules.yaml`, then
+`promtool test rules watch/gpt-oss.rules.test.yaml`. In Kubernetes, `cookbook deploy kubernetes` writes the same rules and
+dashboard for Prometheus' operator ([docs/scale.md](scale.md)).
+
+`promtool` checks the rules in a test: every alert fires on series of its own, and stays quiet on others. The dashboard's
+JSON was not opened in Grafana here.
+
+## Alerts
+
+Set the bounds to what you promise your users. *Failure* is the signature of `cookbook doctor` to read first.
+
+{alerts}
+
+## Series
+
+Rates and quantiles are over {window}. One series for each job, instance and model.
+
+{records}
+"""
+
+
+EXTENDED = """<!-- written by `cookbook render`; do not edit -->
+
+# Extending a recipe
+
+A fragment is a few flags laid over a recipe. Try one on a server of its own first, then take it into a cluster's files:
+
+```bash
+.venv/bin/cookbook deploy server h200 --model gpt-oss-120b --with kv-offload --host-gib 100 --out offload
+.venv/bin/cookbook deploy kubernetes h200 --model gpt-oss-120b --with kv-offload --with agentic --most 4 --out agents
+.venv/bin/cookbook deploy disaggregated h200 --model gpt-oss-120b --out parted
+```
+
+Every fragment passes vLLM's own parser in a test. None was run here on a GPU. What others measured stands beside each, with
+its source.
+
+{fragments}
+## What they cost in memory
+
+Of one GPU, by the same count as the memory budget of every page. *Offloaded* is what {host} GiB of host memory keep of prompts of
+131,072 tokens.
+
+{memory}
+"""
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Both pages, and what they should hold."""
+    yield WATCHING, watching()
+    yield FRAGMENTS, extending()
+
+
+def extending() -> str:
+    """docs/fragments.md as it should be."""
+    parts = []
+    for name, one in fragments().items():
+        flags = shlex.join(word for flag, value in one.flags(HOST_GIB, "ROLE").items() for word in (flag, *value))
+        measured = "\n".join(f"- {line}" for line in one.measured)
+        told = f"## {name}: {one.title}\n\nFor {one.for_}.\n\n```text\n{flags}\n```\n\n{one.constraint.strip()}\n\n"
+        parts.append(told + f"{measured}\n\nOn the CPU: {one.cpu}. Source: {one.source}.\n")
+    rows = []
+    for name, known in LAYOUTS:
+        target, model = load_target(name), load_model(known)
+        parameters = check_parameters(target, {"model": known})
+        gib, count = long_requests(target, model, parameters, LONG)
+        more = step_gib(model, STEP) - step_gib(model, USUAL)
+        label = f"{known} on {target.title}, TP{parameters.tensor_parallel_size}"
+        held = offloaded_tokens(target, model, parameters, HOST_GIB)
+        rows.append(row(label, f"{gib:.1f} GiB", count, f"+{more:.1f} GiB", f"{held / 1e6:.1f} million tokens"))
+    columns = ["", "KV cache of one request of 131,072 tokens", "so many fit", "a step of 32,768 tokens", "offloaded"]
+    filled = EXTENDED.replace("{fragments}", "\n".join(parts)).replace("{host}", str(HOST_GIB))
+    return filled.replace("{memory}", table(columns, rows))
+
+
+def watching() -> str:
+    """docs/observability.md as it should be."""
+    data = watched()
+    alerts = [
+        row(
+            f"`{name}`",
+            f"{one.says} ({one.severity}, after {one.for_})",
+            one.do,
+            f"[{one.signature}](failures.md#{one.signature.lower()})",
+        )
+        for name, one in data.alerts.items()
+    ]
+    records = [row(f"`{name}`", cell(one.what)) for name, one in data.records.items()]
+    filled = TEXT.replace("{alerts}", table(["alert", "it says", "do", "failure"], alerts))
+    return filled.replace("{records}", table(["series", "what it is"], records)).replace("{window}", data.window)

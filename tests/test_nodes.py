@@ -1,0 +1,120 @@
+"""One server over several nodes: what is rendered, the nodes' check between two hosts of the test's own."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.errors import UsageError
+from helpers.recipes import check_parameters, load_model, load_target
+from helpers.recipes.command import serve_command
+from maintain.deploy import nodes as several
+from maintain.deploy.nodes import Nodes
+from maintain.deploy.order import Order
+from tests.hosts import ADDRESSES, INTERFACE, inside, ip, two_hosts
+
+PORT = 8000  # of hosts that nobody else shares
+
+
+def rendered(name: str, total: int, count: int, form=several.scripts) -> dict[str, str]:
+    hosts = Nodes(tuple(f"10.0.0.{one + 1}" for one in range(count)), "eth0")
+    return form(spread_order(name, total, count, "openai/gpt-oss-20b"), hosts)
+
+
+def spread_order(name: str, total: int, count: int, weights: str) -> Order:
+    target = load_target(name)
+    parameters = check_parameters(target, {})
+    model = load_model(parameters.model)
+    own = several.spread(target, model, parameters, total, count)
+    return Order(target, model, own, serve_command(target, model, own, weights, PORT), count, total)
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "count"), [("dgx_spark", 2, 2), ("h200", 8, 2), ("cpu", 2, 2), ("mi300x", 4, 4)]
+)
+def test_every_node_gets_its_own_script(name: str, total: int, count: int):
+    texts = rendered(name, total, count)
+    for rank in range(count):
+        words = shlex.split(texts[f"node-{rank}.sh"].replace("\\\n", " "), comments=True)
+        flags = {word: words[at + 1] for at, word in enumerate(words[:-1]) if word.startswith("--")}
+        assert flags["--nnodes"] == str(count) and flags["--node-rank"] == str(rank)
+        assert flags["--master-addr"] == "10.0.0.1" and flags["--tensor-parallel-size"] == str(total)
+        assert ("--headless" in words) == bool(rank)
+        exported = dict(word.split("=", 1) for word in words if "=" in word and word.split("=")[0].isupper())
+        assert exported["VLLM_HOST_IP"] == f"10.0.0.{rank + 1}" and exported["GLOO_SOCKET_IFNAME"] == "eth0"
+        assert ("NCCL_SOCKET_IFNAME" in exported) == (name != "cpu")
+        assert words.index("./node_check.py") < words.index("vllm")
+
+
+@pytest.mark.real
+def test_ray_starts_the_head_waits_for_every_node_and_serves():
+    texts = rendered("h200", 8, 2, several.ray_scripts)
+    head, other = texts["node-0.sh"], texts["node-1.sh"]
+    assert head.index("ray start --head") < head.index("= 8 ]") < head.index("vllm serve")
+    assert "--distributed-executor-backend ray" in head and "--nnodes" not in head
+    assert "ray start --address=10.0.0.1:6379 --node-ip-address=10.0.0.2 --block" in other and "vllm serve" not in other
+    for text in texts.values():
+        assert text.startswith('"""') or subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+def test_what_cannot_be_spread_is_one_clear_line():
+    with pytest.raises(UsageError, match=r"Ray cannot spread a CPU server.*ray_device_key"):
+        rendered("cpu", 2, 2, several.ray_scripts)
+    with pytest.raises(UsageError, match="multiple of 2"):
+        rendered("h200", 3, 2)
+    with pytest.raises(UsageError, match="does not divide gpt-oss's 64 attention heads"):
+        rendered("h200", 6, 2)
+    with pytest.raises(UsageError, match="2 devices a node are too many"):
+        rendered("dgx_spark", 4, 2)
+    for addresses, interface in (
+        (("10.0.0.1",), "eth0"),
+        (("10.0.0.1", "there"), "eth0"),
+        (("10.0.0.1", "10.0.0.2"), "a b"),
+    ):
+        with pytest.raises(UsageError):
+            Nodes(addresses, interface)
+
+
+@pytest.mark.real
+def test_the_check_names_what_differs_between_two_hosts(tmp_path: Path):
+    with two_hosts() as hosts:
+        layout = Nodes(ADDRESSES, INTERFACE)
+
+        def checked(
+            *wait: str, env: tuple[dict, dict] = ({}, {}), ranks: tuple[int, ...] = (0, 1)
+        ) -> list[tuple[int, str]]:
+            running = []
+            for rank in ranks:
+                words = [
+                    sys.executable,
+                    str(several.CHECK),
+                    *several.check_words(layout, rank),
+                    "--wait",
+                    *(wait or ("20",)),
+                ]
+                argv = inside(hosts[rank], *words)
+                running.append(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=os.environ | env[rank]))
+            ends = [one.communicate(timeout=40)[0] for one in running]
+            return [(one.returncode, text) for one, text in zip(running, ends, strict=True)]
+
+        assert all(code == 0 and "a port of its choice: reached" in text for code, text in checked())
+        for code, text in checked(env=({"NCCL_IB_DISABLE": "1"}, {})):
+            assert code == 1 and "✗ NCCL_IB_DISABLE 1 | none" in text
+        ((code, text),) = checked("1", ranks=(0,))
+        assert code == 1 and f"did not come: {ADDRESSES[1]}" in text
+        ((code, text),) = checked("1", ranks=(1,))
+        assert code == 1 and "node 0 at" in text and "cannot be reached" in text
+        ip("-n", hosts[1], "address", "del", f"{ADDRESSES[1]}/24", "dev", INTERFACE)
+        ((code, text),) = checked("1", ranks=(1,))
+        assert code == 1 and f"interface {INTERFACE} has no IPv4 address" in text and "lo" in text
+
+
+@pytest.mark.full
+def test_the_cpu_build_has_no_ray_resource(interpreter: Path):
+    """Why the Ray form refuses a CPU: vLLM itself does. The day this fails, the form can go."""
+    asked = "from vllm.platforms import current_platform as p; print(repr(p.ray_device_key))"
+    done = subprocess.run([str(interpreter), "-c", asked], capture_output=True, text=True, timeout=200)
+    assert done.stdout.strip().splitlines()[-1] == "''", done.stderr
