@@ -94,6 +94,7 @@ def test_the_routers_words_are_taken_by_the_router():
         one for one in found if one["metadata"]["name"].endswith("-router") and one["kind"] == "Deployment"
     )
     parsed = parse_router_args(container["spec"]["template"]["spec"]["containers"][0]["args"])
+    compile(kubernetes.ROUTER, "router", "exec")
     assert parsed.service_discovery and parsed.selector == {"app.kubernetes.io/name": "gpt-oss-120b-h200"}
     locked = (RECIPES / "locks" / "workbench.txt").read_text()
     assert (

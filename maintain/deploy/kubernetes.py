@@ -16,6 +16,15 @@ PART_OF = "app.kubernetes.io/part-of"  # its value is the `job` of every series,
 ROUTER_PORT, METRICS_PORT = 8000, 29000
 ROUTER_IMAGE = "cookbook-router"  # nobody publishes one with this release: built from DOCKERFILE
 DOCKERFILE = "FROM python:3.12-slim\nRUN pip install --no-cache-dir vllm-router==0.1.17\nUSER 65534\n"
+# As helpers/server/router.py starts it, and for the same reason: the program passes a key on to two endpoints alone.
+ROUTER = """import os, sys
+from vllm_router.launch_router import launch_router, parse_router_args
+
+words = parse_router_args(sys.argv[1:])
+if key := os.environ.get("VLLM_API_KEY"):
+    words.api_key, words.api_key_validation_urls = key, [os.environ["SERVERS"] + "/v1/models"]
+launch_router(words)
+"""
 SHM_GIB = 16  # /dev/shm counts to the memory that a pod may use
 DRAIN_S = 15  # between leaving the Service and the signal to end
 QUEUE = "vllm_num_requests_waiting"  # as prometheus-adapter publishes it: an API name holds no colon
@@ -118,7 +127,7 @@ def _router(order: Order) -> list[Document]:
     meta = {"name": name, "labels": labels}
     rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    words = ["vllm-router", "--host", "0.0.0.0", "--port", str(ROUTER_PORT), "--policy", "cache_aware"]
+    words = ["--host", "0.0.0.0", "--port", str(ROUTER_PORT), "--policy", "cache_aware"]
     words += ["--service-discovery", "--selector", f"app.kubernetes.io/name={order.name}"]
     words += ["--service-discovery-port", str(order.command.port), "--service-discovery-namespace", "$(NAMESPACE)"]
     words += ["--prometheus-host", "0.0.0.0", "--prometheus-port", str(METRICS_PORT), *CARE]
@@ -126,9 +135,16 @@ def _router(order: Order) -> list[Document]:
     container = {
         "name": "router",
         "image": ROUTER_IMAGE,
-        "command": words[:1],
-        "args": words[1:],
-        "env": [{"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
+        "command": ["python", "-c", ROUTER],
+        "args": words,
+        "env": [
+            {"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+            {"name": "SERVERS", "value": f"http://{order.name}:{order.command.port}"},
+            {
+                "name": "VLLM_API_KEY",
+                "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "VLLM_API_KEY", "optional": True}},
+            },
+        ],
         "ports": [{"name": "http", "containerPort": ROUTER_PORT}, {"name": "metrics", "containerPort": METRICS_PORT}],
         "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "2Gi"}},
         "readinessProbe": probe,
@@ -228,7 +244,7 @@ Files: {names}.
 
 1. Build the router's image and give it to the cluster: `docker build -t {ROUTER_IMAGE} -f router.Dockerfile .`
 2. Write the keys once: `kubectl create secret generic {SECRET} --from-literal=HF_TOKEN=... --from-literal=VLLM_API_KEY=...`.
-   Both are optional; leave VLLM_API_KEY out where vllm-router 0.1.17 routes: it passes the key on for chat completions alone.
+   Both are optional. With VLLM_API_KEY the router wants the key on every path, and the servers too.
 3. `kubectl apply -f gpt-oss.yaml`. The claim wants a storage class that many nodes may write to (ReadWriteMany).
 4. Where Prometheus' operator runs: `kubectl apply -f monitoring.yaml`; install prometheus-adapter with the values beside it,
    and the autoscaler sees the queue.
