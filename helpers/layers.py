@@ -29,7 +29,7 @@ ROOMS = (
     ("helpers.machine.preflight", "what this machine is, and whether a recipe fits it"),
     ("helpers.machine", "facts for the record, the interpreter that holds vLLM, the workbench's own bootstrap"),
     ("helpers.server", "processes: which checkpoint, launch, attach, readiness, replicas, leases, stop"),
-    ("helpers.checks", "contracts over HTTP, known answers, the survey of the Responses API"),
+    ("helpers.checks", "contracts over HTTP, known answers"),
     ("helpers.bench", "load, roofline, steps, starts"),
     ("helpers.bench.tune", "the flags that matter, searched"),
     ("helpers.tools.text", "text on its way to the model"),

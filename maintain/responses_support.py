@@ -10,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
-from helpers.checks.responses_api import Surface
 from helpers.files import write_whole
 from helpers.paths import shown
-from helpers.recipes.responses import DATA, Row, Support
+from maintain.clients.responses_api import Surface
+from maintain.clients.support import DATA, Row, Support
 
 HEAD = "# What vLLM does with {}. Written by `python -m {}`: by asking.\n"
 

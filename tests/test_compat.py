@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from helpers.checks.responses_api import Surface
 from helpers.instack.compat import Compatibility, changed
 from helpers.instack.compat.requests import CHAT, MESSAGES, RESPONSES
 from helpers.instack.compat.schemas import shown
 from maintain.clients.catalogue import NEEDS, OFF, needs
+from maintain.clients.responses_api import Surface
 from tests.compat_front import front_of
 
 ROWS = needs()

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from seed_page import PAGE, Row, rows
 
-from helpers.recipes.responses import load_support
+from maintain.clients.support import load_support
 
 FRAGMENTS = yaml.safe_load((Path(__file__).parent / "fixtures" / "seed_fragments.yaml").read_text())
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from helpers.checks import responses_api
 from helpers.errors import CookbookError
 from helpers.recipes import load_target
-from helpers.recipes.responses import STATES, Row, Support, differences, load_support
+from maintain.clients import responses_api
+from maintain.clients.support import STATES, Row, Support, differences, load_support
 from maintain.responses_support import write_support
 
 

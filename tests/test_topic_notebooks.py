@@ -26,7 +26,7 @@ def test_contract_lines_hold(session, topic: str, tmp_path: Path) -> None:
 
 def test_the_committed_table_of_support_is_what_the_server_does(session) -> None:
     """`recipes/responses_support.yaml` feeds pages: every row must be what this vLLM answers now."""
-    from helpers.checks.responses_api import Surface
-    from helpers.recipes.responses import differences
+    from maintain.clients.responses_api import Surface
+    from maintain.clients.support import differences
 
     assert differences(Surface(session.server.base_url, session.server.model).table()) == []

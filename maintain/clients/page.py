@@ -4,9 +4,9 @@ from pathlib import Path
 
 from helpers.files import write_whole
 from helpers.paths import ROOT, shown
-from helpers.recipes.responses import load_support
 from maintain.clients import structured, turns
 from maintain.clients.catalogue import MIDDLEWARE, Need, filled, needs, programs
+from maintain.clients.support import load_support
 
 PAGE = ROOT / "docs" / "clients.md"
 EXAMPLE = ("http://127.0.0.1:8000", "gpt-oss-20b", 131_072)

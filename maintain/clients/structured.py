@@ -8,9 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from helpers.checks.responses_api import TIMEOUT_S, Surface
 from helpers.paths import RECIPES
-from helpers.recipes.responses import Row
+from maintain.clients.responses_api import TIMEOUT_S, Surface
+from maintain.clients.support import Row
 
 FILE = RECIPES / "structured_support.yaml"
 PERSON = {

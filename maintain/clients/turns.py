@@ -7,9 +7,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from helpers.checks.responses_api import Surface
 from helpers.paths import RECIPES
-from helpers.recipes.responses import Row
+from maintain.clients.responses_api import Surface
+from maintain.clients.support import Row
 
 FILE = RECIPES / "responses_turns.yaml"
 QUESTIONS = ("What is the weather in Paris?", "What is the weather in Rome?", "Thank you!")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from helpers.checks.responses_api import Surface
 from helpers.recipes import load_target
-from helpers.recipes.responses import differences, load_support
 from maintain.clients import page, structured, turns
+from maintain.clients.responses_api import Surface
+from maintain.clients.support import differences, load_support
 
 
 def asked(modes: tuple[str, ...], note: str = "") -> list[str]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from helpers.recipes.responses import Row
+from maintain.clients.support import Row
 
 QUESTION = "What is the capital of France?"
 TIMEOUT_S = 120.0
