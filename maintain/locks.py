@@ -49,9 +49,12 @@ def compile_lock(
 
 
 def compile_locks() -> None:
-    """Compile the workbench's lock from pyproject.toml, the CPU stack's and the evaluations' from their .in."""
+    """Compile the workbench's lock from pyproject.toml, those of the CPU stack, evaluations and clients from their .in."""
     compile_lock(ROOT / "pyproject.toml", LOCKS / "workbench.txt", "--group", "dev")
     compile_lock(LOCKS / "evals.in", LOCKS / "evals.txt", python="3.12")
+    for name in ("clients", "litellm"):
+        compile_lock(LOCKS / f"{name}.in", LOCKS / f"{name}.txt")
+    compile_lock(LOCKS / "aider.in", LOCKS / "aider.txt", python="3.12")
     compile_cpu_lock()
 
 

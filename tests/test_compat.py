@@ -269,6 +269,30 @@ class Stored:
         return SimpleNamespace(author=SimpleNamespace(role=SimpleNamespace(value=role)), to_dict=lambda: told)
 
 
+def test_an_item_of_an_earlier_answer_comes_back_by_its_id() -> None:
+    stored = Stored()
+    item = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "get_weather", "arguments": "{}"}
+    kept = SimpleNamespace(id="fc_1", model_dump=lambda exclude_none: dict(item))
+    stored.response_store["resp_1"].output = [kept]
+    ask = [{"type": "item_reference", "id": "fc_1"}, {"type": "item_reference", "id": "fc_9"}]
+    body, change = changed(json.dumps({"input": ask}).encode(), RESPONSES, stored)
+    assert body["input"] == [item] and "item_reference left out" in change.notes["returned-items"]
+
+
+def test_what_a_tool_returned_to_anthropics_client_is_words_too() -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "18"}, image]}
+    body, change = changed(json.dumps({"messages": [{"role": "user", "content": [result]}]}).encode(), MESSAGES)
+    told = body["messages"][0]["content"][0]["content"]
+    assert [part["type"] for part in told] == ["text", "text"] and told[0]["text"] == "18" and change.notes["parts"]
+
+
+@pytest.mark.parametrize("effort", ("low", "medium", "high", None))
+def test_an_effort_that_harmony_has_is_let_through(effort: str | None) -> None:
+    for path, body in ((CHAT, {"reasoning_effort": effort}), (RESPONSES, {"reasoning": {"effort": effort}})):
+        assert not changed(json.dumps(body).encode(), path)[1].notes
+
+
 def continued(serving: Stored, **more) -> tuple[dict, dict]:
     """The body of a request that goes on, and the notes about it."""
     body = {"previous_response_id": "resp_1", "input": "and now?", **more}

@@ -6,10 +6,12 @@ import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import yaml
 
-from maintain.clients.catalogue import filled, needs, programs
+from maintain.clients.catalogue import filled, needs, program, programs
 
 MODEL, CONTEXT = "gpt-oss-nano", 8192
+PARSE = {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load, "yml": yaml.safe_load}
 
 
 @pytest.fixture
@@ -42,15 +44,27 @@ def address():
 
 
 def test_every_configuration_is_whole_for_a_server() -> None:
-    for name, program in programs().items():
-        assert program.limits and (program.files or program.env), name
-        for place, text in program.files.items():
-            whole = filled(text, "http://127.0.0.1:8000", MODEL, CONTEXT)
-            assert "http://127.0.0.1:8000" in whole and MODEL in whole, name
-            parse = {"toml": tomllib.loads, "json": json.loads}.get(place.rpartition(".")[2])
+    for name, one in programs().items():
+        assert one.limits and (one.files or one.env), name
+        texts = [filled(text, "http://127.0.0.1:8000", MODEL, CONTEXT) for text in one.files.values()]
+        assert not texts or any("http://127.0.0.1:8000" in whole for whole in texts), name
+        assert one.install.partition(" ")[0] in ("npm", "pip"), name
+        for place, whole in zip(one.files, texts, strict=True):
+            assert MODEL in whole, name
+            parse = PARSE.get(place.rpartition(".")[2])
             parse(whole) if parse else compile(whole, place, "exec")
-        for line in (*program.env.values(), program.run, program.needs):
+        for line in (*one.env.values(), one.run, one.needs):
             filled(line, "http://127.0.0.1:8000", MODEL, CONTEXT)
+
+
+def test_a_context_of_two_first_requests_is_compacted_and_a_smaller_one_is_not() -> None:
+    """opencode compacts a history that never fits again and again, and answers nothing else."""
+    text = program("opencode").files[".config/opencode/opencode.json"]
+    found = [
+        json.loads(filled(text, "http://127.0.0.1:8000", MODEL, context, 6304))["compaction"]["auto"]
+        for context in (8192, 12_608, 131_072)
+    ]
+    assert found == [False, True, True]
 
 
 def test_every_request_names_clients_that_there_are() -> None:

@@ -42,6 +42,18 @@ class Program:
     needs: str = ""
     limits: str = ""
 
+    @property
+    def install(self) -> str:
+        """The command that installs what was tried, "" where nothing was."""
+        index, _, rest = self.package.partition(" ")
+        packages = [word.strip().split()[:2] for word in rest.split(",")]
+        pinned = ["@".join(pair) if index == "npm" else "==".join(pair) for pair in packages]
+        return {"npm": "npm install --global ", "PyPI": "pip install "}[index] + " ".join(pinned)
+
+    def filled(self, text: str, base_url: str, model: str, context: int) -> str:
+        """A text of this program for one server."""
+        return filled(text, base_url, model, context, self.context)
+
 
 @dataclass(frozen=True)
 class Need:
@@ -103,9 +115,14 @@ def needs(client: str = "") -> list[Need]:
     return [row for row in rows if not client or client in row.clients]
 
 
-def filled(text: str, base_url: str, model: str, context: int) -> str:
-    """A text for one server: its address, the served name, the longest request in tokens, and shares of it."""
-    sizes = {"context": context, "compact": context * 3 // 4, "output": min(context // 4, 32_768)}
+def filled(text: str, base_url: str, model: str, context: int, first: int = 0) -> str:
+    """A text for one server: its address, the served name, the longest request in tokens, and shares of it.
+
+    `first` is the client's first request in tokens: where two of them do not fit, a history is not to be compacted, for it
+    would be again and again.
+    """
+    sizes: dict[str, Any] = {"context": context, "compact": context * 3 // 4, "output": min(context // 4, 32_768)}
+    sizes["compacts"] = "true" if 2 * first <= context else "false"
     return Template(text).substitute({"base_url": f"{base_url}/v1", "root_url": base_url, "model": model} | sizes)
 
 

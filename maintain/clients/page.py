@@ -5,7 +5,7 @@ from pathlib import Path
 from helpers.files import write_whole
 from helpers.paths import ROOT, shown
 from maintain.clients import structured, turns
-from maintain.clients.catalogue import MIDDLEWARE, Need, filled, needs, programs
+from maintain.clients.catalogue import MIDDLEWARE, Need, needs, programs
 from maintain.clients.support import load_support
 
 PAGE = ROOT / "docs" / "clients.md"
@@ -16,11 +16,12 @@ You have a server. Point your agent at it. Written from `recipes/clients.yaml`, 
 tables made by asking a real vLLM with gpt-oss-nano; [tests/clients](../tests/clients/test_clients.py) runs the
 programs themselves.
 
-1. Start the server with the middleware: put `PYTHONPATH=.` before any command of this cookbook and `{middleware}`
-   behind it, and start it in the checkout. Leave both out if your client needs none of [the
-   rules](#what-vllm-alone-does-not-take).
-2. Ask for your client's configuration: `cookbook connect codex` prints it for the server that runs here, `--write ~`
-   writes the files and stops before one of yours. `--base-url http://HOST:PORT` names another server.
+1. Start the server with the middleware: put `PYTHONPATH=/path/to/this/checkout` before any command of this cookbook
+   and `{middleware}` behind it. It needs nothing but Python's standard
+   library. Leave both out if your client needs none of [the rules](#what-vllm-alone-does-not-take).
+2. Ask for your client's configuration: `cookbook connect codex` prints it for the server that runs here or listens on
+   port 8000, `--write ~` writes the files and stops before one of yours. `--base-url http://HOST:PORT` names another
+   server.
 3. See what it will trip over: `cookbook connect codex --check` sends the client's own kinds of requests. Exit code 1
    where it would.
 
@@ -79,10 +80,10 @@ def configurations() -> list[str]:
         blocks = []
         for path, text in program.files.items():
             kind = path.rpartition(".")[2].replace("py", "python")
-            blocks.append(f"`~/{path}`:\n\n```{kind}\n{filled(text, *EXAMPLE).rstrip()}\n```")
-        shell = [f"export {name}={filled(value, *EXAMPLE)}" for name, value in program.env.items()]
-        shell += [filled(program.run, *EXAMPLE)] if program.run else []
-        blocks += ["```bash\n" + "\n".join(shell) + "\n```"] if shell else []
+            blocks.append(f"`~/{path}`:\n\n```{kind}\n{program.filled(text, *EXAMPLE).rstrip()}\n```")
+        shell = [f"export {name}={program.filled(value, *EXAMPLE)}" for name, value in program.env.items()]
+        shell = [program.install, *shell, *filter(None, [program.filled(program.run, *EXAMPLE)])]
+        blocks.append("```bash\n" + "\n".join(shell) + "\n```")
         lines += [f"### {program.title}", *blocks]
     return lines
 

@@ -10,9 +10,10 @@ import json
 from typing import Any
 
 from helpers.instack.compat.answers import HEADER, Returned, sized
-from helpers.instack.compat.requests import CHAT, MESSAGES, RESPONSES, Body, Rewrite, apply, continued
+from helpers.instack.compat.requests import CHAT, MESSAGES, RESPONSES, Body, Rewrite, apply, continued, referenced
 
-CONCERNED = (b'"tools"', b"_call", b'"image', b'"input_', b'"output_text"', b'"file"', b'"previous_response_id"')
+MARKS = b'"tools" _call "image "input_ "output_text" "text" "file" "document" "item_reference" effort" null "thinking"'.split()
+MARKS.append(b'"previous_response_id"')
 ODD = (ValueError, TypeError, AttributeError, LookupError, RecursionError)  # of a body that no rule expects
 
 
@@ -53,8 +54,10 @@ class Compatibility:
 def changed(text: bytes, path: str, serving: Any = None) -> tuple[Body | None, Rewrite]:
     """A request's body and what the rules did; an odd one stays. `serving`: vLLM's handler, which holds its store."""
     try:
-        if any(mark in text for mark in CONCERNED):
+        if any(mark in text for mark in MARKS):
             body, change = json.loads(text), Rewrite()
+            if path == RESPONSES and serving:
+                referenced(body, serving, change)
             apply(path, body, change)
             if path == RESPONSES and serving:
                 continued(body, serving, change)

@@ -13,9 +13,16 @@ from helpers.instack.compat.schemas import shown
 
 Body = dict[str, Any]
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
-BUILTIN = ("function", "web_search_preview", "code_interpreter", "container", "mcp")  # tools that vLLM 0.32 takes
+BUILTIN = (
+    "function",
+    "web_search_preview",
+    "code_interpreter",
+    "container",
+)  # tools, also labels of mcp ones, that vLLM takes
 ITEMS = ("message", "function_call", "function_call_output", "reasoning")  # items that it reads, responses/harmony.py
-MEDIA = {"image": "[an image that this model cannot see]", "audio": "[audio]", "file": "[a file that was not read]"}
+UNREAD = "[a file that was not read]"
+MEDIA = {"image": "[an image that this model cannot see]", "audio": "[audio]", "file": UNREAD, "document": UNREAD}
+EFFORTS = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}  # Harmony has low, medium and high
 SAID = ("code", "outputs", "action", "arguments", "output", "error", "queries", "results")
 UNSURE = ('"pattern', '"format"', '"not"', '"if"')  # not every form of these can be enforced; strict would refuse them
 
@@ -41,7 +48,14 @@ class Rewrite:
 
 def apply(path: str, body: Body, change: Rewrite) -> None:
     """Every rule of an endpoint, in place; raises where a part is not of the form that its rule expects."""
-    history = body.get("messages" if path == CHAT else "input")
+    history = body.get("input" if path == RESPONSES else "messages")
+    for name in [name for name in (body if path == RESPONSES else ("tool_choice",)) if body.get(name, "") is None]:
+        del body[name]
+        change.note("nulls", name)
+    _effort(path, body, change)
+    for tool in [tool for tool in body.get("tools") or [] if path == MESSAGES and "input_schema" not in tool]:
+        body["tools"].remove(tool)
+        change.note("tool-types", f"{tool['type']} left out")
     if path == RESPONSES and body.get("tools"):
         names = Counter(one.get("name") for tool in body["tools"] for one in tool.get("tools") or [tool])
         body["tools"] = [new for tool in body["tools"] for new in _tools(tool, names, change)]
@@ -63,8 +77,9 @@ def apply(path: str, body: Body, change: Rewrite) -> None:
         _strict(body, [tool for tool in tools if tool.get("parameters")], change)
     if path == RESPONSES and isinstance(history, list):
         body["input"] = [new for item in history for new in _items(item, change)]
-    elif path == CHAT:
+    elif path != RESPONSES:
         body["messages"] = [_message(message, "text", change) for message in history or []]
+    if path == CHAT:
         _results(body["messages"], change)
 
 
@@ -88,10 +103,21 @@ def _tools(tool: Body, names: Counter[Any], change: Rewrite) -> Iterator[Body]:
     elif kind.startswith("web_search") and kind != "web_search_preview":
         change.note("tool-types", f"{kind} as web_search_preview")
         yield {"type": "web_search_preview"}
-    elif kind in BUILTIN:
+    elif kind in BUILTIN or tool.get("server_label") in BUILTIN:
         yield tool
     else:
         change.note("tool-types", f"{kind} left out")
+
+
+def _effort(path: str, body: Body, change: Rewrite) -> None:
+    """An effort that Harmony does not have as the nearest one that it has."""
+    place = body if path == CHAT else body.get("reasoning" if path == RESPONSES else "output_config") or {}
+    name = "reasoning_effort" if path == CHAT else "effort"
+    if (asked := place.get(name)) in EFFORTS:
+        place[name] = EFFORTS[asked]
+        change.note("effort", f"{asked} as {place[name]}")
+    if path == MESSAGES and (body.get("thinking") or {}).get("type") in ("enabled", "disabled"):
+        change.note("effort", f"thinking {body.pop('thinking')['type']} left out")
 
 
 def _strict(body: Body, functions: list[Body], change: Rewrite) -> None:
@@ -144,9 +170,11 @@ def _message(message: Body, known: str, change: Rewrite) -> Body:
 
 def _part(part: Any, known: str, change: Rewrite) -> Any:
     """One part: an image or a file as words that say so."""
-    kind = part.get("type", "") if isinstance(part, dict) else "text"
+    kind = part.get("type", "") if isinstance(part, dict) else ""
+    if kind == "tool_result" and isinstance(part.get("content"), list):
+        return part | {"content": [_part(inner, known, change) for inner in part["content"]]}
     words = next((words for mark, words in MEDIA.items() if mark in kind), None)
-    if words or (known == "text" and kind in ("input_text", "output_text")):
+    if words or kind in (("input_text", "output_text") if known == "text" else ("text",)):
         change.note("parts", f"{kind} as {'words' if words else 'text'}")
         return {"type": known, "text": words or part.get("text", "")}
     return part
@@ -174,6 +202,18 @@ def _results(history: list[Body], change: Rewrite) -> None:
             history[place] = message | {"tool_call_id": same[-1]}
         else:
             change.refused = f"messages[{place}] answers the call {wanted!r}, which no message before it made"
+
+
+def referenced(body: Body, serving: Any, change: Rewrite) -> None:
+    """Items that are named by the id of an earlier answer's, as they were there."""
+    history = body.get("input")
+    if not isinstance(history, list) or not any(item.get("type") == "item_reference" for item in history):
+        return
+    known = {item.id: item for response in serving.response_store.values() for item in response.output}
+    for place, item in enumerate(history):
+        if item.get("type") == "item_reference" and item["id"] in known:
+            history[place] = known[item["id"]].model_dump(exclude_none=True)
+            change.note("returned-items", "item_reference as the item")
 
 
 def continued(body: Body, serving: Any, change: Rewrite) -> None:

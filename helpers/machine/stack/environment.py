@@ -23,8 +23,9 @@ from helpers.recipes.stacks import FILE as INDEXED
 from helpers.recipes.stacks import IndexedStack, indexed_stacks
 
 # What an installed stack takes, in GiB, where no recipe names it: a target's stack stands in its recipe.
-DISK_GIB = {"evals": 0.8, "clients": 1.0}
-PYTHON_OF = {"evals": "3.12"}  # the Python that a stack needs: gpt-oss 0.0.9 asks for 3.12 (its package metadata)
+DISK_GIB = {"evals": 0.8, "clients": 1.0, "litellm": 0.6, "aider": 0.6}
+# The Python that a stack needs: gpt-oss 0.0.9 asks for 3.12, aider 0.86 for one below 3.13 (their package metadata).
+PYTHON_OF = {"evals": "3.12", "aider": "3.12"}
 SUPPORTED = ((3, 11), (3, 14))  # interpreters that vLLM 0.32 takes (its package metadata)
 
 
