@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from helpers.errors import CookbookError, UsageError
+from helpers.server import free_port, leases, stop
 from maintain.fleet.rolling import Router, drain, in_flight, roll
 from maintain.fleet.serve import running
 from tests.test_replicas import begin, stand_in
@@ -63,6 +64,54 @@ def test_a_fleet_is_found_by_the_port_of_its_router(fleet) -> None:
         running(fleet.servers[0].lease.port)
     with pytest.raises(UsageError, match="cannot be restarted one by one with 1 commands"):
         roll(found, fleet.commands[:1], Path(sys.executable))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("cpu", "--roll", "-p", "port", "21999"), "the cookbook runs no router on port 21999"),
+        (("cpu", "-p", "port", "0"), "port 0 is no address to come back to"),
+        (("cpu", "--policy", "fair"), "unknown policy 'fair'"),
+        (("cpu", "--replicas", "0"), "invalid value for '--replicas'"),
+        (("h200", "--replicas", "9"), "replicas: given 9 of tensor_parallel_size 1"),
+    ],
+)
+def test_what_serve_cannot_do_is_one_line(cli, words: tuple[str, ...], said: str) -> None:
+    done = cli("serve", *words)
+    assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.full
+def test_serve_and_roll_by_command(cli_process, checkpoint: Path, tmp_path: Path) -> None:
+    """`cookbook serve --replicas 2`, `--roll`, `stop`: the real router in front of stand-ins for vLLM."""
+    about = tmp_path / "vllm-0.32.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0\n")
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(tmp_path, patch)
+        env = {"PYTHONPATH": os.environ["PYTHONPATH"]}
+    (tmp_path / "vllm" / "__init__.py").touch()
+    main = tmp_path / "vllm" / "entrypoints" / "cli" / "main.py"
+    main.write_text("import sys\nsys.argv.append('named')\n" + main.read_text().split('"""', 2)[2])
+    env |= {"COOKBOOK_PYTHON": sys.executable, "COOKBOOK_RUNS": str(tmp_path / "runs"), "VLLM_API_KEY": "canary-key"}
+    port = str(free_port())
+    words = ("-p", "port", port, "-p", "install", "existing", "-p", "weights", str(checkpoint))
+    try:
+        begun = cli_process("serve", "cpu", "--replicas", "2", *words, env=env)
+        assert begun.returncode == 0 and f"http://127.0.0.1:{port}/v1" in begun.stdout, begun.stdout + begun.stderr
+        first = {lease.port: lease.server.pid for lease in leases() if tmp_path in Path(lease.log).parents}
+        rolled = cli_process("serve", "cpu", "--roll", *words, env=env)
+        assert rolled.returncode == 0 and rolled.stdout.count("/add_worker?") == 2, rolled.stdout + rolled.stderr
+        then = {lease.port: lease.server.pid for lease in leases() if tmp_path in Path(lease.log).parents}
+        assert first.keys() == then.keys() and len(first) == 3
+        assert [own for own in first if first[own] == then[own]] == [int(port)], (
+            "the router stays, the replicas are new"
+        )
+        assert "canary" not in begun.stdout + rolled.stdout
+    finally:
+        for lease in leases():
+            if tmp_path in Path(lease.log).parents:
+                stop(lease)
 
 
 def test_a_rolling_restart_under_load_fails_no_request(fleet) -> None:

@@ -113,11 +113,17 @@ def test_a_key_is_asked_for_and_passed_on_at_every_endpoint(tmp_path: Path, monk
     }
 
     def statuses(key: str | None) -> set[int]:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        with httpx.Client(base_url=fleet.base_url, headers=headers, timeout=20) as client:
-            posts = [client.post(f"/v1/{path}", json=body) for path in DOCUMENTED for _ in fleet.servers]
-            gets = [client.get(path) for path in ("/v1/models", "/health", "/metrics", "/list_workers")]
-            return {reply.status_code for reply in (*posts, *gets)}
+        options = {"headers": {"Authorization": f"Bearer {key}"} if key else {}, "timeout": 20}
+        posts = [
+            httpx.post(f"{fleet.base_url}/v1/{path}", json=body, **options)
+            for path in DOCUMENTED
+            for _ in fleet.servers
+        ]
+        gets = [
+            httpx.get(fleet.base_url + path, **options)
+            for path in ("/v1/models", "/health", "/metrics", "/list_workers")
+        ]
+        return {reply.status_code for reply in (*posts, *gets)}
 
     try:
         assert statuses("canary-key") == {200}
