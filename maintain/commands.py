@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from helpers.cli._matrix import table_text
+from maintain.batch import commands as batch
 from maintain.clients import commands as clients
 from maintain.delivery import commands as delivery
 from maintain.deploy import commands as deploy
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     delivery.register(app)
     deploy.register(app)
     fleet.register(app)
+    batch.register(app)
 
     @app.command()
     def check(

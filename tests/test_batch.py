@@ -2,18 +2,30 @@
 
 import json
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 import yaml
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import RECORDS
 from helpers.records.record import RunRecord
-from helpers.runs.batch import load_plan, run_batch
+from maintain.batch import PlannedRun, load_plan
+from maintain.batch import run_batch as started
+from maintain.batch.results import change, frame, markdown, versions
+from maintain.batch.slots import Slot, Slots
+from maintain.batch.slurm import script
 
 RECORD = json.loads(next((RECORDS / "cpu").glob("*.json")).read_text())  # a real run's record
+
+
+def run_batch(runs, folder, runner, report=lambda line: None, slots=None, **options):
+    """A batch on a machine with eight devices, one run at a time unless `slots` says more."""
+    return started(runs, folder, runner, report, slots or Slots([str(n) for n in range(8)], [0, 1], 1), **options)
 
 
 def plan(tmp_path: Path, **content):
@@ -37,7 +49,7 @@ class Machine:
         self.fail, self.interrupt_at, self.refuse = fail, interrupt_at, refuse
         self.calls: list[dict] = []
 
-    def __call__(self, target: str, given: dict) -> Outcome:
+    def __call__(self, run: PlannedRun, given: dict, slot: Slot) -> Outcome:
         size = given["tensor_parallel_size"]
         self.calls.append(given)
         folder = Path(given["run_dir"])
@@ -143,6 +155,135 @@ def test_two_plans_do_not_mix_in_one_folder(tmp_path: Path):
     _, other, _ = load_plan(plan(tmp_path, targets=["h200"], vary={"tensor_parallel_size": [2]}))
     with pytest.raises(UsageError, match="holds the runs of another plan"):
         run_batch(other, folder, Machine(), lambda line: None)
+
+
+class Busy:
+    """Stands for runs that take time: who ran beside whom, on which devices or cores."""
+
+    def __init__(self, seconds: float = 0.15):
+        self.seconds, self.lock = seconds, threading.Lock()
+        self.now: list[set[str]] = []
+        self.most, self.shared, self.places = 0, [], []
+
+    def __call__(self, run: PlannedRun, given: dict, slot: Slot) -> Outcome:
+        mine = set(slot.env.get("CUDA_VISIBLE_DEVICES", "").split(",")) | {f"core {core}" for core in slot.cores}
+        mine.discard("")
+        with self.lock:
+            self.shared += [mine & other for other in self.now if mine & other]
+            self.now.append(mine)
+            self.most = max(self.most, len(self.now))
+            self.places.append(mine)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.now.remove(mine)
+        record = RunRecord.model_validate(RECORD)
+        record.write(Path(given["run_dir"]) / "record.json")
+        return Outcome(record)
+
+
+def test_runs_go_side_by_side_and_never_two_on_one_gpu(tmp_path: Path):
+    path = plan(
+        tmp_path, targets=["h200"], vary={"tensor_parallel_size": [1, 2], "output_tokens": [8, 16, 32]}, repeat=2
+    )
+    _, runs, folder = load_plan(path)
+    busy = Busy()
+    results = run_batch(runs, folder, busy, slots=Slots(["0", "1", "2", "3"], [0, 1]))
+    assert states(results) == ["passed"] * 12
+    assert busy.shared == [] and 2 <= busy.most <= 4
+    assert {len(place) for place in busy.places} == {1, 2} and set.union(*busy.places) == {"0", "1", "2", "3"}
+
+
+def test_replicas_have_the_machine_for_themselves_and_too_many_devices_fail_alone(tmp_path: Path):
+    _, runs, folder = load_plan(plan(tmp_path, targets=["h200"], vary={"replicas": [2, 1, 4, 1]}))
+    busy = Busy()
+    results = run_batch(runs, folder, busy, slots=Slots(["0", "1"], [0, 1]))
+    assert states(results) == ["passed", "passed", "failed", "passed"]
+    assert results[2].why.startswith("03-h200-gpt-oss-120b-replicas-4 needs 4 devices because 2 are in sight here")
+    assert busy.most <= 2 and set() in busy.places
+
+
+def test_cpu_runs_divide_the_cores(tmp_path: Path):
+    _, runs, folder = load_plan(plan(tmp_path, targets=["cpu"], vary={"output_tokens": [8, 16, 32, 64]}))
+    busy = Busy()
+    run_batch(runs, folder, busy, slots=Slots([], [0, 1, 2, 3], 2))
+    assert busy.most == 2 and busy.shared == []
+    assert {frozenset(place) for place in busy.places} == {
+        frozenset({"core 0", "core 1"}),
+        frozenset({"core 2", "core 3"}),
+    }
+    alone = Busy(0.01)
+    run_batch(runs, tmp_path / "alone", alone, slots=Slots([], [0, 1, 2, 3]))
+    assert alone.most == 1 and alone.places == [set()] * 4, "all the cores unless asked"
+    with pytest.raises(UsageError, match="5 runs side by side on 4 cores"):
+        Slots([], [0, 1, 2, 3], 5)
+
+
+def test_only_one_run_of_a_plan_and_the_rest_stay_as_they_are(tmp_path: Path):
+    _, runs, folder = load_plan(plan(tmp_path, targets=["h200"], vary={"tensor_parallel_size": [1, 2, 4]}))
+    run_batch(runs, folder, Machine(fail=(4,)), only=[1, 2])
+    assert states(run_batch(runs, folder, Machine(), only=[0])) == ["passed", "passed", "failed"]
+
+
+def test_a_plan_as_a_slurm_array(tmp_path: Path):
+    path = plan(tmp_path, targets=["h200"], vary={"tensor_parallel_size": [1, 3, 2]})
+    _, runs, folder = load_plan(path)
+    text = script(path, runs, folder)
+    assert "#SBATCH --array=1,3\n" in text and "#SBATCH --gpus=2\n" in text
+    assert text.splitlines()[-1].endswith('--only "$SLURM_ARRAY_TASK_ID"') and str(path) in text
+    cpu = plan(tmp_path, targets=["cpu"])
+    assert "#SBATCH --exclusive\n" in script(cpu, load_plan(cpu)[1], folder)
+
+
+def test_every_point_is_a_row_of_one_table(tmp_path: Path):
+    _, runs, folder = load_plan(plan(tmp_path, targets=["h200"], vary={"tensor_parallel_size": [1, 2, 4]}))
+    run_batch(runs, folder, Machine(fail=(2,), refuse=(4,)))
+    asked = "SELECT run, state, count(output_tok_s), max(vllm) FROM read_parquet(?) GROUP BY ALL ORDER BY run"
+    points = len(RECORD["throughput"])
+    assert duckdb.execute(asked, [str(folder / "results.parquet")]).fetchall() == [
+        (runs[0].name, "passed", points, "0.32.0"),
+        (runs[1].name, "failed", points, "0.32.0"),
+    ]
+    (first,) = duckdb.execute(
+        "SELECT concurrency, output_tok_s, ttft_p50_ms FROM read_parquet(?) LIMIT 1", [str(folder / "results.parquet")]
+    ).fetchall()
+    point = RECORD["throughput"][0]
+    assert first == (point["concurrency"], point["output_tok_s"], point["ttft_ms"]["p50"])
+
+
+def measured(vllm: str, *speeds: float) -> list[tuple[str, RunRecord]]:
+    """A run for each speed, all at one setting."""
+    point = RECORD["throughput"][0]
+    made = []
+    for number, factor in enumerate(speeds):
+        scaled = {"output_tok_s": 10 * factor, "output_tok_s_per_gpu": 10 * factor}
+        scaled["duration_s"] = point["prompts"] * point["output_tokens"] / scaled["output_tok_s"]
+        mean = {"e2e_ms": point["e2e_ms"] | {"mean": None}}
+        roof = {"roofline_tok_s": None, "roofline_fraction": None}
+        record = {**RECORD, "versions": {"vllm": vllm}, "throughput": [point | scaled | mean | roof]}
+        made.append((f"{vllm}-{number}", RunRecord.model_validate(record)))
+    return made
+
+
+def test_a_regression_is_flagged_only_beyond_the_noise():
+    old = measured("0.31.0", 1.00, 1.02, 0.98)
+    (worse,) = versions(frame([*old, *measured("0.32.0", 0.90, 0.91, 0.92)]), "0.31.0", "0.32.0")
+    assert worse.verdict == "slower" and worse.ratio == pytest.approx(0.910, abs=0.001) and worse.runs == (3, 3)
+    (noisy,) = versions(frame([*old, *measured("0.32.0", 0.80, 0.91, 1.04)]), "0.31.0", "0.32.0")
+    assert noisy.verdict == "within the noise" and noisy.low < 1 < noisy.high
+    (better,) = versions(frame([*old, *measured("0.32.0", 1.2, 1.21, 1.22)]), "0.31.0", "0.32.0")
+    assert better.verdict == "faster"
+    (single,) = versions(frame([*old, *measured("0.32.0", 0.95)]), "0.31.0", "0.32.0")
+    assert single.verdict == "within the noise" and single.high / single.ratio == pytest.approx(1.10)
+    text = markdown([better, worse], "0.31.0", "0.32.0").splitlines()
+    assert "**slower**" in text[2] and "faster" in text[3], "what got slower comes first"
+    with pytest.raises(UsageError, match="no setting was measured with vLLM"):
+        versions(frame(old), "0.31.0", "0.99.0")
+
+
+def test_the_interval_is_welchs():
+    """scipy's `ttest_ind(equal_var=False)` gives 1.0797 to 1.1437 for 6.87 degrees of freedom; here they are rounded down."""
+    found = change({}, [0.00, 0.02, -0.02, 0.01], [0.10, 0.11, 0.12, 0.08, 0.13])
+    assert 1.0775 < found.low < 1.0797 and 1.1437 < found.high < 1.1460
 
 
 @pytest.mark.real

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from helpers.paths import ROOT
-from helpers.runs.batch import load_plan
+from maintain.batch import load_plan
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 

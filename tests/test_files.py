@@ -17,7 +17,7 @@ BY_HAND = {
     "helpers/machine/bootstrap.py": "runs before filelock is installed",
     "helpers/bench/tune/tuner.py": "sets the files of an earlier study aside",
     "helpers/instack/nano/folder.py": "a whole folder takes another's place",
-    "helpers/runs/batch/execute.py": "sets a run's folder aside",
+    "maintain/batch/execute.py": "sets a run's folder aside",
     "helpers/runs/folder.py": "replaces a link",
     "helpers/tools/setup.py": "replaces a folder",
     "maintain/releases.py": "renames an unpacked folder",

@@ -23,6 +23,7 @@ TEMPORARY = {
     "benchmarks/notebook_cost.py": "runs cells that start no server",
     "helpers/instack/nano/folder.py": "a checkpoint, renamed when it is whole",
     "helpers/tools/setup.py": "unpacks an archive",
+    "maintain/batch/results.py": "a table on its way into the folder of its batch",
     "maintain/delivery/pack.py": "a library that is cut down on its way into an archive",
     "maintain/locks.py": "compiles a lock",
     "maintain/pages/sections.py": "a folder's name in a command that nobody runs",

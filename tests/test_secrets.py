@@ -23,11 +23,11 @@ from helpers.checks import Facts
 from helpers.errors import CookbookError
 from helpers.paths import ROOT
 from helpers.recipes import load_model
-from helpers.runs.batch import run_batch
-from helpers.runs.batch.plan import PlannedRun
 from helpers.runs.run import Run
 from helpers.server import free_port, launch, stop
 from helpers.server import lease as lease_module
+from maintain.batch import run_batch
+from maintain.batch.plan import PlannedRun
 
 pytest_plugins = ["eval_stack"]
 
@@ -351,7 +351,7 @@ def test_canaries_are_nowhere_in_what_the_writers_leave(monkeypatch, tmp_path, c
     executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
     assert redact.MASK in str(executed.cells[-1].outputs), "the cell's error is there, without the key"
 
-    def refused(target, given):
+    def refused(run, given, slot):
         raise CookbookError("the port is taken", why=leaky)
 
     run_batch([PlannedRun("a", "cpu", {})], tmp_path / "batch", refused, report=lambda *_: None)

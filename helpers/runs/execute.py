@@ -96,7 +96,7 @@ def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> 
         )
     except PapermillExecutionError as failure:
         error = error_line(failure)
-    record = _settled(folder, error)
+    record = settled(folder, error)
     return Outcome(folder, record, error)
 
 
@@ -116,7 +116,8 @@ def error_line(failure: Any) -> str:
     )
 
 
-def _settled(folder: Path, error: str) -> RunRecord:
+def settled(folder: Path, error: str) -> RunRecord:
+    """The record of a run that has ended; one that ended by an error says so."""
     path = folder / "record.json"
     if not path.exists():
         raise CookbookError(

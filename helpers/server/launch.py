@@ -19,8 +19,8 @@ from helpers.processes import Identity, end_group, group_members, healthy, liste
 from helpers.server.lease import Lease, change, leases, locked, path_of, read, reap, with_owner, without_owner
 from helpers.server.readiness import StartProgress, wait_until
 
-# Two shells that see one GPU each start the same command on different GPUs.
-DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+# Two shells that see one GPU each start the same command on different GPUs; so do two runs of a batch, on cores of their own.
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "COOKBOOK_SLOT")
 READY_TIMEOUT = 1800.0  # 120b from a cold disk; vLLM's own CI waits as long
 Report = Callable[[str, float, str], None]
 

@@ -15,9 +15,9 @@ from helpers.machine.weights import check_checkpoint
 from helpers.paths import RECIPES
 from helpers.recipes import load_model
 from helpers.records.record import RunRecord
-from helpers.runs.batch import run_batch
-from helpers.runs.batch.plan import PlannedRun
 from helpers.runs.run import Run
+from maintain.batch import run_batch
+from maintain.batch.plan import PlannedRun
 
 drill = pytest.mark.drill
 pytestmark = pytest.mark.real

@@ -23,6 +23,8 @@ class BatchPlan(BaseModel):
     models: [gpt-oss-20b, gpt-oss-120b]  # the recipe's default when left out
     parameters: {weights: hub}           # the same for every run
     vary: {tensor_parallel_size: [1, 2]} # one run per value; several keys are crossed
+    repeat: 3                            # each of them so often: what an interval is made of
+    sweep: true                          # launch and measure only, without the notebook
     folder: runs/nightly                 # runs/batch-<name of the plan file> when left out
     """
 
@@ -32,6 +34,8 @@ class BatchPlan(BaseModel):
     models: list[str] = []
     parameters: dict[str, Any] = {}
     vary: dict[str, list[Any]] = {}
+    repeat: int = Field(1, ge=1)
+    sweep: bool = False
     folder: str = ""
 
 
@@ -43,6 +47,7 @@ class PlannedRun:
     target: str
     given: dict[str, Any]
     skip: str = ""
+    sweep: bool = False  # measured without the notebook
 
 
 def load_plan(path: Path) -> tuple[BatchPlan, list[PlannedRun], Path]:
@@ -101,7 +106,9 @@ def _runs(plan: BatchPlan) -> tuple[list[PlannedRun], list[str]]:
                     skip = f"tensor_parallel_size {given['tensor_parallel_size']} is not offered on {name}"
                 else:
                     label = label if model else label.replace(name, f"{name}-{parameters.model}", 1)
-            runs.append(PlannedRun(f"{len(runs) + 1:02}-{label}", name, given, skip))
+            for number in range(1, plan.repeat + 1):
+                own = f"{len(runs) + 1:02}-{label}" + (f"-repeat-{number}" if plan.repeat > 1 else "")
+                runs.append(PlannedRun(own, name, given, skip, plan.sweep))
     return runs, faults
 
 
