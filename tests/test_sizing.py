@@ -7,6 +7,11 @@ import pytest
 
 from helpers.errors import CookbookError, UsageError
 from helpers.recipes import target_names
+from maintain.sizing.host import crowded, host_us, several
+from maintain.sizing.host import predicted as beside_others
+from maintain.sizing.million import PAGE as MILLION
+from maintain.sizing.million import Day, answer
+from maintain.sizing.million import rendered as million
 from maintain.sizing.page import LONG, PAGE, held_out, layout_of, predicted, rendered
 from maintain.sizing.plan import PRICES, Demand, load_prices, size
 from maintain.sizing.queueing import bursts, simulate
@@ -126,3 +131,31 @@ def test_a_simulation_shows_its_rows_unless_another_load_was_asked_for(monkeypat
         for thread in [one for one in threading.enumerate() if one not in threads]:
             thread.join(20)
         assert not shown.simulate.disabled and (">154<" in shown.table.value or ">77<" in shown.table.value) == kept
+
+
+def test_copies_of_one_host_cost_each_other_what_was_measured() -> None:
+    """One number, fitted on the point with the most streams: the time per output token of the others follows."""
+    *others, most = several()
+    assert len(others) >= 3 and beside_others(*most)[0] == pytest.approx(most[2].tpot_ms.p50)
+    for record, layout, point in others:
+        copies = record.serving.replicas
+        alone = layout.tpot_ms(point.concurrency / copies, point.input_tokens, point.output_tokens)
+        tpot, rate = beside_others(record, layout, point)
+        assert tpot == pytest.approx(point.tpot_ms.p50, rel=0.05), "and without the host it would not"
+        assert abs(alone - point.tpot_ms.p50) > abs(tpot - point.tpot_ms.p50)
+        assert rate == pytest.approx(point.output_tok_s, rel=0.3)
+    record, layout, point = most
+    assert crowded(layout, 1, host_us()).tpot_ms(64, 1024, 1024) == layout.tpot_ms(64, 1024, 1024)
+
+
+def test_a_million_users_are_requests_in_flight() -> None:
+    day = Day()
+    assert day.rate == pytest.approx(1e6 * 10 * 0.1 / 3600) and day.demand.users == round(day.rate * 500 / 30)
+    found = answer(Day(users=20_000), "gpt-oss-20b", "h200")
+    assert found.alone.gpus <= found.shared.gpus <= found.room.copies_in_bursts * found.layout.size
+    assert 0 < found.host_share < 0.5
+
+
+@pytest.mark.full
+def test_the_page_of_a_million_users_is_todays() -> None:
+    assert MILLION.read_text(encoding="utf-8") == million(), "run `python -m maintain.sizing.million`"

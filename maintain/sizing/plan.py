@@ -12,7 +12,7 @@ from helpers.paths import RECIPES, shown
 from helpers.progress import bar
 from helpers.recipes import check_parameters, load_model, load_target, target_names
 from helpers.recipes.budget import memory_budget
-from maintain.sizing.queueing import bursts, simulate
+from maintain.sizing.queueing import BURSTINESS, bursts, simulate
 from maintain.sizing.speed import Layout, layouts
 
 PRICES = RECIPES / "prices.yaml"
@@ -146,13 +146,13 @@ def fitted(layout: Layout, demand: Demand) -> Sized | None:
     return Sized(layout, copies, in_flight, speed(in_flight), None)
 
 
-def in_bursts(found: Sized, demand: Demand) -> Sized:
-    """The same with the copies that bursty arrivals of the same load want."""
+def in_bursts(found: Sized, demand: Demand, shape: float = BURSTINESS, count: int = SIMULATED) -> Sized:
+    """The same with the copies that bursty arrivals of the same load want; `shape` 1 is Poisson, `count` requests."""
     copies, layout = found.copies, found.layout
     for _ in range(TRIES):
         own = demand.users / copies  # requests in flight on one copy, in the mean
         rate = own / (demand.outputs * layout.tpot_ms(own, demand.inputs, demand.outputs) / 1e3)
-        served = simulate(layout, bursts(rate, SIMULATED, demand.inputs, demand.outputs), MOST)
+        served = simulate(layout, bursts(rate, count, demand.inputs, demand.outputs, shape), MOST)
         if served.tok_s_per_user(5) >= demand.tok_s_per_user:
             return Sized(layout, found.copies, found.in_flight, found.tok_s_per_user, copies)
         copies = max(copies + 1, math.ceil(copies * STEP))
