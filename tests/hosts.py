@@ -20,6 +20,12 @@ def inside(host: str, *words: str) -> list[str]:
     return ["ip", "netns", "exec", host, *words]
 
 
+def as_host(host: str, *words: str) -> list[str]:
+    """The same with a name and shared memory of the host's own: processes of two hosts cannot meet in /dev/shm."""
+    own = 'mount -t tmpfs tmpfs /dev/shm && hostname "$0" && exec "$@"'
+    return inside(host, "unshare", "--mount", "--ipc", "--uts", "bash", "-c", own, host, *words)
+
+
 @contextlib.contextmanager
 def two_hosts() -> Iterator[tuple[str, str]]:
     """The names of two connected hosts, whose addresses are `ADDRESSES`; skips where they cannot be made."""

@@ -1,5 +1,9 @@
-"""Programs of the system that a test needs: installed through apt-get where that may be, else the test says what is missing."""
+"""Programs of the system that a test needs: continuous integration installs them, elsewhere the test says what is missing.
 
+A person's machine is left alone: the packages bring services, some of which listen for everybody.
+"""
+
+import contextlib
 import os
 import shutil
 import subprocess
@@ -17,8 +21,11 @@ def needed(program: str, package: str) -> str:
 
 @cache
 def _installed(program: str, package: str) -> bool:
-    if not shutil.which(program) and shutil.which("apt-get") and os.geteuid() == 0:
+    if not shutil.which(program) and os.environ.get("CI") and shutil.which("apt-get"):
+        rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        apt = [*rights, "apt-get", "-qq", "-y", "-o", "DPkg::Lock::Timeout=120"]
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update"], ["install", "--no-install-recommends", package]):
-            subprocess.run(["apt-get", "-qq", "-y", *words], capture_output=True, env=env, timeout=300)
+            with contextlib.suppress(FileNotFoundError):  # no sudo
+                subprocess.run([*apt, *words], capture_output=True, env=env, timeout=300)
     return bool(shutil.which(program))

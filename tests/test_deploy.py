@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import time
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,8 @@ from maintain.deploy import kubernetes, observe, platforms
 from maintain.deploy.commands import FORMS
 from maintain.deploy.order import Order
 from tests.control_plane import apply, control_plane, place
+from tests.hosts import ADDRESSES, INTERFACE
+from tests.slurm_cluster import cluster
 
 SCHEMAS = RECIPES / "schema" / "deploy"
 KUBERNETES = "1.37"
@@ -31,7 +32,7 @@ def order(name: str, nodes: int = 1, most: int = 0, size: int = 0, **given) -> O
     parameters = check_parameters(target, given)
     model = load_model(parameters.model)
     command = serve_command(target, model, parameters, model.hub_id or "/models/nano", 8000)
-    return Order(target, model, parameters, command, nodes, size or parameters.tensor_parallel_size * nodes, most)
+    return Order(target, model, parameters, command, nodes, size or parameters.tensor_parallel_size * nodes, most=most)
 
 
 FOLDER = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{KUBERNETES}.0-local-strict"
@@ -173,42 +174,45 @@ def test_skypilots_tasks_are_valid(name: str):
         checked({**task, "acelerators": 1}, "skypilot")
 
 
-@pytest.mark.real
-@pytest.mark.parametrize(("name", "nodes", "size"), [("h200", 1, 1), ("h200", 2, 16), ("cpu", 2, 2)])
-def test_slurms_script_starts_a_part_on_every_node(name: str, nodes: int, size: int, tmp_path: Path):
-    """Run for real by bash, with stand-ins for Slurm's three programs and for vLLM, which tells its arguments."""
-    for file, text in platforms.slurm(order(name, nodes=nodes, size=size)).items():
-        (tmp_path / file).write_text(text)
-    bins = tmp_path / "bin"
-    bins.mkdir()
-    stand_ins = {
-        "srun": "cat > part; for own in $(seq 0 $((NODES - 1))); do SLURM_NODEID=$own bash -euo pipefail -s < part; done",
-        "scontrol": 'for one in $(seq $NODES); do echo "127.0.0.$one"; done',
-        "ip": 'for one in $(seq $NODES); do echo "1: eth$one    inet 127.0.0.$one/24 scope"; done',
-        "python3": 'echo "CHECK $*"',
-        "vllm": 'echo "VLLM $VLLM_HOST_IP $GLOO_SOCKET_IFNAME $*"',
-    }
-    for program, body in stand_ins.items():
-        (bins / program).write_text(f"#!/bin/bash\n{body}\n")
-        (bins / program).chmod(0o755)
-    env = {
-        "PATH": f"{bins}:/usr/bin:/bin",
-        "NODES": str(nodes),
-        "SLURM_JOB_NODELIST": "n[1-2]",
-        "VLLM_HOST_IP": "",
-        "GLOO_SOCKET_IFNAME": "",
-    }
-    done = subprocess.run(["bash", "gpt-oss.sbatch"], cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    started = [line.split() for line in done.stdout.splitlines() if line.startswith("VLLM")]
-    assert len(started) == nodes and done.stdout.count("CHECK") == (nodes if nodes > 1 else 0)
-    for rank, words in enumerate(started if nodes > 1 else []):
-        assert words[1:3] == [f"127.0.0.{rank + 1}", f"eth{rank + 1}"]
-        assert (
-            words[words.index("--node-rank") + 1] == str(rank)
-            and words[words.index("--master-addr") + 1] == "127.0.0.1"
-        )
-        assert ("--headless" in words) == bool(rank)
+VLLM = """#!/bin/bash
+echo "VLLM $(hostname) $VLLM_HOST_IP $GLOO_SOCKET_IFNAME $*"
+[ "$SLURM_NODEID" = "$LOST" ] && exit 7
+[ -z "$LOST" ] || sleep 300
+"""
+
+
+@pytest.mark.full
+def test_a_real_slurm_starts_a_part_on_every_node_and_ends_all_with_one():
+    """Slurm's own programs and the nodes' check, on two hosts; a stand-in for vLLM tells what it was started with."""
+    with cluster() as slurm:
+        for file, text in platforms.slurm(order("cpu", nodes=2, size=2)).items():
+            (slurm.folder / file).write_text(text)
+        (slurm.folder / "bin" / "vllm").write_text(VLLM)
+        (slurm.folder / "bin" / "vllm").chmod(0o755)
+        done = slurm.run("sbatch", "--wait", "--output=whole.txt", "gpt-oss.sbatch")
+        told = (slurm.folder / "whole.txt").read_text()
+        assert done.returncode == 0, done.stderr + told
+        assert told.count("a port of its choice: reached") == 2 and "✗" not in told
+        started = sorted(line.split() for line in told.splitlines() if line.startswith("VLLM"))
+        for rank, words in enumerate(started):
+            assert words[1:4] == [slurm.hosts[rank], ADDRESSES[rank], INTERFACE]
+            assert words[words.index("--node-rank") + 1] == str(rank) and ("--headless" in words) == bool(rank)
+            assert words[words.index("--master-addr") + 1] == ADDRESSES[0]
+        assert len(started) == 2
+        began = time.monotonic()
+        lost = slurm.run("sbatch", "--wait", "--export=ALL,LOST=1", "--output=lost.txt", "gpt-oss.sbatch", timeout=120)
+        assert lost.returncode != 0 and time.monotonic() - began < 100, "the head goes on without its node"
+
+
+def test_offloaded_memory_is_asked_for(cli):
+    words = ("deploy", "kubernetes", "h200", "--model", "gpt-oss-120b")
+    asked = [
+        re.findall(r"memory: (\d+)Gi", cli(*words, *more).stdout)
+        for more in ((), ("--with", "kv-offload", "--host-gib", "64"))
+    ]
+    assert [int(more) - int(plain) for plain, more in zip(*asked, strict=True)][:2] == [64, 64]
+    helm = cli("deploy", "helm", *words[2:], "--with", "kv-offload", "--host-gib", "64").stdout
+    assert f"requestMemory: {asked[1][0]}Gi" in helm
 
 
 def test_the_command_line_writes_every_form(cli, tmp_path: Path):

@@ -1,9 +1,14 @@
-"""One server over several nodes: what is rendered, the nodes' check between two hosts of the test's own."""
+"""One server over several nodes: what is rendered, the nodes' check, and a server split over two hosts of the test's own."""
 
+import contextlib
+import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +19,17 @@ from helpers.recipes.command import serve_command
 from maintain.deploy import nodes as several
 from maintain.deploy.nodes import Nodes
 from maintain.deploy.order import Order
-from tests.hosts import ADDRESSES, INTERFACE, inside, ip, two_hosts
+from tests.hosts import ADDRESSES, INTERFACE, as_host, inside, ip, two_hosts
 
 PORT = 8000  # of hosts that nobody else shares
+START_S, STEP_S = 200, 30
+QUESTIONS = ("What is 2 + 2?", "Name a colour.", "Say hello to Ada.")
+ASK = """
+import json, sys, urllib.request as u
+body = {"model": "gpt-oss-nano", "messages": [{"role": "user", "content": sys.argv[1]}], "temperature": 0, "max_tokens": 48}
+request = u.Request("http://127.0.0.1:8000/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"})
+print(u.urlopen(request, timeout=float(sys.argv[2])).read().decode())
+"""
 
 
 def rendered(name: str, total: int, count: int, form=several.scripts) -> dict[str, str]:
@@ -112,9 +125,86 @@ def test_the_check_names_what_differs_between_two_hosts(tmp_path: Path):
         assert code == 1 and f"interface {INTERFACE} has no IPv4 address" in text and "lo" in text
 
 
-@pytest.mark.full
+@pytest.mark.real
 def test_the_cpu_build_has_no_ray_resource(interpreter: Path):
-    """Why the Ray form refuses a CPU: vLLM itself does. The day this fails, the form can go."""
-    asked = "from vllm.platforms import current_platform as p; print(repr(p.ray_device_key))"
-    done = subprocess.run([str(interpreter), "-c", asked], capture_output=True, text=True, timeout=200)
-    assert done.stdout.strip().splitlines()[-1] == "''", done.stderr
+    """Why the Ray form refuses a CPU: vLLM itself does. The day this fails, it need not any more."""
+    package = next(interpreter.parents[1].glob("lib/python3*/site-packages/vllm"))
+    assert 'ray_device_key: str = ""' in (package / "platforms" / "interface.py").read_text()
+    assert "ray_device_key" not in (package / "platforms" / "cpu.py").read_text()
+    refusal = (package / "v1" / "executor" / "ray_utils.py").read_text()
+    assert "if not device_str:" in refusal and "does not support ray." in refusal
+
+
+@contextlib.contextmanager
+def spread_server(
+    hosts: tuple[str, str], interpreter: Path, checkpoint: Path, folder: Path
+) -> Iterator[list[subprocess.Popen]]:
+    """The server of the rendered scripts, on both hosts; killed at the end, whatever is left."""
+    layout = Nodes(ADDRESSES, INTERFACE, step_s=STEP_S)
+    texts = several.scripts(spread_order("cpu", 2, 2, str(checkpoint)), layout)
+    for name, text in texts.items():
+        (folder / name).write_text(text.replace("vllm serve", f"exec {interpreter} -m vllm.entrypoints.cli.main serve"))
+    running = []
+    try:
+        for rank, host in enumerate(hosts):
+            with (folder / f"node-{rank}.log").open("w") as log:
+                argv = as_host(host, "bash", str(folder / f"node-{rank}.sh"))
+                running.append(subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True))
+        yield running
+    finally:
+        for one in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(one.pid, signal.SIGKILL)
+            one.wait()
+
+
+def ask(host: str, question: str, patience_s: float = 60) -> subprocess.CompletedProcess:
+    argv = inside(host, sys.executable, "-c", ASK, question, str(patience_s))
+    return subprocess.run(argv, capture_output=True, text=True, timeout=patience_s + 30)
+
+
+def answer(reply: str) -> tuple[str, str]:
+    message = json.loads(reply)["choices"][0]["message"]
+    return message.get("reasoning") or "", message.get("content") or ""
+
+
+def healthy(host: str) -> bool:
+    probe = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health', timeout=5)"
+    return subprocess.run(inside(host, sys.executable, "-c", probe), capture_output=True).returncode == 0
+
+
+def until(holds, seconds: float, why: str) -> float:
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, why
+        time.sleep(0.5)
+    return time.monotonic() - began
+
+
+@pytest.mark.full
+def test_a_server_over_two_hosts_answers_as_one_and_ends_when_a_host_is_lost(
+    client, interpreter: Path, checkpoint: Path, tmp_path: Path
+):
+    expected = []
+    for question in QUESTIONS:
+        message = [{"role": "user", "content": question}]
+        reply = client.chat.completions.create(model="gpt-oss-nano", messages=message, temperature=0, max_tokens=48)
+        expected.append(answer(reply.model_dump_json()))
+    with two_hosts() as hosts, spread_server(hosts, interpreter, checkpoint, tmp_path) as (head, other):
+
+        def logs() -> str:
+            return "\n".join((tmp_path / f"node-{rank}.log").read_text()[-3000:] for rank in (0, 1))
+
+        def ready() -> bool:
+            assert head.poll() is None and other.poll() is None, logs()
+            return healthy(hosts[0])
+
+        until(ready, START_S, logs())
+        assert [answer(ask(hosts[0], question).stdout) for question in QUESTIONS] == expected
+        ip("-n", hosts[1], "link", "set", INTERFACE, "down")  # the host is gone without a word
+        began = time.monotonic()
+        lost = ask(hosts[0], QUESTIONS[0], patience_s=STEP_S + 30)
+        assert lost.returncode != 0 and "HTTP Error 500" in lost.stderr, lost.stderr + logs()
+        until(lambda: head.poll() is not None, 60, "the head goes on without its node")
+        assert time.monotonic() - began < STEP_S + 60
+        assert "RPC call to execute_model timed out" in (tmp_path / "node-0.log").read_text()

@@ -55,7 +55,8 @@ def _order(name: str, given: Mapping[str, Any], asked: Asked) -> Order:
     command = extended(
         serve_command(target, model, own, served, parameters.port), list(asked.fragments), asked.host_gib
     )
-    order = Order(target, model, own, command, asked.nodes, size, asked.most)
+    offloaded = asked.host_gib * size // asked.nodes if "kv-offload" in asked.fragments else 0
+    order = Order(target, model, own, command, asked.nodes, size, offloaded, asked.most)
     if not asked.tools:
         return order
     hosts = dict.fromkeys(tool_servers.COMPOSE, f"{order.name}-tools")

@@ -96,7 +96,8 @@ def _servers(order: Order) -> list[Document]:
     pod = deployment["spec"]["template"]["spec"]
     pod["terminationGracePeriodSeconds"] = 300  # answers in flight are finished
     container = pod["containers"][0]
-    requested = int(container["resources"]["requests"]["memory"].removesuffix("Gi"))
+    requested = int(container["resources"]["requests"]["memory"].removesuffix("Gi")) + order.host_gib
+    container["resources"]["requests"]["memory"] = f"{requested}Gi"
     container["resources"].setdefault("limits", {})["memory"] = f"{requested + SHM_GIB}Gi"
     next(one for one in pod["volumes"] if one["name"] == "shm")["emptyDir"]["sizeLimit"] = f"{SHM_GIB}Gi"
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_S}}}

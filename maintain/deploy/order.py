@@ -19,6 +19,7 @@ class Order:
     command: Command
     nodes: int = 1  # hosts of one server
     size: int = 1  # devices of one server
+    host_gib: int = 0  # host memory that a fragment takes on each node
     most: int = 0  # copies that may be started under load; 0: as many as `parameters.replicas`
 
     @property

@@ -30,8 +30,8 @@ into Grafana. Check the rules after you change a bound: `promtool check rules wa
 `promtool test rules watch/gpt-oss.rules.test.yaml`. In Kubernetes, `cookbook deploy kubernetes` writes the same rules and
 dashboard for Prometheus' operator ([docs/scale.md](scale.md)).
 
-`promtool` checks the rules in a test: every alert fires on series of its own, and stays quiet on others. The dashboard's
-JSON was not opened in Grafana here.
+A test lets a real Prometheus scrape a real server: each rule is evaluated, and the server's `/metrics` holds every name below.
+The dashboard's JSON was not opened in Grafana here.
 
 ## Alerts
 

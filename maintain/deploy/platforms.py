@@ -37,7 +37,10 @@ CLOUD_NAMES = {
 def _pod(order: Order) -> tuple[Document, Document]:
     """(claim, pod) of the plain manifests: what the other forms say in words of their own."""
     claim, deployment, *_ = manifests(order.target, order.model, order.parameters, container_command(order.command))
-    return claim, deployment["spec"]["template"]["spec"]
+    pod: Document = deployment["spec"]["template"]["spec"]
+    requests = pod["containers"][0]["resources"]["requests"]
+    requests["memory"] = f"{int(requests['memory'].removesuffix('Gi')) + order.host_gib}Gi"
+    return claim, pod
 
 
 def helm(order: Order) -> dict[str, str]:
