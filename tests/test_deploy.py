@@ -228,6 +228,9 @@ def test_the_command_line_writes_every_form(cli, tmp_path: Path):
         (("deploy", "skypilot", "arc_pro_b60"), "catalogue has no"),
         (("deploy", "nodes", "h200", "--address", "10.0.0.1", "--interface", "eth0"), "two nodes or more"),
         (("deploy", "kubernetes", "h200", "--replicas", "3", "--most", "2"), "counted from 1"),
+        (("deploy", "kubernetes", "h200", "--port", "0"), "--port"),
+        (("deploy", "server", "h200", "--size", "-2"), "--size"),
+        (("deploy", "prometheus", "--server", "nonsense"), "HOST:PORT"),
     ):
         done = cli(*words)
         assert done.returncode == 2 and told in done.stderr and len(done.stderr.splitlines()) == 1

@@ -18,17 +18,19 @@ def register(app: typer.Typer) -> None:
         target: Annotated[str, typer.Argument(help="a target of recipes/targets (not with prometheus)")] = "",
         model: Annotated[str, Option(help="one that the target offers; the recipe's default otherwise")] = "",
         weights: Annotated[str, Option(help="hub, or a folder; the recipe's default otherwise")] = "",
-        size: Annotated[int, Option(help="devices of one server, on all its nodes; 0: the recipe's, on each")] = 0,
+        size: Annotated[
+            int, Option(min=0, help="devices of one server, on all its nodes; 0: the recipe's, on each")
+        ] = 0,
         profile: Annotated[str, Option(help="latency, throughput, ...; else the recipe's default")] = "",
-        nodes: Annotated[int, Option(help="hosts of one server")] = 1,
-        replicas: Annotated[int, Option(help="copies of the server, the fewest")] = 1,
-        most: Annotated[int, Option(help="kubernetes, skypilot: copies under load, the most")] = 0,
+        nodes: Annotated[int, Option(min=1, help="hosts of one server")] = 1,
+        replicas: Annotated[int, Option(min=1, help="copies of the server, the fewest")] = 1,
+        most: Annotated[int, Option(min=0, help="kubernetes, skypilot: copies under load, the most")] = 0,
         with_: Annotated[
             list[str] | None, Option("--with", help="a fragment laid over the recipe: docs/fragments.md; repeatable")
         ] = None,
-        host_gib: Annotated[int, Option(help="kv-offload: GiB of host memory for each device")] = 100,
+        host_gib: Annotated[int, Option(min=1, help="kv-offload: GiB of host memory for each device")] = 100,
         tools: Annotated[bool, Option("--tools", help="kubernetes: the tool servers beside vLLM")] = False,
-        port: Annotated[int, Option(help="the server's port")] = 8000,
+        port: Annotated[int, Option(min=1024, max=65535, help="the server's port")] = 8000,
         address: Annotated[list[str] | None, Option(help="nodes, ray: each host's address, the head first")] = None,
         interface: Annotated[str, Option(help="nodes, ray: what connects the hosts, e.g. eth0")] = "",
         server: Annotated[list[str] | None, Option(help="prometheus: HOST:PORT to scrape; repeatable")] = None,

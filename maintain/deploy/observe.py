@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from helpers.errors import UsageError
 from helpers.paths import RECIPES
 from helpers.recipes.files import Loader
 
@@ -170,7 +171,9 @@ def dashboard() -> dict[str, Any]:
 
 
 def files(targets: list[str], every: str = "15s") -> dict[str, str]:
-    """File name -> text: Prometheus' configuration, rules and their tests, the dashboard."""
+    """File name -> text: Prometheus' configuration, rules and their tests, the dashboard. Targets are HOST:PORT."""
+    if wrong := [one for one in targets if not re.fullmatch(r"[\w.:\[\]-]+:\d{1,5}", one)]:
+        raise UsageError(f"{wrong[0]!r} is no server's address", do="write HOST:PORT, e.g. 10.0.0.1:8000")
     told = {
         "prometheus.yaml": scrape(targets, "gpt-oss.rules.yaml", every),
         "gpt-oss.rules.yaml": rules(),
