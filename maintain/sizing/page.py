@@ -22,6 +22,8 @@ Ask it for a load, and it names the layout of fewest GPUs on each target:
 .venv/bin/cookbook size --users 500 --input 2000 --output 500 --tok-s-per-user 30
 ```
 
+The tab *Size* of the panel in [start_here.ipynb](../notebooks/start_here.ipynb) does the same.
+
 A step of the server moves bytes and computes. The roofline says how long either takes at least; they overlap by half. A
 record says what share of this the server reached with so many requests in flight, at 1,024 tokens in and out. Between two
 measured loads the share is drawn along the logarithm. On a target without records the share of the nearest layout elsewhere
