@@ -10,8 +10,8 @@ from typing import Any
 
 # Takes the bar's line where a thread has no cell to show it in: the panel sets its status line.
 SHOW: ContextVar[Callable[[str], Any] | None] = ContextVar("SHOW", default=None)
-# What executes notebooks for the repository sets it: a committed page keeps no bar. tqdm's own name for it.
-OFF = "TQDM_DISABLE"
+# What executes notebooks for the repository sets it: a kept page has no bar. Not tqdm's own name, which vLLM would see too.
+OFF = "COOKBOOK_NO_BAR"
 STEP = re.compile(rb"^step (\d+) of (\d+)$", re.M)  # what a child prints to move the bar
 LOOK_S = 0.5
 
