@@ -13,7 +13,7 @@ SHOW: ContextVar[Callable[[str], Any] | None] = ContextVar("SHOW", default=None)
 # What executes notebooks for the repository sets it: a kept page has no bar. Not tqdm's own name, which vLLM would see too.
 OFF = "COOKBOOK_NO_BAR"
 STEP = re.compile(rb"^step (\d+) of (\d+)$", re.M)  # what a child prints to move the bar
-LOOK_S = 0.5
+LOOK_S = 0.5  # between two states of a line that is not in a terminal, and of a child
 
 
 class _Line:
@@ -45,7 +45,7 @@ def bar(what: str, total: float | None = None, unit: str = "it", **more: Any) ->
 
     off = True if os.environ.get(OFF) else None  # None: off where stderr is no terminal
     show = None if off else SHOW.get() or _below_the_cell()
-    more |= {"file": _Line(show), "ncols": 76, "ascii": False} if show else {}
+    more = {"file": _Line(show), "ncols": 76, "ascii": False, "mininterval": LOOK_S} | more if show else more
     return tqdm(desc=what, total=total, unit=unit, leave=False, disable=off, **more)
 
 
