@@ -1,6 +1,7 @@
 """JupyterLab in a real browser: the panel from its first picture to a stopped server, the CPU page, the built site."""
 
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,6 +161,26 @@ def test_launch_chat_with_a_tool_restart_the_kernel_and_stop(interpreter: Path, 
         press(win, "Stop")
         reads(win, "stopped: port", ANSWER_MS)
         assert running_lab.servers() == [], "the server and its tools are gone"
+        assert win.errors == []
+
+
+@pytest.mark.full
+def test_a_launch_that_fails_says_why_and_leaves_nothing(interpreter: Path, running_lab: Lab) -> None:
+    """First a port that is taken, which preflight sees; then a file that only vLLM opens: the doctor reads its log."""
+    with window(width=1100, height=1300) as win, socket.create_server(("127.0.0.1", 0)) as taken:
+        spoilt = nbformat.read(NOTEBOOKS / "start_here.ipynb", as_version=4)
+        for cell in spoilt.cells:
+            if "panel" in cell.metadata.get("tags", []):
+                cell.source = f"import os\n\nos.environ['VLLM_LOGGING_CONFIG_PATH'] = '/nowhere.json'\n{cell.source}"
+        nbformat.write(spoilt, running_lab.folder / "notebooks" / "spoilt.ipynb")
+        win.run_all(running_lab.notebook("spoilt.ipynb"))
+        panel = panel_of(win)
+        port = taken.getsockname()[1]
+        launch(win, port, until=f"not ready for cpu.* Port.* {port} held by pid")
+        launch(win, until="What the doctor reads in the log")
+        reads(win, "Could not load logging config")
+        win.picture("launch-failed", panel)
+        assert running_lab.servers() == [], "no server, and no tool server that nobody uses"
         assert win.errors == []
 
 
