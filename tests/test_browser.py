@@ -47,7 +47,7 @@ def reads(win: Window, text: str, timeout: float = SHOWN_MS) -> None:
 def barriers(win: Window, within: str = "body") -> list[str]:
     """What keeps people out who read by ear, by keyboard or with little contrast: axe's serious rules that are broken.
 
-    ipywidgets gives a slider's handle no name; the number beside it has one and takes the same value.
+    Left out within the panel: ipywidgets gives a slider's handle no name. It takes keys, as the number beside it does.
     """
     from axe_playwright_python.sync_playwright import Axe
 
