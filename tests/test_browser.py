@@ -61,7 +61,7 @@ def barriers(win: Window, within: str = "body") -> list[str]:
     return [f"{rule['id']}: {node['html'][:160]}" for rule in serious for node in rule["nodes"]]
 
 
-def launch(win: Window, port: int = 0, until: str = "ready: gpt-oss-nano answers") -> None:
+def launch(win: Window, until: str, port: int = 0) -> None:
     """Press Launch on a port, a free one unless it is given, and wait for what the panel then says."""
     field = win.page.get_by_label("port", exact=True)
     field.fill(str(port))
@@ -132,7 +132,8 @@ def test_launch_chat_with_a_tool_restart_the_kernel_and_stop(interpreter: Path, 
     with window(width=1100, height=1300) as win:
         win.run_all(running_lab.notebook("start_here.ipynb"))
         panel = panel_of(win)
-        launch(win)
+        launch(win, "starting: .*imports")
+        reads(win, "ready: gpt-oss-nano answers", READY_MS)
         reads(win, "output tok/s")
         win.picture("panel-ready", panel)
         tab(win, "Chat")
@@ -176,8 +177,8 @@ def test_a_launch_that_fails_says_why_and_leaves_nothing(interpreter: Path, runn
         win.run_all(running_lab.notebook("spoilt.ipynb"))
         panel = panel_of(win)
         port = taken.getsockname()[1]
-        launch(win, port, until=f"not ready for cpu.* Port.* {port} held by pid")
-        launch(win, until="What the doctor reads in the log")
+        launch(win, f"not ready for cpu.* Port.* {port} held by pid", port)
+        launch(win, "What the doctor reads in the log")
         reads(win, "Could not load logging config")
         win.picture("launch-failed", panel)
         assert running_lab.servers() == [], "no server, and no tool server that nobody uses"
