@@ -228,12 +228,12 @@ def deadly(text: bytes, path: str) -> str:
         prompts = prompt if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else [prompt]
         lengths = [len(one.encode() if isinstance(one, str) else one) for one in prompts]
         if (echoed or body.get("prompt_logprobs") is not None) and max(lengths) > SCORED:
-            return f"prompt logprobs of more than {SCORED:,} tokens, in a text of more bytes: send ids, or a shorter prompt"
+            return f"logprobs of a prompt of more than {SCORED:,} tokens (text counts by its bytes): send ids, or a shorter one"
         items = body.get(name := {CHAT: "messages", RESPONSES: "input"}.get(path, ""))
         items = items if isinstance(items, list) else []
         parts = [value for item in items if isinstance(item, dict) for value in item.values()]
         if any(isinstance(one, list) and len(one) > WIDE for one in [body.get("tools"), *parts]):
-            return f"more than {WIDE:,} tools, or parts of one item"
+            return f"more than {WIDE:,} tools, or parts of one item: send fewer"
         if len(items) > FEW:
             _first_odd(path, name).model_validate({"model": "", name: items})
     except ValueError as error:  # pydantic's, and json's, which vLLM refuses itself
