@@ -53,7 +53,7 @@ check-install: setup  ## install the CUDA stack for real (several GB) and ask it
 
 workflows: setup  ## the workflows, issue forms and citation file against their schemas and rules
 	@$(BIN)/actionlint -shellcheck= -pyflakes=
-	@$(BIN)/zizmor --quiet --offline --no-progress .github/workflows
+	@$(BIN)/zizmor --quiet --offline --no-progress --persona pedantic .github/workflows
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/failure.yml .github/ISSUE_TEMPLATE/target.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from helpers.files import write_whole
-from helpers.machine.index import uv_environment
+from helpers.machine.index import find_links, uv_environment
 from helpers.machine.stack import pinned
 from helpers.paths import LOCKS, ROOT
 
@@ -37,10 +37,14 @@ def compile_lock(
     env: dict[str, str] | None = None,
     project: Path = ROOT,
 ) -> None:
-    """Resolve `source` for `python` and newer ones into `lock` (uv pip compile, which reads the settings of `project`)."""
-    words = ["pip", "compile", "--quiet", "--universal", "--python-version", python, "--no-header", "--no-annotate"]
+    """Resolve `source` for `python` and newer ones into `lock`, with the hashes of every file that the index has.
+
+    It is `uv pip compile`, which reads the settings of `project`.
+    """
+    words = ["pip", "compile", "--quiet", "--universal", "--python-version", python, "--generate-hashes"]
+    words += ["--no-header", "--no-annotate", *options]
     subprocess.run(
-        [str(Path(sys.executable).parent / "uv"), *words, *options, str(source), "-o", str(lock)],
+        [str(Path(sys.executable).parent / "uv"), *words, str(source), "-o", str(lock)],
         check=True,
         env=uv_environment(dict(os.environ), sys.executable) if env is None else env,
         cwd=project,
@@ -59,17 +63,33 @@ def compile_locks() -> None:
 
 
 def compile_cpu_lock() -> None:
-    """Resolve the CPU stack from its .in, with the hashes of every file but torch's.
+    """Resolve the CPU stack from its .in.
 
-    torch comes from PyTorch's CPU index or from a folder of wheels that may hold one of them: what is seen here need not
-    be all there is.
+    torch comes from PyTorch's CPU index, or from a folder of wheels that may hold one of them: then torch's hashes that the
+    lock already has for the same release stay, and a new release's are those of that folder alone, which a line says.
     """
-    lock = LOCKS / "cpu.txt"
+    lock, env = LOCKS / "cpu.txt", uv_environment(dict(os.environ), sys.executable)
+    before, torch = lock.read_text(), pinned(LOCKS / "cpu.in", "torch")
+    local = [path.name for folder in find_links(env) for path in folder.glob(f"torch-{torch}-*.whl")]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as excludes:
         excludes.write("\n".join(CPU_EXCLUDES))
         excludes.flush()
-        compile_lock(LOCKS / "cpu.in", lock, "--excludes", excludes.name, "--generate-hashes")
-    write_whole(lock, re.sub(r"^(torch==\S+)(?: \\\n +--hash=\S+)+", r"\1", lock.read_text(), flags=re.M))
+        options = ["--excludes", excludes.name, *([] if local else ["--torch-backend", "cpu"])]
+        compile_lock(LOCKS / "cpu.in", lock, *options, env=env)
+    if local:
+        write_whole(lock, with_torch_of(before, lock.read_text()))
+    if local and f"torch=={torch} " not in before:
+        print(f"torch {torch}: the hashes of {', '.join(local)} alone; compile again where PyTorch's index is in reach")
+
+
+def with_torch_of(before: str, after: str) -> str:
+    """A lock with torch's hashes of an older one added, where both pin the same release."""
+    entry = re.compile(r"^(torch==\S+)((?: \\\n +--hash=\S+)*)", re.M)
+    old, new = entry.search(before), entry.search(after)
+    if not old or not new or old[1] != new[1]:
+        return after
+    hashes = sorted({*re.findall(r"--hash=\S+", old[2] + new[2])})
+    return entry.sub(lambda found: " \\\n    ".join([found[1], *hashes]), after)
 
 
 def compile_cuda_lock(vllm: str = "", lock: Path = LOCKS / "cuda.txt") -> None:
@@ -85,7 +105,7 @@ def compile_cuda_lock(vllm: str = "", lock: Path = LOCKS / "cuda.txt") -> None:
         project, resolved = Path(folder, "pyproject.toml"), Path(folder, "cuda.txt")
         environments = '", "'.join(LINUX.format(machine) for machine in ("x86_64", "aarch64"))
         project.write_text(PROJECT.format(vllm=vllm, environments=environments))
-        compile_lock(project, resolved, "--generate-hashes", "--no-emit-index-url", env=env, project=Path(folder))
+        compile_lock(project, resolved, "--no-emit-index-url", env=env, project=Path(folder))
         write_whole(lock, HEADER.format(vllm=vllm) + shortened(resolved.read_text()))
 
 

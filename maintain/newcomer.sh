@@ -4,8 +4,12 @@
 set -euo pipefail
 transcript=$(mkdir -p "$(dirname "${1:?usage: newcomer.sh TRANSCRIPT}")" && realpath "$1")
 checkout=$(cd "$(dirname "$0")/.." && pwd)
-[ "$(id -u)" = 0 ] || { echo "newcomer.sh: not root; run it with sudo" >&2; exit 2; }
-command -v debootstrap > /dev/null || { apt-get install --yes --quiet debootstrap > /dev/null; }
+if [ "$(id -u)" != 0 ]; then  # the nightly lane's user may become root without a password
+    sudo -n true 2> /dev/null && exec sudo --preserve-env=NEWCOMER_ROOT,NEWCOMER_SUITE "$0" "$transcript"
+    echo "newcomer.sh: not root; run it with sudo" >&2
+    exit 2
+fi
+command -v debootstrap > /dev/null || apt-get install --yes --quiet debootstrap debian-archive-keyring > /dev/null
 root=${NEWCOMER_ROOT:-$(mktemp -d)}
 mounted=()
 end() {

