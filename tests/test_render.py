@@ -17,7 +17,7 @@ from helpers.records.matrix import MatrixRow, summaries
 from helpers.records.record import RunRecord
 from maintain.pages import measured, notebook, overview, readme, sections, study
 from maintain.pages.matrix import targets_table
-from maintain.pages.notebook import TEMPLATE, keep_outputs, path_of, text_of
+from maintain.pages.notebook import TEMPLATE, keep_outputs, path_of, printed_model, text_of
 from maintain.pages.pages import fill
 from maintain.pages.publish import joined
 from maintain.pages.study import from_source
@@ -160,7 +160,18 @@ def test_the_architecture_is_the_recipes() -> None:
 def test_the_time_names_what_ran() -> None:
     """The H200 page's recorded run had synthetic weights: gpt-oss-nano answered, the model itself was measured."""
     record = measured.latest_passed("h200")
-    assert measured.served(record) in measured.time_needed("h200") and record.weights in measured.time_needed("h200")
+    told = measured.time_needed(record)
+    assert measured.served(record) in told and record.weights in told and measured.time_needed(None) == "never run here"
+
+
+@pytest.mark.parametrize("name", target_names())
+def test_a_page_says_whose_outputs_it_shows(name: str) -> None:
+    """The newest record of a machine may be of another model than the page's outputs are."""
+    printed = printed_model(name)
+    said = re.findall(r"The outputs below come from the run of \S+: (\S+),", markdown(name))
+    assert said == ([printed] if printed else []) and bool(printed) == (measured.latest_passed(name) is not None)
+    if printed:
+        assert f"with {printed}, " in measured.time_needed(measured.latest_passed(name, printed))
 
 
 def test_the_start_of_another_profile_is_told_beside_the_pages_own(
@@ -185,7 +196,7 @@ def test_the_start_of_another_profile_is_told_beside_the_pages_own(
         (tmp_path / "cpu").mkdir(exist_ok=True)
         (tmp_path / "cpu" / f"{name}.json").write_text(record.model_dump_json())
     assert measured.other_starts(eager) == {"throughput": 82.4}
-    assert measured.time_needed("cpu").endswith("; with profile throughput the start took 82 s")
+    assert measured.time_needed(measured.latest_passed("cpu")).endswith("; with profile throughput the start took 82 s")
 
 
 def test_no_recipe_claims_what_no_record_holds() -> None:

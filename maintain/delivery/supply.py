@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from helpers.errors import CookbookError
@@ -57,10 +56,8 @@ def advisories(lock: Path) -> list[str]:
     Raises `CookbookError` where nothing could be: an index without advisories says nothing about a package.
     """
     words = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json", "--requirement")
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write(known_names(lock.read_text()))
-        file.flush()
-        answer = tool(AUDIT, "pip-audit", *words, file.name, passed=(0, 1))
+    pins = write_whole(OUT / lock.name, known_names(lock.read_text()))
+    answer = tool(AUDIT, "pip-audit", *words, str(pins), passed=(0, 1))
     return judged(lock, json.loads(answer.stdout)["dependencies"])
 
 

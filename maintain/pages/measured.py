@@ -17,16 +17,17 @@ SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
 
 
-def newest_passed(target: str) -> tuple[Path, RunRecord] | None:
-    """The file and content of the newest passed run of a target's notebook (a sweep alone has no contracts)."""
+def newest_passed(target: str, model: str = "") -> tuple[Path, RunRecord] | None:
+    """The newest passed run of a target's notebook, of `model` if named: file and content. A sweep alone has no contracts."""
     read = [(path, RunRecord.read(path)) for path in sorted((RECORDS / target).glob("*.json"))]
     passed = [(path, record) for path, record in read if record.state == "passed" and record.contracts]
+    passed = [(path, record) for path, record in passed if model in ("", record.model)]
     return max(passed, key=lambda pair: pair[1].finished, default=None)
 
 
-def latest_passed(target: str) -> RunRecord | None:
-    """The newest record of a target that passed."""
-    found = newest_passed(target)
+def latest_passed(target: str, model: str = "") -> RunRecord | None:
+    """The newest record of a target that passed, of `model` if named."""
+    found = newest_passed(target, model)
     return found[1] if found else None
 
 
@@ -41,9 +42,8 @@ def machine_needs(target: Target) -> str:
     return f"{system} with {target.title} ({memory}{shared}){driver}"
 
 
-def time_needed(target: str) -> str:
-    """How long the recorded run took, or that none did."""
-    record = latest_passed(target)
+def time_needed(record: RunRecord | None) -> str:
+    """How long the run of a page took, or that none did."""
     if record is None:
         return NEVER
     minutes = (record.finished - record.started).total_seconds() / 60

@@ -5,6 +5,7 @@ cell with the tag `with-records` is for targets that records speak of.
 """
 
 import ast
+import re
 
 import jinja2
 import nbformat
@@ -15,6 +16,7 @@ from helpers.paths import LOCKS, NOTEBOOKS, shown
 from helpers.recipes import NANO, Parameters, Target, check_parameters, load_model, load_target
 from helpers.records.age import pin
 from helpers.records.curves import speed_records
+from helpers.records.record import RunRecord
 from maintain.pages import measured, sections
 from maintain.pages.pages import fill
 
@@ -36,11 +38,14 @@ HELP = {
 HOLDS = "GPUs that one copy of the model is split over"
 
 
-def source_of(name: str) -> NotebookNode:
-    """The notebook of a target without outputs: the template filled in from the recipe and its records."""
+def source_of(name: str, ran: RunRecord | None = None) -> NotebookNode:
+    """The notebook of a target without outputs: the template filled in from the recipe and its records.
+
+    `ran` is the run whose outputs it will get: unless given, the newest of the model that the page on disk printed.
+    """
     target = load_target(name)
     parameters = check_parameters(target)
-    values = texts(target, parameters)
+    values = texts(target, parameters, ran or measured.latest_passed(name, printed_model(name)))
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     recorded = bool(speed_records(name))
     made = nbformat.read(TEMPLATE, as_version=4)
@@ -58,11 +63,19 @@ def source_of(name: str) -> NotebookNode:
     return made
 
 
-def texts(target: Target, parameters: Parameters) -> dict[str, object]:
+def printed_model(name: str) -> str:
+    """The model that the outputs of a target's page are of, as its first cell printed it; empty where it has none."""
+    path = path_of(name)
+    cells = nbformat.read(path, as_version=4).cells if path.exists() else []
+    printed = [output.get("data", {}).get("text/plain", "") for cell in cells for output in cell.get("outputs", [])]
+    found = (re.search(r"^model +(\S+)$", text, re.M) for text in printed)
+    return next((words[1] for words in found if words), "")
+
+
+def texts(target: Target, parameters: Parameters, ran: RunRecord | None) -> dict[str, object]:
     """What the Markdown cells of the template may name."""
     model, lock = load_model(parameters.model), LOCKS / f"{target.stack.install}.txt"
     records = speed_records(target.target)
-    ran = measured.latest_passed(target.target)
     others = [name for name in target.models if name != parameters.model]
     return {
         "target": target,
@@ -72,7 +85,7 @@ def texts(target: Target, parameters: Parameters) -> dict[str, object]:
         "headline": measured.headline(target, parameters.model),
         "pin": pin(target.target),
         "machine_needs": measured.machine_needs(target),
-        "time_needed": measured.time_needed(target.target),
+        "time_needed": measured.time_needed(ran),
         "ran": f"{ran.finished:%Y-%m-%d}: {measured.served(ran)}" if ran else "",
         "sizes": sections.sizes(target),
         "backends": sections.backends(target),

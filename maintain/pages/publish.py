@@ -76,12 +76,12 @@ def publish(folder: Path) -> list[Path]:
     # The record goes first: the page's own claims about time and verification are rendered from it.
     kept = RECORDS / record.target / f"{record.finished:%Y%m%d-%H%M%S}-{record.model}-{record.weights}.json"
     public = record.model_copy(update={"parameters": record.parameters | {"run_dir": ""}})
-    source = source_of(record.target)
+    source = source_of(record.target, record)
     folders = {f"{ROOT}/": "", record.parameters["run_dir"] or str(folder): f"runs/{folder.name}"}
     notebook = cleaned(executed, source, folders)
     public.write(kept)
     # With the record there the page says more (and draws what was measured): the outputs move onto it.
-    write(fill(keep_outputs(source_of(record.target), notebook)), path_of(record.target))
+    write(fill(keep_outputs(source_of(record.target, record), notebook)), path_of(record.target))
     return [path_of(record.target), kept, *refresh()]
 
 

@@ -258,7 +258,7 @@ def file(bundled: Path, folder: Path = FOLDER) -> tuple[Judgement, list[Path]]:
     if kept.exists():
         raise CookbookError("this run is filed already", why=f"{shown(kept)} is there", do="import another run")
     page.parent.mkdir(parents=True, exist_ok=True)
-    write(shown_only(cleaned(notebook, source_of(record.target), {})), page)
+    write(shown_only(cleaned(notebook, source_of(record.target, record), {})), page)
     digest = [f"ran in the image {manifest.image_digest}"] if manifest.image_digest else []
     record.model_copy(update={"notes": [*record.notes, *digest, f"measured by {manifest.contributor}"]}).write(kept)
     return judgement, [kept, page]
