@@ -41,11 +41,11 @@ git -C "$checkout" archive HEAD | tar x -C "$root/home/newcomer/cookbook"
 mapfile -t commands < <(sed -n '/^## Try it/,/^## Serve/s/^    \(make [a-z-]*\).*/\1/p' "$checkout/README.md" | grep -v '^make lab$')
 [ "${#commands[@]}" -gt 0 ] || { echo "newcomer.sh: the README's first section has no command" >&2; exit 1; }
 {
-    echo "A bare Debian $suite: $(chroot "$root" python3 --version), $(chroot "$root" make --version | head -n 1), $(nproc) cores"
+    echo "$(date --utc +%F), a bare Debian $suite: $(chroot "$root" python3 --version), $(chroot "$root" make --version | head -n 1), $(nproc) cores"
     for words in "${commands[@]}"; do
         echo "\$ $words"
         began=$SECONDS
-        env --unset=COOKBOOK_ROOT --unset=PYTHONPATH --unset=VIRTUAL_ENV HOME=/home/newcomer PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        env --unset=COOKBOOK_ROOT --unset=PYTHONPATH --unset=VIRTUAL_ENV --unset=MAKEFLAGS --unset=MAKELEVEL HOME=/home/newcomer PATH=/usr/sbin:/usr/bin:/sbin:/bin \
             chroot "$root" sh -c "cd /home/newcomer/cookbook && $words" 2>&1 | sed 's/\r/\n/g' && state=${PIPESTATUS[0]} || state=$?
         echo "[exit $state, $((SECONDS - began)) s]"
         [ "$state" = 0 ] || exit 1

@@ -79,7 +79,7 @@ def test_stale_runs_are_listed_most_wanted_first_with_their_commands() -> None:
     assert {claim.record for run in runs for claim in run.claims} == {c.record for row in rows for c in row.claims}
     own = next(run for run in runs if run.row.target == "cpu" and run.row.recommended)
     assert own.command() == (
-        "cookbook run cpu -p model gpt-oss-nano -p tensor_parallel_size 1 -p weights nano "
+        ".venv/bin/cookbook run cpu -p model gpt-oss-nano -p tensor_parallel_size 1 -p weights nano "
         f"-p profile {load_target('cpu').defaults.profile}"
     )
     copies = next(run for run in runs if run.replicas > 1)

@@ -12,6 +12,7 @@ import pytest
 
 from helpers.errors import CookbookError, UsageError
 from helpers.machine.stack import ServingStack
+from helpers.paths import RECIPES, ROOT
 from maintain.delivery import pack
 from maintain.delivery.unbundle import MANIFEST, BundleError, unbundle
 
@@ -45,8 +46,23 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def packed(small: Path, out: Path, **options: object) -> Path:
-    pack.bundle("cpu", out, report=lambda line: None, **options)
+    pack.bundle("cpu", out, **{"report": lambda line: None} | options)
     return out
+
+
+def test_what_is_not_here_to_be_packed_is_said(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    packed(small, tmp_path / "without", report=lines.append)
+    assert [line.startswith("not packed: the") for line in lines[:2]] == [True, True] and "sandbox" in lines[1]
+    sandbox, model = small / ".stacks/wasm", small / ".cache/models/gpt-oss-nano-x"
+    for folder, file in ((sandbox, "deno"), (model, "config.json")):
+        folder.mkdir(parents=True)
+        (folder / file).write_text("{}")
+    monkeypatch.setattr("helpers.tools.sandbox.wasm.HOME", sandbox)
+    lines.clear()
+    there = unbundle(packed(small, tmp_path / "with", report=lines.append), tmp_path / "there", report=lines.append)
+    assert not [line for line in lines if "not packed" in line]
+    assert (there / ".stacks/wasm/deno").exists() and (there / ".cache/models/gpt-oss-nano-x/config.json").exists()
 
 
 def test_a_bundle_is_unpacked_elsewhere_and_runs_there(small: Path, tmp_path: Path) -> None:
@@ -64,6 +80,15 @@ def test_a_bundle_is_unpacked_elsewhere_and_runs_there(small: Path, tmp_path: Pa
         assert (site / "own.pth").read_text() == f"{there}\n"
         origin = small / name / "lib" / f"python{VERSION}" / "site-packages"
         assert (site / "data.bin").read_bytes() == (origin / "data.bin").read_bytes()
+
+
+def test_the_page_tells_the_sizes_that_were_packed() -> None:
+    kept = json.loads((RECIPES / "checks/bundle-h100.json").read_text())
+    size, parts = sum(part["bytes"] for part in kept["parts"]), len(kept["parts"])
+    told = f"(`--arch {kept['arch']}`, vLLM {kept['vllm']}, no weights) a bundle is {parts} parts of {size / 1e9:.1f} GB together"
+    page = " ".join((ROOT / "docs/install.md").read_text().split())
+    assert f"{told}, and {kept['unpacked_bytes'] / 1e9:.1f} GB unpacked" in page
+    assert f"took {kept['packing_s'] / 60:.0f} minutes" in page and kept["weights"] == ""
 
 
 def test_parts_have_the_size_asked_for_and_are_checked_first(

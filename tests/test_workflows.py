@@ -75,3 +75,12 @@ def test_hooks_and_lanes_use_the_workbenchs_tools() -> None:
 def test_who_reports_is_asked_for_the_doctors_report() -> None:
     for name in ("ISSUE_TEMPLATE/failure.yml", "ISSUE_TEMPLATE/target.yml", "pull_request_template.md"):
         assert "cookbook doctor --report" in (ROOT / ".github" / name).read_text()
+
+
+def test_the_strangers_transcript_is_of_the_readmes_commands() -> None:
+    """`make newcomer` writes it; docs/newcomer.txt is the last one."""
+    said = (ROOT / "docs/newcomer.txt").read_text()
+    first = (ROOT / "README.md").read_text().partition("## Try it")[2].partition("\n## ")[0]
+    commands = [words for words in re.findall(r"^    (make [a-z-]*)", first, re.M) if words != "make lab"]
+    assert re.findall(r"^\$ (.*)", said, re.M) == commands and said.count("[exit 0, ") == len(commands) == 1
+    assert "  passed\n" in said and "missing" not in said and "://" not in said

@@ -89,6 +89,8 @@ def bundle(
     out.mkdir(parents=True, exist_ok=True)
     environments = {".venv": paths.ROOT / ".venv", f".stacks/{stack.name}": stack.folder}
     packed = places(environments, weights)
+    for what in absent(packed):
+        report(f"not packed: {what}")
     splitter, total = Splitter(out, part_mb * 10**6), 0
     with (
         gzip.GzipFile(fileobj=splitter, mode="wb", compresslevel=level, mtime=0) as packed_stream,
@@ -143,6 +145,16 @@ def places(environments: dict[str, Path], weights: Path | None) -> dict[str, Pat
     if weights is not None:
         found[f"weights/{weights.resolve().name}"] = weights.resolve()
     return found
+
+
+def absent(packed: dict[str, Path]) -> list[str]:
+    """What a bundle may hold and is not here, and what follows."""
+    missing = []
+    if not any(place.startswith(".cache/models/") for place in packed):
+        missing.append("the test model, which the first run there builds")
+    if ".stacks/wasm" not in packed:
+        missing.append("the sandbox of the python tool; `.venv/bin/python -m helpers.tools.setup` installs it here")
+    return missing
 
 
 def walk(folder: Path) -> Iterator[Path]:

@@ -50,7 +50,7 @@ class Stale:
                 "weights": self.weights,
             } | values
         values |= {"replicas": self.replicas} if self.replicas > 1 else {}
-        return f"cookbook run {row.target} " + " ".join(
+        return f".venv/bin/cookbook run {row.target} " + " ".join(
             f"-p {name} {shlex.quote(str(v))}" for name, v in values.items()
         )
 
