@@ -1,6 +1,7 @@
 """A run that somebody else measured: packed, checked against what is known, filed, repeated."""
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -43,8 +44,11 @@ def test_a_bundle_holds_a_run_without_secrets_or_folders(run: Path, tmp_path: Pa
     assert set(texts) == set(LIMITS) - {"manifest.json"} and manifest.contributor == "ada"
     assert SECRET not in texts["server.log"] and str(run) not in texts["server.log"]
     assert pack(run, tmp_path / "b.zip", "ada", "sha256:" + "0" * 64).read_bytes() == (tmp_path / "a.zip").read_bytes()
-    with pytest.raises(CookbookError, match="--contributor"):
-        pack(run, tmp_path / "c.zip", "../ada")
+    for name, why in (("../ada", "'../ada' is no name on a forge"), ("", "nobody is named")):
+        with pytest.raises(CookbookError, match=f"{why}.*--contributor"):
+            pack(run, tmp_path / "c.zip", name)
+    with pytest.raises(CookbookError, match="--image-digest as sha256"):
+        pack(run, tmp_path / "c.zip", "ada", "latest")
     RECORD.model_copy(update={"state": "failed", "why": "x"}).write(run / "record.json")
     with pytest.raises(CookbookError, match="is not packed because it failed"):
         pack(run, tmp_path / "c.zip", "ada")
@@ -59,6 +63,9 @@ def test_a_run_of_the_recipe_is_filed_under_its_contributor(run: Path, tmp_path:
         k for c in nbformat.read(page, as_version=4).cells for o in c.get("outputs", []) for k in o.get("data", {})
     }
     assert kinds and kinds <= set(incoming.HARMLESS)
+    markdown = "".join(c.source for c in nbformat.read(page, as_version=4).cells if c.cell_type == "markdown")
+    links = re.findall(r"\]\((\.\./[^)#]+)", markdown)
+    assert len(links) > 5 and all((page.parent / link).exists() for link in links), "they led from notebooks/targets"
 
 
 def test_a_run_is_filed_once(run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Nothing of a bundle is run. What is filed is the record, and the page's own cells with those outputs that a browser only shows.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from helpers.bench.roofline import roofline
 from helpers.bench.sweep import Load
 from helpers.errors import CookbookError
 from helpers.findings import Finding, Findings
-from helpers.paths import RECORDS, shown
+from helpers.paths import NOTEBOOKS, RECORDS, shown
 from helpers.recipes import load_model, load_target
 from helpers.records.anchors import load_anchors, matching
 from helpers.records.claims import same_flags
@@ -229,6 +230,15 @@ def secrets(texts: dict[str, str], notebook: NotebookNode) -> Finding:
     )
 
 
+def moved_links(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """The page's relative links as they lead from another folder than notebooks/targets."""
+    there = lambda link: f"]({os.path.relpath(NOTEBOOKS / 'targets' / link[1], folder)})"  # noqa: E731
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\((\.\./[^)]+)\)", there, cell.source)
+    return notebook
+
+
 def shown_only(notebook: NotebookNode) -> NotebookNode:
     """The notebook with text and pictures alone: what could run in a browser goes, what it said as text stays."""
     for cell in notebook.cells:
@@ -258,7 +268,7 @@ def file(bundled: Path, folder: Path = FOLDER) -> tuple[Judgement, list[Path]]:
     if kept.exists():
         raise CookbookError("this run is filed already", why=f"{shown(kept)} is there", do="import another run")
     page.parent.mkdir(parents=True, exist_ok=True)
-    write(shown_only(cleaned(notebook, source_of(record.target, record), {})), page)
+    write(moved_links(shown_only(cleaned(notebook, source_of(record.target, record), {})), page.parent), page)
     digest = [f"ran in the image {manifest.image_digest}"] if manifest.image_digest else []
     record.model_copy(update={"notes": [*record.notes, *digest, f"measured by {manifest.contributor}"]}).write(kept)
     return judgement, [kept, page]

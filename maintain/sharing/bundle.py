@@ -18,6 +18,7 @@ from helpers.records.record import RunRecord, first_problem
 MANIFEST = "manifest.json"
 RECORD, NOTEBOOK, LOG = "record.json", "notebook.ipynb", "server.log"
 LIMITS = {MANIFEST: 2**16, RECORD: 2**20, NOTEBOOK: 24 * 2**20, LOG: 64 * 2**20}  # bytes, unpacked
+NAME = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})"  # on the forge
 EPOCH = (1980, 1, 1, 0, 0, 0)  # one run gives one file, whenever it is packed
 
 
@@ -27,7 +28,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_: Literal[1] = Field(1, alias="schema")
-    contributor: Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$")]  # a name on the forge
+    contributor: Annotated[str, Field(pattern=f"^{NAME}$")]
     image_digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")] = (
         ""  # of the container it ran in; empty: none
     )
@@ -37,6 +38,9 @@ class Manifest(BaseModel):
 
 def pack(folder: Path, out: Path, contributor: str, image_digest: str = "") -> Path:
     """Write a passed run's bundle. Raises `CookbookError` where the run did not pass or a name is wrong."""
+    if not re.fullmatch(NAME, contributor):
+        why = f"{contributor!r} is no name on a forge (letters, digits, hyphens)" if contributor else "nobody is named"
+        raise CookbookError("the bundle was not written", why=why, do="pass --contributor NAME, your name on the forge")
     record = RunRecord.read(folder / RECORD)
     if record.state != "passed":
         raise CookbookError(
@@ -57,7 +61,7 @@ def pack(folder: Path, out: Path, contributor: str, image_digest: str = "") -> P
         manifest = Manifest(contributor=contributor, image_digest=image_digest, versions=record.versions, files=files)
     except ValidationError as error:
         raise CookbookError(
-            "the bundle was not written", why=first_problem(error), do="pass --contributor NAME, your name on the forge"
+            "the bundle was not written", why=first_problem(error), do="write --image-digest as sha256:..."
         ) from None
     out.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:

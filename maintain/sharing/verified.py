@@ -22,9 +22,10 @@ TAIL = """
 1. Run the target on its machine: `.venv/bin/cookbook run TARGET`.
 2. Pack the run: `.venv/bin/cookbook publish --bundle run.zip --contributor NAME`. The file holds the record, the executed
    notebook and the log. Secrets and the machine's folders are masked. Look at it before you send it.
-3. Whoever receives it files it: `.venv/bin/cookbook import run.zip`. This checks schema and arithmetic, that the command is
-   the recipe's, that the machine is the target's, that no figure beats the roofline or lies far from known points, and that
-   the notebook printed each contract. Nothing of the file is executed.
+3. File it in your checkout, `.venv/bin/cookbook import run.zip`, and open a pull request with what it wrote. Or attach the file
+   to an issue, and a maintainer files it. The command checks schema and arithmetic, that the command is the recipe's, that the
+   machine is the target's, that no figure beats the roofline or lies far from known points, and that the notebook printed each
+   contract. Nothing of the file is executed.
 4. Anybody with such a machine repeats it: `.venv/bin/cookbook reproduce RECORD` runs the same again, and says whether it
    agrees within the noise.
 """
