@@ -1,5 +1,6 @@
 """Advisories, licences and bills of materials: what is said of what is installed."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from helpers.errors import CookbookError
 from helpers.paths import LOCKS
+from helpers.tools import setup
 from maintain.delivery.supply import OPEN, PAGE, judged
 from maintain.locks import with_torch_of
 
@@ -68,3 +70,12 @@ def test_torch_of_the_cpu_lock_is_hashed_for_every_python_and_both_processors() 
     """Eight wheels of PyTorch's CPU index: CPython 3.11 to 3.14 on x86-64 and aarch64."""
     entry = re.search(r"^torch==\S+\+cpu(?: \\\n +--hash=\S+)+", (LOCKS / "cpu.txt").read_text(), re.M)
     assert entry and entry[0].count("--hash") >= 8
+
+
+def test_the_sandboxs_parts_are_fetched_by_hash() -> None:
+    """Deno by uv, Pyodide by Deno: the versions that setup names are the ones whose hashes it demands."""
+    pins = (setup.SANDBOX / "deno.txt").read_text()
+    lock = json.loads((setup.SANDBOX / "deno.lock").read_text())
+    assert pins.startswith(f"deno=={setup.DENO_VERSION} \\\n") and pins.count("--hash=sha256:") >= 2
+    assert lock["specifiers"] == {f"npm:pyodide@{setup.PYODIDE_VERSION}": setup.PYODIDE_VERSION}
+    assert all(package["integrity"].startswith("sha512-") for package in lock["npm"].values())

@@ -20,7 +20,7 @@ from helpers.tools.sandbox.wasm import DENO, HOME
 
 DENO_VERSION = "2.9.8"  # PyPI, with the binary inside
 PYODIDE_VERSION = "314.0.7"  # npm, CPython 3.14 for WebAssembly with its standard library
-SNAPSHOT = Path(__file__).parent / "sandbox" / "snapshot.mjs"
+SANDBOX = Path(__file__).parent / "sandbox"  # with the hashes of what is fetched: deno.txt for uv, deno.lock for Deno
 WANTED = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 
 
@@ -56,7 +56,8 @@ def wasm() -> str:
 
 def _deno(scratch: Path) -> None:
     env = uv_environment(dict(os.environ), sys.executable)
-    argv = [find_uv_bin(), "pip", "install", "--quiet", "--target", str(scratch / "deno"), f"deno=={DENO_VERSION}"]
+    argv = [find_uv_bin(), "pip", "install", "--quiet", "--require-hashes", "--target", str(scratch / "deno")]
+    argv += ["-r", str(SANDBOX / "deno.txt")]
     done = subprocess.run(argv, capture_output=True, text=True, env=env, timeout=900)
     if done.returncode:
         raise CookbookError("Deno could not be installed", why=done.stderr.strip()[-400:], do="check the package index")
@@ -65,8 +66,9 @@ def _deno(scratch: Path) -> None:
 
 def _pyodide(scratch: Path) -> None:
     """Fetch the npm package through the Deno just installed, which is an npm client too."""
-    (scratch / "package.json").write_text("{}")
-    argv = [str(DENO), "install", "--quiet", "--node-modules-dir=auto", f"npm:pyodide@{PYODIDE_VERSION}"]
+    (scratch / "package.json").write_text(json.dumps({"dependencies": {"pyodide": PYODIDE_VERSION}}))
+    shutil.copyfile(SANDBOX / "deno.lock", scratch / "deno.lock")
+    argv = [str(DENO), "install", "--quiet", "--node-modules-dir=auto", "--frozen"]
     env = {**os.environ, "DENO_DIR": str(scratch / "cache")}
     done = subprocess.run(argv, cwd=scratch, capture_output=True, text=True, timeout=900, env=env)
     package, target = scratch / "node_modules" / "pyodide", scratch / "pyodide"
@@ -88,7 +90,13 @@ def _finish(target: Path) -> None:
         raise CookbookError("Pyodide's download is damaged", why="pyodide.asm.wasm is no WebAssembly")
     place = str(target.resolve()) + "/"
     argv = [str(DENO), "run", "--quiet", "--no-prompt", "--no-remote", "--no-npm", "--no-config"]
-    argv += [f"--allow-read={place}", f"--allow-write={place}", str(SNAPSHOT), place, place + "snapshot.bin"]
+    argv += [
+        f"--allow-read={place}",
+        f"--allow-write={place}",
+        str(SANDBOX / "snapshot.mjs"),
+        place,
+        place + "snapshot.bin",
+    ]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
     if done.returncode:  # only slower without
         print(f"wasm: no snapshot ({done.stderr.strip()[-200:]})", file=sys.stderr)
