@@ -134,7 +134,7 @@ def quickstart() -> str:
     shell, docker = (f"```bash\n{text}\n```" for text in forms)
     return (
         f"Or take the command alone: this is {parameters.model} on one {target.title}. `.venv/bin/cookbook command` prints it "
-        f"for the others, `pip install vllm=={target.stack.vllm}` gives you `vllm`. {interval}\n\n{shell}\n\n"
+        f"for the other machines, `pip install vllm=={target.stack.vllm}` gives you `vllm`. {interval}\n\n{shell}\n\n"
         f"<details><summary>The same in docker</summary>\n\n{docker}\n\n</details>"
     )
 

@@ -110,7 +110,7 @@ def interval(target: Target, profile: str) -> str:
         return ""
     return (
         f"`--stream-interval {setting.value}` sends {setting.value} tokens at a time, which suits many users at once; for a chat "
-        "window leave it out, or take `--profile latency`."
+        f"window leave it out, or take what `.venv/bin/cookbook command {target.target} --profile latency` prints."
     )
 
 
