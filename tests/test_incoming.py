@@ -222,7 +222,7 @@ def test_the_same_is_run_again() -> None:
         return Outcome(Path("runs/x"), RECORD)
 
     agreement, _ = reproduce.again(SOURCE, run)
-    assert agreement.passed and asked["port"] == 0 and not {"run_dir", "activations"} & asked.keys()
+    assert agreement.passed and asked["port"] == 0 and not {"run_dir", "activations", "restart"} & asked.keys()
     assert (asked["target"], asked["profile"], asked["model"]) == ("cpu", RECORD.serving.profile, RECORD.model)
     sweep = next(p for p in sorted((RECORDS / "h200").glob("*tp2.json")))
     with pytest.raises(CookbookError, match="sweep alone"):

@@ -13,7 +13,7 @@ from helpers.records.record import Point, RunRecord
 from helpers.runs.execute import Outcome, run_target
 
 ASSUMED = 1.10  # the band where fewer than two runs of one command are on record: a tenth either way
-MOVED = ("run_dir", "port", "keep_server")  # of this machine, not of the run
+MOVED = ("run_dir", "port", "keep_server", "restart")  # of this machine, not of the run
 
 
 @dataclass(frozen=True, repr=False)

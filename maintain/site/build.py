@@ -95,7 +95,7 @@ def adapted(text: str, folder: Path, source: Path) -> str:
             return f"[{words}]({'../' * len(folder.parts)}index.md{anchor})"
         held = (
             relative.suffix == ".ipynb"
-            or relative.parts[0] in ("docs", "targets")
+            or (relative.suffix == ".md" and relative.parts[0] in ("docs", "targets"))
             or str(relative) in (*PAGES, "builder.md")
         )
         return (
