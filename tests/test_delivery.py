@@ -35,6 +35,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (site / "own.pth").write_text(f"{root}\n")
         (site / "data.bin").write_bytes(os.urandom(200_000))
     (root / "README.md").write_text("hello\n")
+    (root / ".venv/.ready").write_text(pack.bootstrap.fingerprint())
     monkeypatch.setattr(pack.paths, "ROOT", root)
     monkeypatch.setattr(pack.paths, "CACHE", root / ".cache")
     monkeypatch.setattr(pack, "committed", lambda: ["README.md"])
@@ -145,6 +146,9 @@ def test_wrong_wishes_are_one_clear_line(small: Path, tmp_path: Path, monkeypatc
         packed(small, tmp_path / "a", weights=tmp_path)
     with pytest.raises(UsageError, match="--part-mb"):
         packed(small, tmp_path / "a", part_mb=0)
+    (small / ".venv/.ready").write_text("of an older lock")
+    with pytest.raises(CookbookError, match="make setup"):
+        packed(small, tmp_path / "a")
     monkeypatch.setattr(ServingStack, "ready", lambda self: False)
     with pytest.raises(CookbookError, match="cookbook install cpu"):
         packed(small, tmp_path / "a")

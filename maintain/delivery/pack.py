@@ -20,6 +20,7 @@ from typing import BinaryIO
 from helpers import paths
 from helpers.errors import CookbookError, UsageError
 from helpers.files import write_whole
+from helpers.machine import bootstrap
 from helpers.machine.stack import ServingStack
 from helpers.recipes import load_target
 from maintain.delivery import fatbin, unbundle
@@ -80,6 +81,9 @@ def bundle(
     stack = ServingStack(target.stack.install)
     if not stack.ready():
         raise CookbookError(f"the stack {stack.name} is not installed", do=f"run `cookbook install {stack.name}`")
+    ready = paths.ROOT / ".venv" / ".ready"  # else the host without a network would install it anew
+    if not ready.is_file() or ready.read_text().strip() != bootstrap.fingerprint():
+        raise CookbookError("the workbench is not what its lock says", do="run `make setup`")
     if part_mb < 1:
         raise UsageError(f"a part of {part_mb} MB holds nothing", do="pass --part-mb 1 or more")
     if out.exists() and any(out.iterdir()):

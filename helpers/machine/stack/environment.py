@@ -54,7 +54,7 @@ class ServingStack:
         return self.folder / ".ready"
 
     def fingerprint(self) -> str:
-        """The sha256 of the lock without its hashes, which change nothing installed, and of the recipe of this installation."""
+        """The sha256 of the lock's pins (its hashes change nothing installed), and of the recipe of this installation."""
         pins = re.sub(rb" \\\n +--hash=\S+", b"", self.lock.read_bytes())
         return hashlib.sha256(pins + SHIM.encode()).hexdigest()
 
@@ -261,9 +261,8 @@ def _uv_python(uv: str, version: tuple[int, ...], env: dict[str, str]) -> str | 
 
 
 def _version(python: str | Path) -> str:
-    return subprocess.run(
-        [str(python), "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True
-    ).stdout
+    argv = [str(python), "-c", "import sys; print(sys.version_info[:2])"]
+    return subprocess.run(argv, capture_output=True, text=True).stdout
 
 
 def _write_shim(stack: ServingStack) -> None:
