@@ -19,6 +19,7 @@ from maintain.batch import run_batch as started
 from maintain.batch.results import change, frame, markdown, versions
 from maintain.batch.slots import Slot, Slots
 from maintain.batch.slurm import script
+from tests.slurm_cluster import cluster
 
 RECORD = json.loads(next((RECORDS / "cpu").glob("*.json")).read_text())  # a real run's record
 
@@ -305,3 +306,28 @@ def test_skipped_runs_do_not_fail_the_batch_and_failed_ones_do(cli_process, tmp_
     assert (folder / "notebook.ipynb").exists() and json.loads((folder / "record.json").read_text())[
         "state"
     ] == "failed"
+
+
+@pytest.mark.full
+def test_a_real_slurm_runs_each_task_of_the_array(tmp_path: Path):
+    """Three runs that end at once, for want of a vLLM, on two real nodes: each task does its own run and no other."""
+    path = plan(
+        tmp_path,
+        targets=["cpu"],
+        sweep=True,
+        parameters={"install": "existing", "port": 0},
+        vary={"output_tokens": [8, 16, 32]},
+    )
+    _, runs, folder = load_plan(path)
+    folder.mkdir()
+    with cluster() as slurm:
+        (slurm.folder / "batch.sh").write_text(script(path, runs, folder))
+        python = f"COOKBOOK_PYTHON={sys.executable}"
+        done = slurm.run("env", python, "sbatch", "--wait", "batch.sh", timeout=240)
+    logs = {log.name: log.read_text() for log in folder.glob("slurm-*.log")}
+    assert done.returncode == 1 and len(logs) == 3, (done.stderr, logs)
+    for number, run in enumerate(runs, 1):
+        assert f"[{number}/3] {run.name}: failed" in logs[f"slurm-{number}.log"]
+        record = RunRecord.read(folder / run.name / "record.json")
+        assert "holds no vLLM" in record.why and record.parameters["output_tokens"] == run.given["output_tokens"]
+        assert sum(run.name + " ..." in text for text in logs.values()) == 1, "no other task did it"
