@@ -138,7 +138,9 @@ def test_launch_chat_with_a_tool_restart_the_kernel_and_stop(interpreter: Path, 
         win.picture("panel-ready", panel)
         tab(win, "Chat")
         win.page.get_by_label("tools", exact=True).select_option(label="functions: get_weather, add")
-        win.page.get_by_label("temperature", exact=True).select_option(index=1)
+        temperature = win.page.get_by_label("temperature", exact=True)
+        assert temperature.input_value() == "the model's", "what is chosen is on show"
+        temperature.select_option(index=1)
         win.page.get_by_label("you", exact=True).fill("What is the weather in Paris?")
         press(win, "Ask")
         reads(win, "called get_weather", ANSWER_MS)

@@ -14,7 +14,7 @@ from helpers.panel.look import html, line
 from helpers.tools.functions import Toolbox
 
 SHOWN_S = 0.1  # between two pictures of a growing answer
-TEMPERATURES: list[tuple[str, float | None]] = [("the model's", None), ("0: the same answer each time", 0.0)]
+TEMPERATURES = {"the model's": None, "0: the same answer each time": 0.0}  # a picker shows the value None as nothing
 
 
 def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> dict:
@@ -41,7 +41,7 @@ class TalkTab(w.VBox):
         )
         tools = [("none", ""), (f"functions: {', '.join(self.toolbox.functions)}", "functions")]
         self.tools = w.Dropdown(options=[*tools, ("built-in python and browser", "builtin")], description="tools")
-        self.temperature = w.Dropdown(options=TEMPERATURES, description="temperature")
+        self.temperature = w.Dropdown(options=[*TEMPERATURES], description="temperature")
         self.temperature.style.description_width = "initial"
         self.pages, self.code = w.HTML(), w.HTML()
         self.question = w.Textarea(placeholder="ask the model", description="you", rows=2, layout=wide)
@@ -58,7 +58,7 @@ class TalkTab(w.VBox):
         """What the controls say, as a request's settings."""
         toolbox = self.toolbox if self.tools.value == "functions" else None
         builtin = tuple(chat.BUILTIN) if self.tools.value == "builtin" else ()
-        words, temperature = self.system.value.strip(), self.temperature.value
+        words, temperature = self.system.value.strip(), TEMPERATURES[self.temperature.value]
         return chat.Asked(model, self.effort.value, words, toolbox, builtin, temperature=temperature)
 
     def ask(self, _: Any = None) -> None:
