@@ -1,0 +1,87 @@
+"""LoRA adapters beside gpt-oss: the memory that vLLM sets aside for them, and docs/lora.md.
+
+`python -m maintain.sizing.adapters` writes the page. vLLM 0.32 holds a buffer for each slot (--max-loras) and each adapted
+layer (lora/layers): A is rank x inputs, B is outputs x rank, and an adapted expert layer has both for every expert.
+"""
+
+from pathlib import Path
+
+import yaml
+
+from helpers.files import write_whole
+from helpers.paths import RECIPES, ROOT, shown
+from helpers.recipes import Block, Model, load_model
+from helpers.recipes.budget import BF16, GIB
+from helpers.recipes.command.serve import flags_and_env
+
+FILE, PAGE = RECIPES / "lora.yaml", ROOT / "docs" / "lora.md"
+MODELS, RANKS = ("gpt-oss-20b", "gpt-oss-120b"), (8, 16, 64)
+TEXT = """# LoRA adapters
+
+You have an adapter of gpt-oss, and serve it beside the base. Each has a name of its own, and a request picks one by its field
+`model`.
+
+Put these behind any command of this cookbook. `NAME` is what requests ask for, `FOLDER` holds `adapter_config.json` and
+`adapter_model.safetensors`:
+
+```bash
+{flags} --lora-modules NAME=FOLDER
+```
+
+{reasons}
+
+## The memory of adapters
+
+vLLM sets the memory aside when it starts, for `--max-loras` slots of rank `--max-lora-rank`, whatever the adapters hold. It is
+taken from the KV cache. GiB of one slot on one device, tensor parallel size 1, BF16, computed from the geometry:
+
+{table}
+
+An adapter of the experts needs an expert kernel that knows adapters. In vLLM 0.32 those are Triton's, Marlin's, the Triton
+kernels made for gpt-oss, and TensorRT-LLM's; any other stops the start with "does not support LoRA". The CPU build has none of
+them. No adapter has been served here: the figures follow from the geometry, the flags from vLLM's source.
+"""
+
+
+def adapter_gib(model: Model, rank: int, experts: bool = False, slots: int = 1, tensor_parallel_size: int = 1) -> float:
+    """GiB on one device of the buffers for `slots` adapters of a rank: attention's four projections, and the experts' two.
+
+    A of what is split by column and B of what is split by row are whole on every device, as vLLM keeps them unless
+    --fully-sharded-loras is set.
+    """
+    geometry, size = model.geometry, tensor_parallel_size
+    hidden, width = geometry.hidden_size, geometry.intermediate_size / size
+    query, keys = (heads * geometry.head_dim / size for heads in (geometry.attention_heads, geometry.kv_heads))
+    numbers = 3 * hidden + query + 2 * keys  # qkv_proj: three A, three B
+    numbers += query + hidden  # o_proj
+    if experts:
+        numbers += geometry.experts * (hidden + 2 * width + width + hidden)  # gate_up_proj and down_proj
+    return geometry.layers * numbers * rank * slots * BF16 / GIB
+
+
+def fragment() -> Block:
+    """The flags with their reasons."""
+    return Block(**yaml.safe_load(FILE.read_text(encoding="utf-8")))
+
+
+def page() -> str:
+    """The whole page."""
+    block = fragment()
+    flags, _ = flags_and_env(block)
+    words = " ".join(" ".join([flag, *values]) for flag, values in flags.items())
+    reasons = [f"- `--{name}`: {setting.why}." for name, setting in block.args.items()]
+    lines = ["| model | rank | attention | attention and experts |", "|---|---|---|---|"]
+    for name in MODELS:
+        for rank in RANKS:
+            both = (adapter_gib(load_model(name), rank, experts) for experts in (False, True))
+            lines.append(f"| {name} | {rank} | " + " | ".join(f"{gib:.2f}" for gib in both) + " |")
+    return TEXT.format(flags=words, reasons="\n".join(reasons), table="\n".join(lines))
+
+
+def write(path: Path = PAGE) -> Path:
+    """Write the page whole or not at all."""
+    return write_whole(path, page())
+
+
+if __name__ == "__main__":
+    print(shown(write()))
