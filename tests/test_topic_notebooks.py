@@ -8,7 +8,7 @@ from test_cpu_notebook import nbval, prepared
 from helpers.paths import NOTEBOOKS
 
 TOPICS = ("endpoints", "function_calling", "builtin_tools")
-TOPICS_OF_ALL = ("structured_output",)  # by `make test-all`
+TOPICS_OF_ALL = ("structured_output", "policy")  # by `make test-all`
 pytestmark = pytest.mark.real
 
 

@@ -18,7 +18,7 @@ from helpers.server.weights import named_weights
 FORMS = {"shell": "shell", "docker": "docker", "compose": "compose", "k8s": "Kubernetes"}  # form -> what its tab says
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes and replicas that any recipe offers
 OFFERED: dict[str, list[Any]] = {  # every value that any recipe knows for a parameter
-    "model": [*model_names()],
+    "model": [name for name in model_names() if load_model(name).runner == "generate"],
     "weights": [*KINDS],
     "tensor_parallel_size": [*SIZES],
     "replicas": [*SIZES],

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from helpers.recipes.settings import Strict, Text
+from helpers.recipes.settings import Block, Strict, Text
 
 Count = Annotated[int, Field(gt=0)]
 Effort = Literal["low", "medium", "high"]
@@ -78,7 +78,9 @@ class Model(Strict):
     hub_id: str | None  # None: not on a hub, built locally
     geometry: Geometry
     weights: Weights
-    kv_bytes_per_token: Count  # BF16, all layers, a token inside the window of the sliding ones
+    kv_bytes_per_token: Annotated[int, Field(ge=0)]  # BF16, all layers, a token inside the window of the sliding ones
+    runner: Literal["generate", "pooling"] = "generate"  # pooling: one pass labels every token; no chat and no KV cache
+    serve: Block = Block()  # the flags of a model that no target offers
     download: Download | None = None
     evals: Scores | None = None
     draft: Draft | None = None  # of the profiles that speculate
@@ -88,6 +90,7 @@ class Model(Strict):
     def _consistent(self) -> "Model":
         geometry, faults = self.geometry, []
         expected = 2 * 2 * geometry.kv_heads * geometry.head_dim * geometry.layers  # K and V, 2 bytes each
+        expected *= self.runner == "generate"
         if self.kv_bytes_per_token != expected:
             faults.append(f"kv_bytes_per_token is {self.kv_bytes_per_token}, the geometry gives {expected}")
         if geometry.sliding_layers > geometry.layers:
