@@ -2,7 +2,6 @@
 
     python -m hunt                                              gpt-oss-nano with the CPU recipe's flags, 10,000 requests
     python -m hunt --without seeded-prompt-in-parts             the same without a limit's remedy: it must find the killer
-    python -m hunt --guarded                                    with the cookbook's middleware, and every kind of request
     python -m hunt --target h200 -p weights synthetic -p profile latency --seconds 500 --into runs/hunt-h200
     python -m hunt --base-url http://127.0.0.1:8000 --model gpt-oss-20b
     python -m hunt --record --into runs/hunt-x [--name request_hunt]    write the record of a hunt that is over
@@ -25,7 +24,7 @@ from hunt.state import State
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m hunt", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base-url", help="a server that runs already")
     parser.add_argument("--target", default="cpu", help="the recipe whose server is started (cpu)")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
@@ -45,7 +44,6 @@ def options() -> argparse.Namespace:
         "--keep-server", action="store_true", help="leave the server to the next call, which attaches to it"
     )
     parser.add_argument("--all", action="store_true", help="send known killers that nothing prevents as well")
-    parser.add_argument("--guarded", action="store_true", help="serve with the cookbook's middleware; implies --all")
     parser.add_argument("--record", action="store_true", help="write the record of the hunt in --into, send nothing")
     parser.add_argument("--name", default="request_hunt", help="the record's name (request_hunt)")
     return parser.parse_args()
@@ -75,13 +73,13 @@ def hunted(given: argparse.Namespace, folder: Path) -> int:
     else:
         values = {name: yaml.safe_load(value) for name, value in given.parameter}
         own = {"port": 0} | values
-        options = {"folder": folder, "kept": given.keep_server, "guarded": given.guarded}
-        served = Ours("", target=given.target, parameters=own, without=tuple(given.without), **options)
+        served = Ours(
+            "", target=given.target, parameters=own, without=tuple(given.without), folder=folder, kept=given.keep_server
+        )
     served.start()
     try:
         model = served.command.model if isinstance(served, Ours) else given.model
-        everything = given.all or given.guarded
-        hunt = Hunt(State(served, model), folder, given.seed, say, given.memory_gib, given.shrink_seconds, everything)
+        hunt = Hunt(State(served, model), folder, given.seed, say, given.memory_gib, given.shrink_seconds, given.all)
         about(folder, served)
         done = hunt.go(given.requests, given.seconds)
     finally:

@@ -22,20 +22,6 @@ KINDS = {  # kind -> heading, what it means
 }
 
 
-FRONT = """## Before you put a server in front of others
-
-1. Start vLLM with the cookbook's middleware. Put `PYTHONPATH=.` before the command, in this folder, and
-   `--middleware helpers.instack.compat.Compatibility` behind it; in a container, mount this folder and set PYTHONPATH to the
-   mount (not run here). It answers with status 400 what the table below leaves to it, and [helps clients](clients.md) besides.
-2. Limit a body's size in your proxy (nginx: `client_max_body_size`, 1 MB unless you raise it). vLLM has no limit.
-3. Let the server come back. `cookbook run TARGET -p restart on-failure` starts a server anew that ended by itself, three times an
-   hour at most, and `cookbook status` says why it ended. The compose and Kubernetes forms restart it too.
-4. Serve two replicas (`-p replicas 2`) if a pause costs you something: the router sends requests to the other one meanwhile.
-5. Run `make fuzz ARGS="--guarded"` on a machine like yours, or `--base-url` against your server before anyone uses it.
-
-## What is known""".splitlines()
-
-
 class Sent(BaseModel):
     """The request of a case, as `hunt.request.Request` keeps it; `times` of it at once."""
 
@@ -65,7 +51,6 @@ class Case(BaseModel):
     cause: str
     prevents: str  # a flag, a limit, or that nothing does
     prevented: bool  # by the recipes, without any doing of the reader
-    guarded: bool = False  # refused, or mended, by the cookbook's middleware
     upstream: str  # an issue, or the text of one
     status: int = 0  # what such a request is answered with; 0 where nobody is sure of an answer
     verified: Literal["run", "source"]  # executed by us, or read in vLLM's source
@@ -89,13 +74,11 @@ def page(found: dict[str, Case]) -> str:
         "",
         hunted(),
         "",
-        *FRONT,
-        "",
-        "| request | harm | where | prevented |",
+        "| request | harm | where | prevented by the recipes |",
         "| --- | --- | --- | --- |",
     ]
     for name, case in found.items():
-        yes = "by the recipes" if case.prevented else "by the middleware" if case.guarded else "no"
+        yes = "yes" if case.prevented else "no"
         lines.append(f"| [{case.title}](#{name}) | {case.kind} | {case.applies} | {yes} |")
     for kind, (heading, meaning) in KINDS.items():
         own = {name: case for name, case in found.items() if case.kind == kind}
@@ -107,25 +90,15 @@ def page(found: dict[str, Case]) -> str:
 
 def hunted(folder: Path = RECORDS) -> str:
     """What has been hunted on so far, from the records."""
-    found = list(map(_record, sorted(folder.glob("request_hunt.json"))))
+    found = [Result.model_validate_json(path.read_text()) for path in sorted(folder.glob("request_hunt.json"))]
     told = [
         f"The last hunt sent {_value(one, 'requests'):,.0f} requests to gpt-oss-nano with the CPU recipe's flags (vLLM "
         f"{one.versions['vllm']}, {one.finished:%Y-%m-%d}; `benchmarks/records/request_hunt.json`): "
         f"{_value(one, 'kills'):.0f} of them ended the server. "
-        f"{_value(one, 'left out as known and not prevented'):.0f} more were drawn and left out: kills that no flag "
-        "prevents. "
+        f"{_value(one, 'left out as known and not prevented'):.0f} more were drawn and left out: kills that nothing prevents. "
         for one in found
     ]
-    told += [
-        f"With the middleware in front, {_value(one, 'requests'):,.0f} requests of every kind, those among them, ended "
-        f"{_value(one, 'kills'):.0f} servers ({one.finished:%Y-%m-%d}; `benchmarks/records/request_hunt_guarded.json`). "
-        for one in map(_record, sorted(folder.glob("request_hunt_guarded.json")))
-    ]
     return "".join(told) + "No GPU has been hunted on yet."
-
-
-def _record(path: Path) -> Result:
-    return Result.model_validate_json(path.read_text())
 
 
 def _value(record: Result, name: str) -> float:

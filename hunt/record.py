@@ -11,7 +11,6 @@ from helpers.paths import ROOT, shown
 from hunt.chase import Progress
 from hunt.drawing.draw import MODES
 from hunt.request import Request, expanded
-from hunt.served import MIDDLEWARE
 from hunt.state import GROWTH_GIB
 
 QUESTION = "Does any request end the server?"
@@ -30,8 +29,6 @@ def written(folder: Path, name: str) -> Path:
     about = json.loads((folder / "about.json").read_text())
     without = ", ".join(about.get("without", []))
     question = QUESTION if not without else f"{QUESTION[:-1]} without the remedy of {without}?"
-    if MIDDLEWARE in about.get("argv", []):
-        question = f"{question[:-1]} with the cookbook's middleware in front?"
     return result_of(name, question, values(done, bool(without)), about.get("versions", {})).write()
 
 

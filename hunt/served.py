@@ -12,7 +12,7 @@ import psutil
 
 from helpers.doctor import first_exception
 from helpers.errors import CookbookError
-from helpers.paths import CACHE, ROOT
+from helpers.paths import CACHE
 from helpers.processes import end_group, free_port
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.runs.memory import pss_gib
@@ -21,7 +21,6 @@ from helpers.server.serving import Serving, servings
 from helpers.server.weights import checkpoint
 
 GIB = 2**30
-MIDDLEWARE = "helpers.instack.compat.Compatibility"
 
 
 @dataclass
@@ -81,7 +80,6 @@ class Ours(Given):
     without: tuple[str, ...] = ()
     folder: Path = Path(".")
     kept: bool = False
-    guarded: bool = False  # the cookbook's middleware in front: it refuses what nothing else prevents
     restarts = True
     starts: int = 0
     startup_s: float = 0.0
@@ -105,9 +103,6 @@ class Ours(Given):
         weights = checkpoint(serving, interpreter, CACHE / "models")
         port = serving.parameters.port or free_port()
         command = serving.command(weights, port)
-        if self.guarded:
-            command = command.changed({"--middleware": (MIDDLEWARE,)})
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         self.starts += 1
         self.over = 0.0
         began, log = time.monotonic(), self.folder / f"server-{time.strftime('%H%M%S')}.log"

@@ -37,12 +37,9 @@ def asked(*flags: str) -> Iterator[tuple[Surface, str]]:
     from helpers.runs.run import Run
 
     run = Run("cpu", {"port": 0})
+    run.more = flags_of(flags)
     try:
-        run.install()
-        run.weights()
-        run.more = flags_of(flags)
-        run.tools()
-        server = run.launch()
+        server = run.begin()
         yield Surface(server.base_url, server.model), versions(run.interpreter)["vllm"]
     finally:
         if run.server:

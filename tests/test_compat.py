@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import time
 from types import SimpleNamespace
 
@@ -10,9 +9,8 @@ import httpx
 import pytest
 
 from helpers.instack.compat import Compatibility, changed
-from helpers.instack.compat.requests import CHAT, COMPLETIONS, MESSAGES, RESPONSES
+from helpers.instack.compat.requests import CHAT, MESSAGES, RESPONSES
 from helpers.instack.compat.schemas import shown
-from helpers.paths import ROOT
 from maintain.clients.catalogue import NEEDS, OFF, needs
 from maintain.clients.responses_api import Surface
 from tests.compat_front import front_of
@@ -101,69 +99,6 @@ def test_what_no_rule_understands_goes_on_as_it_came(body: bytes, path: str) -> 
 def test_other_endpoints_are_not_read(path: str) -> None:
     body = json.dumps(ROWS[0].body).encode()
     assert sent(body, path)[0][0][1]["body"] == body
-
-
-REFUSED = [
-    (COMPLETIONS, {"prompt": [7] * 2_001, "prompt_logprobs": 0}, "2,000 tokens"),
-    (COMPLETIONS, {"prompt": [[7], [7] * 2_001], "prompt_logprobs": 0}, "2,000 tokens"),
-    (COMPLETIONS, {"prompt": ["a", "é" * 1_001], "echo": True, "logprobs": 0}, "2,000 tokens"),
-    (CHAT, {"messages": [{"role": "user", "content": "a" * 2_000}], "prompt_logprobs": 1}, "2,000 tokens"),
-    (
-        CHAT,
-        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 1_001}]},
-        "1,000 tools, or parts",
-    ),
-    (RESPONSES, {"input": "a", "tools": [1] * 1_001}, "1,000 tools, or parts"),
-]
-TAKEN = [
-    (COMPLETIONS, {"prompt": [[7] * 2_000] * 3, "prompt_logprobs": 0}),
-    (COMPLETIONS, {"prompt": [7] * 9_000, "logprobs": 5}),
-    (COMPLETIONS, {"prompt": "a" * 9_000, "echo": True}),
-    (COMPLETIONS, {"prompt": 3, "prompt_logprobs": 0}),
-    (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 1_000}]}),
-    (MESSAGES, {"messages": [{"role": "user", "content": "a"}] * 200}),
-]
-
-
-@pytest.mark.parametrize(("path", "body", "why"), REFUSED, ids=[why for _, _, why in REFUSED])
-def test_what_would_end_the_server_is_refused_whatever_the_header_says(path: str, body: dict, why: str) -> None:
-    for headers in ({}, OFF):
-        got, out = sent(body, path, **{name.replace("-", "_"): value for name, value in headers.items()})
-        error = json.loads(out[1]["body"])["error"]
-        assert not got and out[0]["status"] == 400 and why in error["message"]
-
-
-@pytest.mark.parametrize(("path", "body"), TAKEN, ids=range(len(TAKEN)))
-def test_what_is_within_the_limits_is_not(path: str, body: dict) -> None:
-    assert sent(body, path)[0][0][1]["body"] == json.dumps(body).encode()
-
-
-STRICT = """
-import json, time
-from helpers.instack.compat.requests import CHAT, RESPONSES, deadly
-image = {"role": "user", "content": [{"type": "input_image", "image_url": "data:x"}]}
-called = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
-known = [image, {"type": "reasoning", "id": "r", "summary": []}, called]
-known = [*known, {"type": "function_call_output", "call_id": "a", "output": "x"}] * 100
-call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-chat = [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
-chat = [*chat, {"role": "tool", "tool_call_id": "a", "content": "x"}] * 100
-ask = lambda path, body: deadly(json.dumps(body).encode(), path)
-told = [ask(RESPONSES, {"input": known}), ask(CHAT, {"messages": chat}), ask(RESPONSES, {"input": [*known, {"type": "x"}]})]
-began = time.monotonic()
-told += [ask(RESPONSES, {"input": [{"role": "tool", "content": "x"}] * 9_000}), ask(CHAT, {"messages": [1] * 100_000})]
-print(json.dumps([told, time.monotonic() - began]))
-"""
-
-
-@pytest.mark.full
-def test_a_long_list_is_refused_at_its_first_unknown_item_and_a_known_one_taken(interpreter) -> None:
-    done = subprocess.run(
-        [interpreter, "-c", STRICT], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
-    )
-    told, seconds = json.loads(done.stdout.splitlines()[-1])
-    assert told[:2] == ["", ""] and told[2] == "input.400 is of no known type"
-    assert told[3:] == ["input.0 is of no known type", "messages.0 is of no known type"] and seconds < 2
 
 
 def test_a_compressed_request_and_one_that_says_off_are_not_read() -> None:
@@ -312,7 +247,7 @@ def test_the_contracts_pass_through_untouched(session) -> None:
             reply = client.completions.create(model=model, prompt="The", max_tokens=4, temperature=0, stream=stream)
             list(reply) if stream else None
     same = [passage for passage in passages if not passage.touched]
-    assert len(same) >= 35 and len(passages) - len(same) <= 3, "hosted tools and the image alone need a rule"
+    assert len(same) >= 35 and len(passages) - len(same) <= 5, "hosted tools, two efforts and the image alone need one"
     for passage in same:
         assert passage.came == passage.went_on, passage.path
         assert passage.back == passage.out, passage.path

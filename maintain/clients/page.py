@@ -4,7 +4,7 @@ from pathlib import Path
 
 from helpers.files import write_whole
 from helpers.paths import ROOT, shown
-from maintain.clients import structured, turns
+from maintain.clients import cases, structured, turns
 from maintain.clients.catalogue import MIDDLEWARE, Need, needs, programs
 from maintain.clients.support import load_support
 
@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "clients.md"
 EXAMPLE = ("http://127.0.0.1:8000", "gpt-oss-20b", 131_072)
 TEXT = """# Agents and other clients
 
-You have a server. Point your agent at it. Written from `recipes/clients.yaml`, `recipes/compatibility.yaml` and two
+You have a server. Point your agent at it. Written from `recipes/clients.yaml`, `recipes/compatibility.yaml` and three
 tables made by asking a real vLLM with gpt-oss-nano; [tests/clients](../tests/clients/test_clients.py) runs the
 programs themselves.
 
@@ -53,10 +53,17 @@ default_tools_approval_mode = "approve"  # else no call is made without a person
 
 Each rule has the request that needs it, seen without the rule and with it. Without the middleware, take the way
 around. The answer to a changed request says so in its header `x-compat`; send the header `x-compat: off` to be let
-through untouched. All other requests pass as the same bytes, but for those that would [end the server](requests.md), which get
-status 400 whatever the header says. `python -m maintain.clients.catalogue` asks your vLLM which rules it still needs.
+through untouched. All other requests pass as the same bytes. `python -m maintain.clients.catalogue` asks your vLLM
+which rules it still needs.
 
 {rules}
+
+## What was reported, and what comes of it
+
+Requests that public reports name, each sent to vLLM alone and with the middleware, streamed and not. *Right* is what the
+report asks for. Where neither is right, it is for vLLM or the client to mend, and the way around is yours.
+
+{cases}
 
 ## A JSON schema beside other wishes
 
@@ -110,6 +117,7 @@ def page() -> str:
         clients="\n".join(clients),
         configurations="\n\n".join(configurations()),
         rules="\n".join(rules),
+        cases="\n".join(cases.table()),
         schemas="\n".join(load_support(structured.FILE).markdown("a JSON schema on ...")),
         turns="\n".join(load_support(turns.FILE).markdown("several turns")),
     )

@@ -1,11 +1,13 @@
 """What users write with each framework, run with the clients' own environment: a plain turn and a turn with a tool.
 
-python programs.py CLIENT BASE_URL MODEL    # prints one line of JSON: the answers, and the calls that were carried out
+python programs.py BASE_URL MODEL CLIENT...    # a line of JSON for each: answers, calls that were carried out, what failed
 """
 
 import asyncio
 import json
+import os
 import sys
+import traceback
 
 PLAIN, WITH_TOOL = "What is the capital of France?", "What is the weather in Paris?"
 KEY = "none"
@@ -109,6 +111,25 @@ def anthropic(base: str, model: str):
         yield stream.get_final_text()
 
 
+def litellm_proxy(base: str, model: str):
+    """Both turns through LiteLLM's proxy, which asks the server: as a client of OpenAI would."""
+    from openai import OpenAI
+
+    client = OpenAI(base_url=base, api_key=os.environ["LITELLM_MASTER_KEY"])
+    ask = {"model": model, "temperature": 0}
+    plain = client.chat.completions.create(messages=[{"role": "user", "content": PLAIN}], **ask)
+    yield plain.choices[0].message.content
+    function = {"name": "get_weather", "description": "Get the current weather for a city.", "parameters": SCHEMA}
+    tools = [{"type": "function", "function": function}]
+    history = [{"role": "user", "content": WITH_TOOL}]
+    message = client.chat.completions.create(messages=history, tools=tools, **ask).choices[0].message
+    history.append(message.model_dump())
+    for call in message.tool_calls or []:
+        result = get_weather(**json.loads(call.function.arguments))
+        history.append({"role": "tool", "tool_call_id": call.id, "content": result})
+    yield client.chat.completions.create(messages=history, tools=tools, **ask).choices[0].message.content
+
+
 def litellm(base: str, model: str):
     import litellm
 
@@ -128,10 +149,16 @@ def litellm(base: str, model: str):
 
 CLIENTS = {
     program.__name__: program
-    for program in (openai_agents, langchain, llamaindex, pydantic_ai, smolagents, anthropic, litellm)
+    for program in (openai_agents, langchain, llamaindex, pydantic_ai, smolagents, anthropic, litellm, litellm_proxy)
 }
 
 if __name__ == "__main__":
-    name, base, model = sys.argv[1:]
-    answers = list(CLIENTS[name](base, model))
-    print(json.dumps({"answers": answers, "called": called}))
+    base, model, *names = sys.argv[1:]
+    for name in names:
+        called.clear()
+        answers, failed = [], ""
+        try:
+            answers += CLIENTS[name](base, model)
+        except Exception:
+            failed = traceback.format_exc()
+        print(json.dumps({"client": name, "answers": answers, "called": called, "failed": failed}), flush=True)

@@ -6,26 +6,33 @@ are off, the one tool is tests/clients/tools_server.py. gpt-oss-nano was not tau
 so the tool turns replace them by one sentence.
 """
 
+import contextlib
 import json
 import os
 import random
+import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from test_cpu_notebook import nbval, prepared
 
-from helpers.paths import CACHE, ROOT
-from maintain.clients.catalogue import MIDDLEWARE, filled, needs, program, served
+from helpers.paths import CACHE, NOTEBOOKS, ROOT
+from maintain.clients import cases
+from maintain.clients.catalogue import MIDDLEWARE, needs, program, served
 
 PACKAGES = {"@openai/codex": "0.171.0", "opencode-ai": "1.18.33"}
 PLAIN, WITH_TOOL = "What is the capital of France?", "What is the weather in Paris?"
 SHORT = "You are a helpful assistant."
 TURN_S, INSTALL_S = 150, 300
-FRAMEWORKS = ("openai_agents", "langchain", "llamaindex", "pydantic_ai", "smolagents", "anthropic", "litellm")
+FRAMEWORKS = ("openai_agents", "langchain", "llamaindex", "pydantic_ai", "smolagents", "anthropic")
+QUIET = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+PROGRAMS = str(ROOT / "tests" / "clients" / "programs.py")
 pytestmark = pytest.mark.full
 
 
@@ -37,10 +44,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
 
     run = Run("cpu", {"port": 0, "run_dir": str(tmp_path_factory.mktemp("clients"))})
     run.more = flags_of(MIDDLEWARE.split())
-    run._start_load_client = lambda: None  # nothing is measured here
-    run.install()
-    run.weights()
-    yield run.launch()
+    yield run.begin(report=lambda *_: None)  # as the page on agents, which attaches to it
     run.stop()
 
 
@@ -95,29 +99,56 @@ class Place:
         script = str(ROOT / "tests" / "clients" / "tools_server.py")
         return [sys.executable, script, name, str(self.home / "celsius"), str(self.home / "calls")]
 
-    def configure(self, client: str, server) -> dict[str, str]:
-        """Write what `cookbook connect` prints; the variables that go with it."""
+    def configure(self, client: str, server, folder: Path | None = None) -> dict[str, str]:
+        """Write what `cookbook connect` prints below the home, or another folder; the variables that go with it."""
         import httpx
 
         with httpx.Client(base_url=server.base_url, timeout=30) as web:
             model, context = served(web)
-        values = (server.base_url, model, context)
-        for path, text in program(client).files.items():
-            (self.home / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.home / path).write_text(filled(text, *values))
-        return {name: filled(value, *values) for name, value in program(client).env.items()}
+        values, one = (server.base_url, model, context), program(client)
+        for path, text in one.files.items():
+            place = (folder or self.home) / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(one.filled(text, *values))
+        return {name: one.filled(value, *values) for name, value in one.env.items()}
 
-    def run(self, words: list[str], env: dict[str, str]) -> str:
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client sees of this process's variables, and its home."""
+        kept = ("PATH", "LANG", "PYENV_VERSION")
+        return {name: os.environ[name] for name in kept if name in os.environ} | {"HOME": str(self.home)}
+
+    @contextlib.contextmanager
+    def serving(self, words: list[str], env: dict[str, str], address: str) -> Iterator[None]:
+        """A client that serves others, from its first answer at an address to its end."""
+        import httpx
+
+        log = self.home / "serving.log"
+        with log.open("w") as out:
+            own = self.environment | env
+            proc = subprocess.Popen([*contained(self.home), *words], cwd=self.work, env=own, stdout=out, stderr=out)
+            try:
+                for _ in range(TURN_S * 2):
+                    with contextlib.suppress(httpx.HTTPError):
+                        if httpx.get(address).status_code == 200:
+                            break
+                    assert proc.poll() is None, log.read_text()[-2000:]
+                    time.sleep(0.5)
+                yield
+            finally:
+                proc.terminate()
+                proc.wait(30)
+
+    def run(self, words: list[str], env: dict[str, str], seconds: float = TURN_S) -> str:
         """Run the client here, bounded; what it printed."""
-        plain = {name: os.environ[name] for name in ("PATH", "LANG", "PYENV_VERSION") if name in os.environ}
         done = subprocess.run(
             [*contained(self.home), *words],
             cwd=self.work,
-            env=plain | {"HOME": str(self.home)} | env,
+            env=self.environment | env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=TURN_S,
+            timeout=seconds,
         )
         assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
         return done.stdout
@@ -219,28 +250,59 @@ def test_opencode_calls_a_tool_and_uses_its_result(packages: Path, place: Place,
 
 
 @pytest.fixture(scope="module")
-def frameworks() -> Path:
-    """The Python of the frameworks' own environment."""
+def frameworks(server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """What each framework did, all in one process: what they import together is imported once."""
     from helpers.machine.stack import ensure
 
-    return ensure("clients", report=lambda line: None)
+    home = tmp_path_factory.mktemp("frameworks")
+    (home / "work").mkdir()
+    words = [str(ensure("clients", report=lambda line: None)), PROGRAMS, f"{server.base_url}/v1", server.model]
+    printed = Place(home, 18).run([*words, *FRAMEWORKS], QUIET, 2 * TURN_S)
+    found = [json.loads(line) for line in printed.splitlines() if line.startswith('{"client"')]
+    return {one["client"]: one for one in found}
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_a_framework_answers_and_calls_a_tool(frameworks: Path, place: Place, server, name: str) -> None:
-    words = [
-        str(frameworks),
-        str(ROOT / "tests" / "clients" / "programs.py"),
-        name,
-        f"{server.base_url}/v1",
-        server.model,
-    ]
-    quiet = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    found = json.loads(place.run(words, quiet).splitlines()[-1])
+def test_a_framework_answers_and_calls_a_tool(frameworks: dict[str, dict], name: str) -> None:
+    turns_are_right(frameworks[name])
+
+
+def turns_are_right(found: dict) -> None:
+    """The plain turns name Paris, and those with a tool carried it out and used what it returned."""
+    assert not found["failed"], found["failed"]
     assert set(found["called"]) == {"Paris"}, "the tool was carried out"
-    assert all("Paris" in answer for answer in found["answers"][::2])
-    if name != "smolagents":  # it ends with its own tool final_answer, which nano was not taught
+    assert found["answers"] and all("Paris" in answer for answer in found["answers"][::2])
+    if found["client"] != "smolagents":  # it ends with its own tool final_answer, which nano was not taught
         assert all("18" in answer for answer in found["answers"][1::2])
+
+
+def test_litellm_answers_and_calls_a_tool_itself_and_as_a_proxy(place: Place, server) -> None:
+    from helpers.machine.stack import ensure
+    from helpers.processes import free_port
+
+    python, port = ensure("litellm", report=lambda line: None), free_port()
+    env = place.configure("litellm", server) | QUIET | {"LITELLM_MASTER_KEY": f"sk-{secrets.token_hex(24)}"}
+    turns_are_right(
+        json.loads(place.run([str(python), PROGRAMS, f"{server.base_url}/v1", server.model, "litellm"], env))
+    )
+    words = [str(python.parent / "litellm"), "--config", str(place.home / "litellm.yaml"), "--telemetry", "False"]
+    with place.serving(
+        [*words, "--host", "127.0.0.1", "--port", str(port)], env, f"http://127.0.0.1:{port}/health/liveliness"
+    ):
+        words = [str(python), PROGRAMS, f"http://127.0.0.1:{port}", server.model, "litellm_proxy"]
+        turns_are_right(json.loads(place.run(words, env)))
+
+
+def test_aider_asks_with_the_printed_configuration(place: Place, server) -> None:
+    """Its instructions are long and nano was taught none of them: that it answers at all is what is seen."""
+    from helpers.machine.stack import ensure
+
+    aider = ensure("aider", report=lambda line: None).parent / "aider"
+    words = [str(aider), "--no-git", "--chat-mode", "ask", "--no-pretty", "--message", PLAIN]
+    said = place.run(words, place.configure("aider", server, place.work))
+    assert f"Model: openai/{server.model} with ask edit format" in said
+    answer = said.partition("HISTORY.html")[2].partition("Tokens:")[0].splitlines()[1:]
+    assert "".join(answer).strip() and "Error" not in said, said
 
 
 def test_the_server_with_the_middleware_takes_every_request(server) -> None:
@@ -252,6 +314,24 @@ def test_the_server_with_the_middleware_takes_every_request(server) -> None:
             row.what: row.seen(web, server.model)[-400:] for row in needs() if not row.finding(web, server.model).ok
         }
     assert wrong == {}
+
+
+def test_the_table_of_reported_requests_is_what_the_server_does(server) -> None:
+    """The rows without flags of their own: `python -m maintain.clients.cases` starts the servers that the others need."""
+    import httpx
+
+    kept, rows = cases.seen(), [row for row in cases.cases() if not row.flags]
+    with httpx.Client(base_url=server.base_url, timeout=120) as web:
+        found = {row.what: cases.ask(row, web, server.model) for row in rows}
+    assert found == {what: kept[what] for what in found}
+
+
+def test_the_page_on_agents_holds(server, tmp_path: Path) -> None:
+    """notebooks/topics/agents.ipynb against its committed lines; it attaches to this server."""
+    page = prepared(NOTEBOOKS / "topics" / "agents.ipynb", tmp_path / "agents.ipynb", run_dir=str(tmp_path / "run"))
+    done = nbval(page)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert server.running(), "the page lets go of a server that others use"
 
 
 def test_connect_check_passes_with_the_middleware(server, cli: Callable) -> None:
