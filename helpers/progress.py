@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from tqdm import tqdm
+
 # Takes the bar's line where a thread has no cell to show it in: the panel sets its status line.
 SHOW: ContextVar[Callable[[str], Any] | None] = ContextVar("SHOW", default=None)
 # What executes notebooks for the repository sets it: a kept page has no bar. Not tqdm's own name, which vLLM would see too.
@@ -28,6 +30,18 @@ class _Line:
     def flush(self) -> None: ...
 
 
+class _Bar(tqdm):
+    """A bar whose lock is free again where an interrupt comes while it is drawn: tqdm's own stays taken, and whoever draws
+    next in another thread waits forever."""
+
+    def refresh(self, nolock: bool = False, lock_args: tuple | None = None) -> None:
+        if nolock:
+            super().refresh(nolock=True)
+            return
+        with self.get_lock():
+            super().refresh(nolock=True)
+
+
 def _below_the_cell() -> Callable[[str], Any] | None:
     """What shows a line in the output of the running cell; None outside a notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
@@ -41,12 +55,10 @@ def _below_the_cell() -> Callable[[str], Any] | None:
 
 def bar(what: str, total: float | None = None, unit: str = "it", **more: Any) -> Any:
     """A bar of tqdm that is gone once it is closed. Its `disable` is true where nobody would see it."""
-    from tqdm import tqdm
-
     off = True if os.environ.get(OFF) else None  # None: off where stderr is no terminal
     show = None if off else SHOW.get() or _below_the_cell()
     more = {"file": _Line(show), "ncols": 76, "ascii": False, "mininterval": LOOK_S} | more if show else more
-    return tqdm(desc=what, total=total, unit=unit, leave=False, disable=off, **more)
+    return _Bar(desc=what, total=total, unit=unit, leave=False, disable=off, **more)
 
 
 def child(what: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:

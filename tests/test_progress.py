@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -86,3 +87,8 @@ def test_an_interrupted_wait_ends_the_child(lines: list[str], monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         child("writing", [sys.executable, "-c", code])
     assert time.monotonic() - began < 30, "the child was ended, not waited for"
+    SHOW.set(None)
+    other = Thread(target=lambda: bar("another").close(), daemon=True)
+    other.start()
+    other.join(10)
+    assert not other.is_alive(), "tqdm's own bar keeps its lock then"
