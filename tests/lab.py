@@ -53,7 +53,7 @@ class Lab:
 @contextlib.contextmanager
 def lab(folder: Path) -> Iterator[Lab]:
     """Start Lab on copies of the notebooks; it ends with the block, and its kernels with it."""
-    shutil.copytree(NOTEBOOKS, folder / "notebooks")
+    shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=shutil.ignore_patterns("kernel-*"))  # sockets of other runs
     shutil.copytree(ROOT / "docs" / "img", folder / "docs" / "img")
     cache = folder / "cache"  # leases of its own: a server that other tests share is not attached to
     (CACHE / "models").mkdir(parents=True, exist_ok=True)

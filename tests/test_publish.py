@@ -16,7 +16,7 @@ from helpers import paths
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what a page is made from."""
-    keep = shutil.ignore_patterns("__pycache__", ".*")
+    keep = shutil.ignore_patterns("__pycache__", ".*", "kernel-*")  # the last: sockets of runs beside
     for name in ("helpers", "maintain", "recipes", "notebooks", "docs"):
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
     shutil.copy(paths.ROOT / "README.md", tmp_path)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the repository's sources under git."""
-    keep = shutil.ignore_patterns("__pycache__", ".*")
+    keep = shutil.ignore_patterns("__pycache__", ".*", "kernel-*")  # the last: sockets of runs beside
     for name in ("helpers", "maintain", "nano", "recipes", "notebooks", "tests", "docs", "benchmarks", "hunt"):
         shutil.copytree(paths.ROOT / name, tmp_path / name, ignore=keep)
     for name in ("README.md", "pyproject.toml"):

@@ -82,7 +82,7 @@ def copied(folder: Path) -> Path:
         if target.is_dir():
             shutil.rmtree(target)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "kernel-*"))
         else:
             shutil.copy(source, target)
     return folder
