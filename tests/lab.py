@@ -88,8 +88,11 @@ def lab(folder: Path) -> Iterator[Lab]:
 
 def made(goal: str, args: str) -> list[str]:
     """The last command of `make GOAL ARGS=...`, so that tests run what a reader runs."""
-    words = ["make", "-n", goal, f"BIN={Path(sys.executable).parent}", f"ARGS={args}"]
-    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+    words = ["make", "-n", "--no-print-directory", goal, f"BIN={Path(sys.executable).parent}", f"ARGS={args}"]
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+    }  # `make test` is one itself
+    said = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=30).stdout
     return shlex.split(said.splitlines()[-1])
 
 
