@@ -17,7 +17,7 @@ def own_leases(worker: str) -> None:
     shared = Path(os.environ.get("COOKBOOK_CACHE") or Path(__file__).parent / ".cache")
     own = shared / "workers" / worker
     own.mkdir(parents=True, exist_ok=True)
-    for name in ("models", "evals"):
+    for name in ("models", "evals", "clients"):
         (shared / name).mkdir(exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (own / name).symlink_to(shared / name)

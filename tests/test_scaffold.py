@@ -82,7 +82,9 @@ def test_the_path_of_a_contributor(checkout: Path, interpreter: Path):
 
 
 @pytest.mark.full
-def test_a_scaffolded_target_rehearses(server, checkout: Path, tmp_path_factory: pytest.TempPathFactory):
+def test_a_scaffolded_target_rehearses(
+    server, checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
     """Step 5 of the path: every cell of the new notebook, on the server that the tests share."""
     from helpers.records.record import RunRecord
 
@@ -90,7 +92,8 @@ def test_a_scaffolded_target_rehearses(server, checkout: Path, tmp_path_factory:
     filled_in(checkout / "recipes/targets/h20.yaml")
     assert run(checkout, "render", "h20").returncode == 0
     # The same leases and checkpoint by the same relative path: so it attaches instead of starting a second server.
-    (checkout / ".cache").symlink_to(paths.CACHE.resolve())
+    (checkout / ".cache").symlink_to(paths.ROOT / ".cache")
+    monkeypatch.setenv("COOKBOOK_CACHE", str(checkout / paths.CACHE.relative_to(paths.ROOT)))
     folder = tmp_path_factory.mktemp("rehearsal") / "run"
     done = run(checkout, "run", "h20", "-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr

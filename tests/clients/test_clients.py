@@ -57,7 +57,8 @@ def packages() -> Path:
     if any(installed(folder, name) != version for name, version in PACKAGES.items()):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text(json.dumps({"private": True}))
-        words = ["npm", "install", "--no-audit", "--no-fund", "--save-exact"]
+        patience = "--fetch-timeout=30000"  # ms until a silent connection is tried again; npm's own is five minutes
+        words = ["npm", "install", "--no-audit", "--no-fund", "--save-exact", patience]
         done = subprocess.run(
             [*words, *(f"{name}@{version}" for name, version in PACKAGES.items())],
             cwd=folder,
