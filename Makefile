@@ -29,10 +29,10 @@ test: stacks    ## install, then the quick tests and those on a real vLLM, the C
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not full" $(ARGS)
 
-test-all: test test-rest  ## every test, every target rehearsed; half an hour
+test-all: test test-rest  ## every test, every target rehearsed; an hour
 
-test-rest: stacks  ## what test-all has beyond test, by two workers
-	@$(BIN)/python -m pytest -m full -n 2 --dist loadgroup $(ARGS)
+test-rest: stacks  ## what test-all has beyond test (ARGS="-n 2 --dist loadgroup" for two workers)
+	@$(BIN)/python -m pytest -m full $(ARGS)
 
 stacks: setup
 	@$(BIN)/cookbook install cpu
