@@ -7,8 +7,9 @@ import pytest
 from helpers.doctor.signatures import load
 from helpers.errors import UsageError
 from helpers.recipes import check_parameters, load_model, load_target
+from helpers.recipes.budget import step_gib
 from helpers.recipes.command import Command, serve_command
-from maintain.deploy.fragments import disaggregated, extended, fragments, long_requests, offloaded_tokens, step_gib
+from maintain.deploy.fragments import disaggregated, extended, fragments, long_requests, offloaded_tokens
 from maintain.parser import check_commands
 
 TARGETS = ("h200", "h100", "b200", "mi300x", "rtx4090")

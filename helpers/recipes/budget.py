@@ -159,10 +159,16 @@ def _weights_gib(target: Target, model: Model, size: int) -> float:
 def _working_gib(target: Target, model: Model, size: int, batched: int, sequences: int) -> float:
     geometry = model.geometry
     width = _round_up(geometry.intermediate_size / size, _alignment(target)[0])
-    tokens = batched * (HIDDEN_COPIES * geometry.hidden_size + geometry.experts_per_token * 3 * width) * BF16
     sampler = sequences * geometry.vocab_size * 4 * SAMPLER_COPIES
     fixed = GRAPHS_AND_CONTEXT_GIB + (COMMUNICATION_GIB if size > 1 else 0.0)
-    return fixed + (tokens + sampler) / GIB
+    return fixed + step_gib(model, batched, width) + sampler / GIB
+
+
+def step_gib(model: Model, tokens: int, width: float = 0) -> float:
+    """Working memory in GiB of a step of so many tokens on one device, whose experts are `width` wide (0: the model's own)."""
+    geometry = model.geometry
+    width = width or geometry.intermediate_size
+    return tokens * (HIDDEN_COPIES * geometry.hidden_size + geometry.experts_per_token * 3 * width) * BF16 / GIB
 
 
 def _kv_gib(model: Model, tokens: int, batched: int, size: int, kv_bytes: int) -> float:

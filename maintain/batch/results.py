@@ -22,7 +22,7 @@ COLUMNS = {
     **dict.fromkeys(("output_tok_s", "output_tok_s_per_gpu", "tok_s_per_user", "ttft_p50_ms", "tpot_p50_ms"), "DOUBLE"),
 }
 SETTING = ("target", "machine", "model", "weights", "layout", "profile", "input_tokens", "output_tokens", "concurrency")
-ASSUMED = 1.10  # a tenth either way where fewer than two runs show the noise, as `cookbook reproduce` takes it
+ASSUMED = 1.10  # a tenth either way where fewer than two runs of one command show the noise
 # Student's t for 95 % two-sided by degrees of freedom, from its definition; beyond the last it falls to 1.96
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
@@ -36,7 +36,7 @@ def rows(name: str, record: RunRecord) -> list[dict[str, Any]]:
         "weights": record.weights,
         "layout": record.serving.label,
         "profile": record.serving.profile,
-        "vllm": record.versions.get("vllm", "").split("+")[0] or None,
+        "vllm": record.release if "vllm" in record.versions else None,
         "state": record.state,
         "why": record.why,
         "machine": (record.machine.gpus or [f"{record.machine.cpu}, {record.machine.cores} cores"])[0],

@@ -12,7 +12,7 @@ from helpers.recipes.command import tools as tool_servers
 from helpers.server.serving import Serving
 from helpers.server.weights import named_weights
 from maintain.deploy import kubernetes, nodes, platforms
-from maintain.deploy.fragments import disaggregated, extended, server_script
+from maintain.deploy.fragments import HOST_GIB, disaggregated, extended, server_script
 from maintain.deploy.order import Order
 
 
@@ -24,7 +24,7 @@ class Asked:
     nodes: int = 1  # hosts of one server
     most: int = 0  # copies under load, the most
     fragments: tuple[str, ...] = ()
-    host_gib: int = 100
+    host_gib: int = HOST_GIB
     tools: bool = False
     addresses: tuple[str, ...] = ()
     interface: str = ""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from helpers.errors import UsageError
 from helpers.paths import RECIPES
 from helpers.recipes import Model, Parameters, Setting, Target
-from helpers.recipes.budget import BF16, GIB, HIDDEN_COPIES, memory_budget
+from helpers.recipes.budget import GIB, memory_budget
 from helpers.recipes.command import Command
 from helpers.recipes.command.replicas import CARE, replica_commands
 from helpers.recipes.command.serve import Flags
@@ -84,13 +84,6 @@ def long_requests(target: Target, model: Model, parameters: Parameters, tokens: 
     asked = {"input_tokens": tokens - 1, "output_tokens": 1, "concurrency": [1]}
     budget = memory_budget(target, model, parameters.model_copy(update=asked))
     return budget.load, budget.fullest_concurrency
-
-
-def step_gib(model: Model, tokens: int) -> float:
-    """Working memory of one device, in GiB, for a step of so many tokens (helpers/recipes/budget.py counts the same)."""
-    geometry = model.geometry
-    width = HIDDEN_COPIES * geometry.hidden_size + geometry.experts_per_token * 3 * geometry.intermediate_size
-    return tokens * width * BF16 / GIB
 
 
 def offloaded_tokens(target: Target, model: Model, parameters: Parameters, host_gib: int) -> int:

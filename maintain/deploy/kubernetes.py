@@ -9,7 +9,7 @@ from helpers.recipes.command.forms import container_command
 from helpers.recipes.command.kubernetes import RESOURCE, SECRET, Document, manifests
 from helpers.recipes.command.replicas import CARE
 from maintain.deploy import observe
-from maintain.deploy.nodes import MASTER_PORT, STEP_S
+from maintain.deploy.nodes import connection, flags
 from maintain.deploy.order import Order, dumped
 
 PART_OF = "app.kubernetes.io/part-of"  # its value is the `job` of every series, which the alerts name
@@ -108,17 +108,8 @@ def _servers(order: Order) -> list[Document]:
 
 def _spread(order: Order) -> Order:
     """The server of one node, filled in by Kubernetes from what LeaderWorkerSet puts into a pod's environment."""
-    flags = {
-        "--tensor-parallel-size": (str(order.size),),
-        "--distributed-executor-backend": ("mp",),
-        "--nnodes": ("$(LWS_GROUP_SIZE)",),
-        "--node-rank": ("$(LWS_WORKER_INDEX)",),
-        "--master-addr": ("$(LWS_LEADER_ADDRESS)",),
-        "--master-port": (str(MASTER_PORT),),
-    }
-    nccl = {"NCCL_SOCKET_IFNAME": INTERFACE} if order.target.match.vendor in ("nvidia", "amd") else {}
-    settings = {"GLOO_SOCKET_IFNAME": INTERFACE, **nccl, "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(STEP_S)}
-    return replace(order, command=order.command.changed(flags, settings))
+    own = flags(order.size, "$(LWS_GROUP_SIZE)", "$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)")
+    return replace(order, command=order.command.changed(own, connection(order.target, INTERFACE)))
 
 
 def _router(order: Order) -> list[Document]:

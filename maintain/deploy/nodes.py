@@ -10,16 +10,13 @@ from helpers.errors import UsageError
 from helpers.recipes import Model, Parameters, Target
 from helpers.recipes.budget import Budget, memory_budget
 from helpers.recipes.command import Command
+from helpers.recipes.command.serve import Flags
 from maintain.deploy.order import Order
 
 MASTER_PORT, CHECK_PORT, RAY_PORT = 29501, 29502, 6379
 # A step that a lost node never finishes ends the server after so long; the default is 300 (vllm 0.32.0 envs.py).
 STEP_S = 120
 CHECK = Path(__file__).parent / "node_check.py"
-DIVIDED = {
-    "attention heads": 64,
-    "width of the experts": 2880,
-}  # gpt-oss's config.json: what every rank gets a share of
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,11 @@ def spread(target: Target, model: Model, parameters: Parameters, total: int, nod
         why = f"{target.target} has {target.device.per_host} a host"
         raise UsageError(f"{share} devices a node are too many", why=why, do="add nodes, or choose a smaller size")
     if model.model != "gpt-oss-nano":
-        for what, count in DIVIDED.items():
+        shares = {
+            "attention heads": model.geometry.attention_heads,
+            "width of the experts": model.geometry.intermediate_size,
+        }
+        for what, count in shares.items():
             if count % total:
                 raise UsageError(f"size {total} does not divide gpt-oss's {count} {what}", do="choose 2, 4, 8 or 16")
     offered = target.models[model.model].tensor_parallel_size
@@ -76,25 +77,34 @@ def budget(target: Target, model: Model, parameters: Parameters, total: int) -> 
 
 def commands(command: Command, target: Target, total: int, nodes: Nodes) -> list[Command]:
     """One command for each node, by vLLM's own processes: the head answers, the others only compute."""
-    flags: dict[str, tuple[str, ...]] = {
-        "--tensor-parallel-size": (str(total),),
-        "--distributed-executor-backend": ("mp",),
-        "--nnodes": (str(len(nodes.addresses)),),
-        "--master-addr": (nodes.head,),
-        "--master-port": (str(MASTER_PORT),),
-    }
     found = []
     for rank, address in enumerate(nodes.addresses):
-        own = {**flags, "--node-rank": (str(rank),), **({"--headless": ()} if rank else {})}
+        own = {**flags(total, str(len(nodes.addresses)), str(rank), nodes.head), **({"--headless": ()} if rank else {})}
         found.append(command.changed(own, environment(target, nodes, address)))
     return found
 
 
+def flags(total: int, count: str, rank: str, head: str) -> Flags:
+    """What makes a server of `total` devices one of `count` nodes; all but the first may be a variable's name."""
+    return {
+        "--tensor-parallel-size": (str(total),),
+        "--distributed-executor-backend": ("mp",),
+        "--nnodes": (count,),
+        "--node-rank": (rank,),
+        "--master-addr": (head,),
+        "--master-port": (str(MASTER_PORT),),
+    }
+
+
 def environment(target: Target, nodes: Nodes, address: str) -> dict[str, str]:
     """What one node's processes find each other by, and how long they wait for one that is lost."""
-    nccl = {"NCCL_SOCKET_IFNAME": nodes.interface} if target.match.vendor in ("nvidia", "amd") else {}
-    step = {"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(nodes.step_s)}
-    return {"VLLM_HOST_IP": address, "GLOO_SOCKET_IFNAME": nodes.interface, **nccl, **step}
+    return {"VLLM_HOST_IP": address, **connection(target, nodes.interface, nodes.step_s)}
+
+
+def connection(target: Target, interface: str, step_s: int = STEP_S) -> dict[str, str]:
+    """The interface that the processes of all nodes meet on, and the seconds after which a step counts as lost."""
+    nccl = {"NCCL_SOCKET_IFNAME": interface} if target.match.vendor in ("nvidia", "amd") else {}
+    return {"GLOO_SOCKET_IFNAME": interface, **nccl, "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(step_s)}
 
 
 def check_words(nodes: Nodes, rank: int) -> list[str]:
@@ -118,7 +128,7 @@ def ray_scripts(order: Order, nodes: Nodes) -> dict[str, str]:
     if order.target.match.vendor == "cpu":
         why = 'vLLM 0.32.0 has no Ray resource for a CPU: platforms/interface.py, ray_device_key is ""'
         raise UsageError("Ray cannot spread a CPU server", why=why, do="use the form nodes")
-    flags = {"--tensor-parallel-size": (str(order.size),), "--distributed-executor-backend": ("ray",)}
+    spread_by = {"--tensor-parallel-size": (str(order.size),), "--distributed-executor-backend": ("ray",)}
     texts = {CHECK.name: CHECK.read_text(encoding="utf-8")}
     memory = budget(order.target, order.model, order.parameters, order.size).line()
     for rank, address in enumerate(nodes.addresses):
@@ -128,7 +138,7 @@ def ray_scripts(order: Order, nodes: Nodes) -> dict[str, str]:
             lines = f"{exports}\nray start --address={nodes.head}:{RAY_PORT} --node-ip-address={address} --block"
         else:
             start = f"ray start --head --port={RAY_PORT} --node-ip-address={address} --disable-usage-stats"
-            exports, served = order.command.changed(flags, settings).shell().split("\nvllm serve", 1)
+            exports, served = order.command.changed(spread_by, settings).shell().split("\nvllm serve", 1)
             lines = f"{exports}\n{start}\n{_joined(order.size)}\nvllm serve{served}"
         role = "the head of the Ray cluster" if rank == 0 else "joins the head's Ray cluster"
         texts[f"node-{rank}.sh"] = _script(rank, nodes, role, memory, lines)

@@ -7,7 +7,8 @@ from pathlib import Path
 from helpers.pages.markdown import cell, row, table
 from helpers.paths import ROOT
 from helpers.recipes import check_parameters, load_model, load_target
-from maintain.deploy.fragments import HOST_GIB, fragments, long_requests, offloaded_tokens, step_gib
+from helpers.recipes.budget import step_gib
+from maintain.deploy.fragments import HOST_GIB, fragments, long_requests, offloaded_tokens
 from maintain.deploy.observe import watched
 
 WATCHING = ROOT / "docs" / "observability.md"

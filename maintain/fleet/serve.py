@@ -11,7 +11,7 @@ from helpers.errors import UsageError
 from helpers.machine import preflight
 from helpers.machine.interpreter import serving_stack
 from helpers.paths import CACHE
-from helpers.recipes import check_parameters, load_model, load_target
+from helpers.recipes import Parameters, Target, check_parameters, load_model, load_target
 from helpers.recipes.command.replicas import POLICY
 from helpers.recipes.command.serve import Command
 from helpers.runs.folder import new_folder
@@ -36,10 +36,8 @@ class Wanted:
     checkpoint: str
 
 
-def wanted(name: str, given: Mapping[str, Any], say: Say) -> Wanted:
-    """The servers of target `name` with parameters `given`, their stack and weights on disk. Raises what is wrong with them."""
-    target = load_target(name)
-    parameters = check_parameters(target, given)
+def wanted(target: Target, parameters: Parameters, say: Say) -> Wanted:
+    """The servers of a target with these parameters, their stack and weights on disk. Raises what is wrong with them."""
     if not parameters.port:
         raise UsageError("port 0 is no address to come back to", do="name one: -p port 8000")
     _, serving = servings(target, load_model(parameters.model), parameters)
@@ -54,8 +52,10 @@ def wanted(name: str, given: Mapping[str, Any], say: Say) -> Wanted:
 
 def serve(name: str, given: Mapping[str, Any], policy: str = POLICY, say: Say = print) -> VLLM | Replicas:
     """Start a target's server, or its replicas behind the router, or attach to those that run so; they stay."""
-    preflight.check(load_target(name), check_parameters(load_target(name), given)).raise_if_failed()
-    want = wanted(name, given, say)
+    target = load_target(name)
+    parameters = check_parameters(target, given)
+    preflight.check(target, parameters).raise_if_failed()
+    want = wanted(target, parameters, say)
     return launch_vllm(
         want.commands,
         want.interpreter,
@@ -72,8 +72,9 @@ def serve(name: str, given: Mapping[str, Any], policy: str = POLICY, say: Say = 
 
 def restart(name: str, given: Mapping[str, Any], say: Say = print) -> Replicas:
     """Restart the replicas behind the router on the port of `given` one by one, with the commands of today's recipe."""
-    fleet = running(check_parameters(load_target(name), given).port)
-    want = wanted(name, {**given, "replicas": len(fleet.servers)}, say)
+    target = load_target(name)
+    fleet = running(check_parameters(target, given).port)
+    want = wanted(target, check_parameters(target, {**given, "replicas": len(fleet.servers)}), say)
     roll(fleet, want.commands, want.interpreter, want.checkpoint, say)
     return fleet
 

@@ -11,8 +11,8 @@ from helpers.recipes import load_target
 from helpers.records.curves import load_records, setting
 from helpers.records.record import Point, RunRecord
 from helpers.runs.execute import Outcome, run_target
+from maintain.batch.results import ASSUMED
 
-ASSUMED = 1.10  # the band where fewer than two runs of one command are on record: a tenth either way
 MOVED = ("run_dir", "port", "keep_server", "restart")  # of this machine, not of the run
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from helpers.files import write_whole
+from helpers.pages.markdown import row, table
 from helpers.paths import RECIPES, ROOT, shown
 from helpers.recipes import Block, Model, load_model
 from helpers.recipes.budget import BF16, GIB
@@ -70,12 +71,13 @@ def page() -> str:
     flags, _ = flags_and_env(block)
     words = " ".join(" ".join([flag, *values]) for flag, values in flags.items())
     reasons = [f"- `--{name}`: {setting.why}." for name, setting in block.args.items()]
-    lines = ["| model | rank | attention | attention and experts |", "|---|---|---|---|"]
+    rows = []
     for name in MODELS:
         for rank in RANKS:
-            both = (adapter_gib(load_model(name), rank, experts) for experts in (False, True))
-            lines.append(f"| {name} | {rank} | " + " | ".join(f"{gib:.2f}" for gib in both) + " |")
-    return TEXT.format(flags=words, reasons="\n".join(reasons), table="\n".join(lines))
+            both = (f"{adapter_gib(load_model(name), rank, experts):.2f}" for experts in (False, True))
+            rows.append(row(name, rank, *both))
+    columns = ("model", "rank", "attention", "attention and experts")
+    return TEXT.format(flags=words, reasons="\n".join(reasons), table=table(columns, rows))
 
 
 def write(path: Path = PAGE) -> Path:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 
 from helpers.records.curves import speed_records
 from helpers.records.record import Point, RunRecord
@@ -38,15 +39,17 @@ def crowded(layout: Layout, copies: int, host_us: float) -> Crowded:
 
 def several() -> Iterator[tuple[RunRecord, Layout, Point]]:
     """(record, the layout of one copy, point) of every measured point of several copies, the most in flight last."""
-    for record in speed_records(TARGET):
+    every = speed_records(TARGET)
+    for record in every:
         if record.serving.replicas > 1 and not record.serving.variant:
-            same = [one for one in speed_records(TARGET) if one.versions["vllm"] == record.versions["vllm"]]
+            same = [one for one in every if one.versions["vllm"] == record.versions["vllm"]]
             size = record.serving.tensor_parallel_size
             layout = Layout(TARGET, record.model, size, shares(TARGET, record.model, same)[size])
             for point in sorted(record.throughput, key=lambda one: one.concurrency):
                 yield record, layout, point
 
 
+@cache
 def host_us() -> float:
     """Microseconds that a stream costs each step of its host: fitted on the one point with the most streams."""
     record, layout, point = max(several(), key=lambda one: one[2].concurrency)

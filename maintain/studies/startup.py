@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import CookbookError
+from helpers.keys import authorised
 from helpers.paths import ROOT, shown
 from helpers.processes import Identity, cpu_seconds, healthy
 from helpers.server import end_group, launch
@@ -41,9 +41,7 @@ def first_token(port: int, model: str, log: Path) -> float:
     began = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_TIMEOUT)
     body = {"model": model, "prompt": "Hello", "max_tokens": 8, "stream": True, "temperature": 0, "ignore_eos": True}
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get("VLLM_API_KEY"):
-        headers["Authorization"] = f"Bearer {key}"
+    headers = {"Content-Type": "application/json", **authorised()}
     try:
         connection.request("POST", "/v1/completions", json.dumps(body), headers)
         answer = connection.getresponse()
