@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import tarfile
 import threading
@@ -59,7 +60,7 @@ def test_the_plan_holds_what_the_pages_need(target, plan):
     found = steps(target, plan)
     assert len(found) == len(PLANS[plan](load_target(target))), "two steps of one name share a folder"
     if target == "h100":  # a page's figures are those of its own defaults
-        assert found["20b-notebook"].concurrency == load_target(target).defaults.concurrency
+        assert found["20b-notebook"].concurrency is None
     if "120b-notebook" in found:
         assert found["120b-notebook"].needs == load_target(target).models["gpt-oss-120b"].default
     for name in [name for name in found if "-fp8" in name and isinstance(found[name], Job)]:
@@ -108,6 +109,23 @@ def test_steps_side_by_side_never_share_a_gpu_and_the_wanted_one_goes_first(tmp_
     with pytest.raises(AssertionError):  # the check above would see two on one GPU
         busy.append((0,))
         job(None, dataclasses.replace(one, gpus=(0,)), None)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot be shared out")
+def test_steps_side_by_side_have_cores_of_their_own(tmp_path, monkeypatch):
+    seen, both = {}, threading.Barrier(2, timeout=20)
+
+    def job(campaign, step, folder):
+        both.wait()
+        asked = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
+        seen[step.name] = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+
+    monkeypatch.setitem(driver.WAYS, Job, job)
+    one, before = Job("a", "gpt-oss-nano", []), os.sched_getaffinity(0)
+    run_campaign(Campaign(tmp_path, sys.executable, "h200", slots=2), [one, dataclasses.replace(one, name="b")])
+    assert seen["a"] and seen["b"] and not set(seen["a"]) & set(seen["b"])
+    assert os.sched_getaffinity(0) == before
 
 
 @pytest.mark.real

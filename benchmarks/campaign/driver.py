@@ -89,6 +89,14 @@ class Campaign:
         """The variable that shows a process these GPUs only; none where there are none."""
         return {} if self.on_cpu else {VISIBLE[self.target.match.vendor]: ",".join(map(str, gpus))}
 
+    def cores(self, gpus: tuple[int, ...]) -> set[int]:
+        """The share of the host's cores that goes with these GPUs: steps side by side take no time from one another."""
+        every = sorted(os.sched_getaffinity(0))
+        each = len(every) // self.slots
+        if self.on_cpu or not each:
+            return set(every)
+        return {core for gpu in gpus for core in every[gpu * each : (gpu + 1) * each]}
+
     @property
     def on_cpu(self) -> bool:
         return self.target.match.vendor == "cpu"
@@ -194,6 +202,8 @@ def begin(campaign: Campaign, step: Step) -> threading.Thread:
     campaign.free -= set(gpus)
 
     def take() -> None:
+        cores = campaign.cores(gpus)
+        os.sched_setaffinity(0, cores)  # this thread's, and so of every process that the step starts
         try:
             campaign.run(dataclasses.replace(step, gpus=gpus))
         finally:

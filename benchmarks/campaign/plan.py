@@ -96,11 +96,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Notebook(Step):
-    """The target's notebook through papermill, as `cookbook run` executes it."""
+    """The target's notebook through papermill, as `cookbook run` executes it; its own sweep unless one is given."""
 
     done = "record.json"
 
-    concurrency: list[int]
+    concurrency: list[int] | None = None
     weights: str = "synthetic"
 
 
@@ -244,7 +244,7 @@ def pages(target: Target) -> Plan:
     small, large = "gpt-oss-20b", "gpt-oss-120b"
     return [
         Notebook("120b-notebook", large, [1, 16, 64], needs=2, least_s=400),
-        Notebook("20b-notebook", small, target.defaults.concurrency, least_s=400),
+        Notebook("20b-notebook", small, least_s=400),
         tight(),
         Job("120b-tp2", large, waves(SWEEP), once=waves([16, 64, 1], 8192), needs=2, least_s=300),
         Job("20b-fp8-eagle3", small, waves([*USERS, 128]), FP8 + EAGLE3, repeats=2, least_s=200),
@@ -268,9 +268,10 @@ def tight() -> Job:
     return Job("120b-tp1", "gpt-oss-120b", loads, once=long, arguments=[], exact=True, least_s=300)
 
 
-def eight(name: str) -> Job:
-    """20b as the recipe serves it at 8,192 tokens in; after the notebook's server its start is a warm one."""
-    return Job(name, "gpt-oss-20b", waves([1, 16, 64], 8192), arguments=[], exact=True, least_s=200)
+def eight(name: str, also: list[int] | None = None) -> Job:
+    """20b as the recipe serves it at 8,192 tokens in (and 1,024); after the notebook's server its start is a warm one."""
+    loads = [*waves([1, 16, 64], 8192), *(waves(also) if also else [])]
+    return Job(name, "gpt-oss-20b", loads, arguments=[], exact=True, least_s=180)
 
 
 def long_context(gpus: int) -> Job:
@@ -309,7 +310,7 @@ def single(target: Target) -> Plan:
     """One GPU for a quarter of an hour, all that an 80 GB card can tell: its page, the known limit, then levers."""
     small, large = "gpt-oss-20b", "gpt-oss-120b"
     return [
-        Notebook("20b-notebook", small, target.defaults.concurrency, least_s=300),
+        Notebook("20b-notebook", small, least_s=300),
         Job("120b-tp1-bare", large, waves([1, 64]), profile="", note="", least_s=120),
         tight(),
         eight("20b-tp1"),
@@ -327,13 +328,31 @@ def four(target: Target) -> Plan:
     two = Job("120b-tp2", large, waves(SWEEP), once=waves([64, 16, 1], 8192), needs=2, least_s=300)
     return [
         tp4,
-        Notebook("20b-notebook", small, target.defaults.concurrency, least_s=400),
+        Notebook("20b-notebook", small, least_s=400),
         Tools("nano-tools", "gpt-oss-nano", least_s=150),
         ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
         eight("20b-tp1"),
         long_context(2 if target.device.memory_gib < 100 else 1),
         *([two] if target.device.memory_gib > 100 else []),  # H100's is on record
         *(step for step in levers() if step.name not in ("nano-tools", "20b-tool-load", "120b-long")),
+    ]
+
+
+def two(target: Target) -> Plan:
+    """Two GPUs of one host: the page's own model, and beside it what the card lacks."""
+    small, large = "gpt-oss-20b", "gpt-oss-120b"
+    if target.device.memory_gib < 100:
+        return [
+            Notebook("20b-notebook", small, least_s=400),
+            ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
+            eight("20b-tp1", also=[128]),
+            Job("20b-base", small, waves([*USERS, 256]), BASE, repeats=2, least_s=200),
+        ]
+    return [
+        Notebook("120b-notebook", large, USERS, least_s=550),  # with 256 at once it takes 200 s more
+        Job("120b-bare", large, waves(USERS), profile="", note="", least_s=300),
+        Job("120b-fp8-eagle3", large, waves(USERS), FP8 + EAGLE3, once=waves([128]), least_s=230),
+        eight("20b-tp1"),
     ]
 
 
@@ -360,4 +379,10 @@ def rehearsal(target: Target) -> Plan:
     ]
 
 
-PLANS: dict[str, Callable[[Target], Plan]] = {"four": four, "hopper": hopper, "single": single, "rehearsal": rehearsal}
+PLANS: dict[str, Callable[[Target], Plan]] = {
+    "two": two,
+    "four": four,
+    "hopper": hopper,
+    "single": single,
+    "rehearsal": rehearsal,
+}

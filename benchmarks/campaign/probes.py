@@ -22,14 +22,12 @@ from helpers.recipes.tuning import FILE, load_space
 def notebook(campaign, step: Notebook, folder: Path) -> None:
     """`cookbook run` in a process of its own, since what it starts has to see its GPUs only."""
     campaign.checkpoint(step)
-    given = {
-        "model": step.model,
-        "weights": step.weights,
-        "install": "existing",
-        "port": campaign.port(step),
-        "concurrency": step.concurrency,
-        "run_dir": str(folder),
-    }
+    given = {"model": step.model, "weights": step.weights, "install": "existing"}
+    if step.gpus[0]:  # the first has the page's own port: what it prints is what the page says
+        given["port"] = campaign.port(step)
+    if step.concurrency:
+        given["concurrency"] = step.concurrency
+    given["run_dir"] = str(folder)
     if step.needs > 1:
         given["tensor_parallel_size"] = step.needs
     if campaign.on_cpu:

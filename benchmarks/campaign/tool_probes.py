@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -148,7 +149,7 @@ def tool_load(campaign, step: ToolLoad, folder: Path) -> None:
                 "weights": "nano" if nano else "synthetic",
                 "sandbox": servers.sandbox,
                 "conversations": step.conversations,
-                "cores": campaign.facts["machine"].cores,
+                "cores": len(os.sched_getaffinity(0)),  # what the server, the load and the tools share
                 "rows": rows,
                 **seen(campaign, server.command, log),
             }
