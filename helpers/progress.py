@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -61,12 +62,16 @@ def bar(what: str, total: float | None = None, unit: str = "it", **more: Any) ->
     return _Bar(desc=what, total=total, unit=unit, leave=False, disable=off, **more)
 
 
-def child(what: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+def child(
+    what: str, argv: Sequence[str], timeout_s: float = float("inf"), **options: Any
+) -> subprocess.CompletedProcess[str]:
     """`subprocess.run` of a child that takes a while, its output captured as text: a bar says for how long it has run.
 
-    Lines of the child like "step 3 of 12" move the bar. `options` are those of `Popen`.
+    Lines of the child like "step 3 of 12" move the bar. `options` are those of `Popen`. A child that outlives `timeout_s`
+    is ended: `subprocess.TimeoutExpired`.
     """
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    end = time.monotonic() + timeout_s
     with (
         bar(what, unit=" steps", bar_format="{desc}: {elapsed}") as shown,
         subprocess.Popen(argv, **options) as process,
@@ -77,6 +82,8 @@ def child(what: str, argv: Sequence[str], **options: Any) -> subprocess.Complete
                     out, err = process.communicate(timeout=LOOK_S)
                     return subprocess.CompletedProcess(argv, process.returncode, out, err)
                 except subprocess.TimeoutExpired as so_far:
+                    if time.monotonic() > end:
+                        raise subprocess.TimeoutExpired(argv, timeout_s) from None
                     for done, total in STEP.findall(so_far.stdout or b"")[-1:]:
                         shown.n, shown.total, shown.bar_format = int(done), int(total), None
                     shown.refresh()

@@ -68,8 +68,7 @@ def register(group: typer.Typer) -> None:
         strict: bool = typer.Option(False, help="exit with 1 where a skill misses its bar"),
     ) -> None:
         """Ask the held-out cases over chat completions and Responses; print success per skill."""
-        from tqdm import tqdm
-
+        from helpers.progress import bar
         from nano.evaluation.cases import COUNTS
         from nano.evaluation.measure import document, evaluate, missed
 
@@ -80,11 +79,11 @@ def register(group: typer.Typer) -> None:
             raise CookbookError(f"there is no skill {min(unknown)!r}", do=f"choose from {', '.join(sorted(known))}")
         if json_file and not json_file.resolve().parent.is_dir():
             raise CookbookError(f"the folder of {json_file} is not there", do="create it, or give another path")
-        with tqdm(unit=" requests") as bar:
+        with bar("evaluation", unit=" requests") as asked:
             if base_url:
-                result = evaluate(base_url, model, temperature, [], sampling, set(skill), bar.update)
+                result = evaluate(base_url, model, temperature, [], sampling, set(skill), asked.update)
             else:
-                result = _on_own_server(temperature, sampling, set(skill), bar.update)
+                result = _on_own_server(temperature, sampling, set(skill), asked.update)
         _table(result)
         for line in result.failures[:failures]:
             typer.echo(line)

@@ -62,6 +62,10 @@ def test_the_cpu_notebook_runs_from_cold_to_stopped(
     assert {"notebook.ipynb", "record.json", "throughput.png", "server.log", "bench"} <= names
     assert (cache / "leases").is_dir() and not list((cache / "leases").glob("*.json")), "stopped"
     assert canaries.found_in(tmp_path / "run") == [], "a key is in what the run leaves"
+    cells = nbformat.read(tmp_path / "run" / "notebook.ipynb", as_version=4).cells
+    streamed = [cell.outputs for cell in cells if 'end="|", flush=True' in cell.source]
+    assert streamed and all([output.name for output in outputs] == ["stdout"] for outputs in streamed), "one text each"
+    assert all("|" in outputs[0].text for outputs in streamed)
 
 
 @pytest.mark.real

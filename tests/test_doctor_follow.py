@@ -71,6 +71,13 @@ def test_forms_that_exclude_each_other(words: list[str]) -> None:
     assert isinstance(done.exception, UsageError) and "too many" in str(done.exception)
 
 
+@pytest.mark.parametrize("option", ["--watch", "--run"])
+def test_a_log_that_is_missing_is_named_once_for_each_place(option: str, tmp_path: Path) -> None:
+    missing = doctor(option, str(tmp_path / "x.log")).exception
+    assert isinstance(missing, UsageError) and missing.why.count("x.log") == 1
+    assert doctor(option, "x").exception.why == "no folder is at runs/x or x"
+
+
 class Script:
     """A log that grows while it is watched: one entry a tick; None leaves it as it is."""
 

@@ -1,5 +1,6 @@
 """The bar that a waiting reader sees: where it is shown, that it goes again, and that a committed page never gets one."""
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -72,6 +73,15 @@ def test_a_child_is_watched_to_its_end_with_what_it_printed(lines: list[str], mo
     done = child("writing", [sys.executable, "-c", code])
     assert (done.returncode, done.stdout, done.stderr) == (1, "step 1 of 2\nstep 2 of 2\n", "no\n")
     assert any("writing: 00:00" in line for line in lines) and any("1/2" in line for line in lines)
+
+
+@pytest.mark.real
+def test_a_child_that_outlives_its_time_is_ended(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOOK_S", 0.05)
+    began = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired, match=r"after 0.2 seconds"):
+        child("writing", [sys.executable, "-c", "import time; time.sleep(60)"], 0.2)
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.real

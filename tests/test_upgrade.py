@@ -99,7 +99,7 @@ def test_the_copy_is_moved_and_the_checkout_is_not(tmp_path: Path, monkeypatch: 
 
 def test_a_step_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = subprocess.CompletedProcess([], 1, "", "first\nno such release\n")
-    monkeypatch.setattr(upgrades.subprocess, "run", lambda *words, **more: ended)
+    monkeypatch.setattr(upgrades, "child", lambda *words, **more: ended)
     with pytest.raises(upgrades.CookbookError, match=r"the lock failed .* because no such release"):
         inside(tmp_path, ["x"], "the lock")
     assert "no such release" in inside(tmp_path, ["x"], "the lane", fails=False)

@@ -77,6 +77,12 @@ def test_who_reports_is_asked_for_the_doctors_report() -> None:
         assert "cookbook doctor --report" in (ROOT / ".github" / name).read_text()
 
 
+def test_a_missing_machine_is_asked_for_what_shows_it_without_a_run() -> None:
+    """The doctor needs a log, which a machine without a recipe has not: the preflight is asked for first."""
+    form = (ROOT / ".github/ISSUE_TEMPLATE/target.yml").read_text()
+    assert 0 < form.find("cookbook preflight TARGET") < form.find("cookbook doctor --report")
+
+
 def test_the_strangers_transcript_is_of_the_readmes_commands() -> None:
     """`make newcomer` writes it; docs/newcomer.txt is the last one."""
     said = (ROOT / "docs/newcomer.txt").read_text()

@@ -72,7 +72,7 @@ def follow(name: str) -> int:
     """Say what is new in a log until its server ended; the exit code: 1 after a failure."""
     from helpers.doctor.watch import watch
 
-    log = Path(name) if Path(name).is_file() else run_folder(name) / "server.log"
+    log = Path(name) if Path(name).is_file() else run_folder(name, "run or log") / "server.log"
     codes = [0]
     try:
         for text in watch(log, lambda path: diagnosed(path, path.parent), codes):
@@ -82,17 +82,14 @@ def follow(name: str) -> int:
     return codes[-1]
 
 
-def run_folder(name: str) -> Path:
+def run_folder(name: str, what: str = "run") -> Path:
     """The folder of a run by name or path; with no name, the latest run that has a log."""
     if name:
         for folder in (RUNS / name, Path(name)):
             if folder.is_dir():
                 return folder
-        raise UsageError(
-            f"there is no run {name}",
-            why=f"neither {shown(RUNS / name)} nor {name} is a folder",
-            do="`ls runs` lists them",
-        )
+        places = " or ".join(dict.fromkeys((shown(RUNS / name), name)))
+        raise UsageError(f"there is no {what} {name}", why=f"no folder is at {places}", do="`ls runs` lists them")
     logs = sorted(RUNS.glob("**/server.log"), key=lambda path: path.stat().st_mtime)
     if not logs:
         raise UsageError("nothing to read", why=f"{shown(RUNS)} holds no server.log", do="name a log, --run or --live")

@@ -92,6 +92,7 @@ def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> 
             | {"run_dir": str(folder)},
             cwd=str(path.parent),
             progress_bar=progress,
+            coalesce_streams=True,  # an answer that streams is one output, not one a token
             config=Config({"ConnectionFileMixin": ipc()}),
         )
     except PapermillExecutionError as failure:

@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Write the target notebooks from the template and the recipes, keeping outputs of unchanged cells."""
         from helpers.errors import CookbookError
+        from helpers.progress import bar
         from helpers.recipes import target_names
         from maintain.pages.notebook import path_of, text_of, write
         from maintain.pages.notebook import render as rendered
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
         from maintain.pages.overview import refresh
 
         drifted = []
-        for name in targets or target_names():
+        for name in bar("targets", unit=" pages", iterable=targets or target_names()):
             notebook, path = rendered(name), path_of(name)
             if not path.exists() or path.read_text() != text_of(notebook):
                 drifted.append(name)

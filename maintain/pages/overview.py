@@ -8,6 +8,7 @@ from nbformat import NotebookNode
 
 from helpers.files import write_whole
 from helpers.paths import NOTEBOOKS
+from helpers.progress import bar
 from maintain.deploy import page as deploy
 from maintain.pages import cli, readme, study
 from maintain.pages.levers import page as levers
@@ -37,7 +38,7 @@ def pages() -> Iterator[tuple[Path, str]]:
 
 def drifted() -> Iterator[tuple[Path, str]]:
     """(page, what it should hold) of each that differs."""
-    for path, text in pages():
+    for path, text in bar("pages", unit=" pages", iterable=pages()):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             yield path, text
 

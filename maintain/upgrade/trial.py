@@ -17,6 +17,7 @@ from helpers import paths
 from helpers.errors import CookbookError, UsageError
 from helpers.files import write_whole
 from helpers.machine.stack import pinned
+from helpers.progress import child
 from helpers.recipes import load_target, target_names
 from helpers.records.age import BUILDS, releases
 from maintain.combinations import Combination, combinations
@@ -93,7 +94,7 @@ def inside(copy: Path, words: list[str], what: str, fails: bool = True) -> str:
     own = {"COOKBOOK_ROOT": str(copy), "COOKBOOK_STACKS": str(copy / ".stacks"), "COOKBOOK_RUNS": str(copy / "runs")}
     env = {**os.environ, **own, "PYTHONPATH": str(copy)}
     try:
-        done = subprocess.run(words, capture_output=True, text=True, cwd=copy, env=env, timeout=LANE_S)
+        done = child(what, words, LANE_S, cwd=copy, env=env)
     except subprocess.TimeoutExpired:
         raise CookbookError(f"{what} took longer than {LANE_S} s", do="try again on a quieter machine") from None
     if done.returncode and fails:
