@@ -1,6 +1,7 @@
 """A batch: the plan is checked as a whole, what passed is kept, what failed or was cut off runs again."""
 
 import json
+import shlex
 import sys
 import threading
 import time
@@ -14,11 +15,13 @@ import yaml
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import RECORDS
 from helpers.records.record import RunRecord
-from maintain.batch import PlannedRun, load_plan
+from maintain.batch import PlannedRun, load_plan, ray_jobs
 from maintain.batch import run_batch as started
+from maintain.batch.execute import Batch
 from maintain.batch.results import change, frame, markdown, versions
 from maintain.batch.slots import Slot, Slots
 from maintain.batch.slurm import script
+from tests.ray_cluster import ray_cluster
 from tests.slurm_cluster import cluster
 
 RECORD = json.loads(next((RECORDS / "cpu").glob("*.json")).read_text())  # a real run's record
@@ -225,6 +228,26 @@ def test_only_one_run_of_a_plan_and_the_rest_stay_as_they_are(tmp_path: Path):
     assert states(run_batch(runs, folder, Machine(), only=[0])) == ["passed", "passed", "failed"]
 
 
+def test_tasks_that_overlap_leave_one_whole_summary(tmp_path: Path):
+    _, runs, folder = load_plan(plan(tmp_path, targets=["h200"], vary={"tensor_parallel_size": [1, 2]}))
+    long = Batch(runs, folder, Slots(["0", "1"], [0]))  # begun before the other, ended after it
+    run_batch(runs, folder, Machine(), only=[1])
+    long.run([0], Machine(), lambda _: None)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [one["state"] for one in summary] == ["passed", "passed"]
+
+
+def test_a_plan_as_ray_jobs(tmp_path: Path):
+    path = plan(tmp_path, targets=["h200"], vary={"tensor_parallel_size": [1, 3, 2]})
+    _, runs, folder = load_plan(path)
+    jobs = [line for line in ray_jobs.script(path, runs, folder).splitlines() if line.startswith("submit ")]
+    assert [job.split(" -- ")[0] for job in jobs] == [
+        "submit 1 --entrypoint-num-cpus=1 --entrypoint-num-gpus=1",
+        "submit 3 --entrypoint-num-cpus=1 --entrypoint-num-gpus=2",
+    ]
+    assert [shlex.split(job)[-1].split()[-2:] for job in jobs] == [["--only", "1"], ["--only", "3"]]
+
+
 def test_a_plan_as_a_slurm_array(tmp_path: Path):
     path = plan(tmp_path, targets=["h200"], vary={"tensor_parallel_size": [1, 3, 2]})
     _, runs, folder = load_plan(path)
@@ -331,3 +354,27 @@ def test_a_real_slurm_runs_each_task_of_the_array(tmp_path: Path):
         record = RunRecord.read(folder / run.name / "record.json")
         assert "holds no vLLM" in record.why and record.parameters["output_tokens"] == run.given["output_tokens"]
         assert sum(run.name + " ..." in text for text in logs.values()) == 1, "no other task did it"
+    assert {one["state"] for one in json.loads((folder / "summary.json").read_text())} == {"failed"}
+
+
+@pytest.mark.full
+def test_a_real_ray_runs_each_job_of_a_plan(tmp_path: Path):
+    """Two runs that end at once, for want of a vLLM, on two real nodes, side by side."""
+    path = plan(
+        tmp_path,
+        targets=["cpu"],
+        sweep=True,
+        parameters={"install": "existing", "port": 0},
+        vary={"output_tokens": [8, 16]},
+    )
+    _, runs, folder = load_plan(path)
+    (tmp_path / "plan.sh").write_text(ray_jobs.script(path, runs, folder))
+    with ray_cluster({"COOKBOOK_PYTHON": sys.executable}) as cluster_of_two:
+        done = cluster_of_two.run("bash", str(tmp_path / "plan.sh"), timeout=120)
+        jobs = json.loads(cluster_of_two.run("ray", "list", "jobs", "--format=json").stdout)
+    assert done.returncode == 1 and [job["status"] for job in jobs] == ["FAILED"] * 2, done.stderr
+    for number, run in enumerate(runs, 1):
+        assert f"[{number}/2] {run.name}: failed" in (folder / f"ray-{number}.log").read_text()
+        record = RunRecord.read(folder / run.name / "record.json")
+        assert "holds no vLLM" in record.why and record.parameters["output_tokens"] == run.given["output_tokens"]
+    assert {one["state"] for one in json.loads((folder / "summary.json").read_text())} == {"failed"}

@@ -15,7 +15,7 @@ from referencing import Registry, Resource
 from helpers.paths import RECIPES, ROOT
 from helpers.recipes import check_parameters, load_model, load_target, target_names
 from helpers.recipes.command import serve_command
-from maintain.deploy import kubernetes, observe, platforms
+from maintain.deploy import forms, kubernetes, observe, platforms
 from maintain.deploy.commands import FORMS
 from maintain.deploy.order import Order
 from tests.control_plane import apply, control_plane, place
@@ -135,6 +135,36 @@ def test_several_nodes_are_a_leader_worker_set(name: str, nodes: int, size: int)
     assert not service.items() <= group["workerTemplate"]["metadata"]["labels"].items()
 
 
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_tool_servers_are_a_deployment_or_sidecars(nodes: int):
+    given = {"model": "gpt-oss-120b"}
+    apart, inside = (
+        forms.rendered("kubernetes", "h200", given, forms.Asked(nodes=nodes, tools=True, sidecars=sidecars))
+        for sidecars in (False, True)
+    )
+    for files in (apart, inside):
+        found = documents(files, "gpt-oss.yaml")
+        for one in found:
+            valid(one)
+        assert "tools.Dockerfile" in files and "docker build -t cookbook-tools" in files["README.md"]
+    assert "NetworkPolicy" in apart["gpt-oss.yaml"] and "NetworkPolicy" not in inside["gpt-oss.yaml"]
+    if nodes == 1:
+        pod = found[1]["spec"]["template"]["spec"]
+    else:
+        template = found[1]["spec"]["leaderWorkerTemplate"]
+        pod = template["leaderTemplate"]["spec"]
+        assert "initContainers" not in template["workerTemplate"]["spec"]
+    words = pod["containers"][0]["args"]
+    assert words[words.index("--tool-server") + 1] == "127.0.0.1:8002,127.0.0.1:8001"
+    assert [one["name"] for one in pod["initContainers"]] == ["python", "browser"]
+    for one in pod["initContainers"]:
+        assert one["restartPolicy"] == "Always" and {"startupProbe", "livenessProbe"} <= one.keys()
+        assert one["args"].count("127.0.0.1") == 2 and "0.0.0.0" not in one["args"]
+    pod["initContainers"][0]["restartPolicies"] = "Always"
+    with pytest.raises(jsonschema.ValidationError):
+        valid(found[1])
+
+
 @pytest.mark.parametrize("name", [name for name in target_names() if load_target(name).match.vendor == "nvidia"])
 def test_dynamo_graphs_are_valid(name: str):
     claim, graph = documents(platforms.dynamo(order(name)), "dynamo.yaml")
@@ -221,6 +251,7 @@ def test_the_command_line_writes_every_form(cli, tmp_path: Path):
         assert done.returncode == 0 and list((tmp_path / form).iterdir()), done.stderr
     done = cli("deploy", "kubernetes", "h200", "--tools")
     assert "tools.Dockerfile" in done.stdout and "--tool-server" in done.stdout
+    assert "restartPolicy: Always" in cli("deploy", "kubernetes", "h200", "--sidecars").stdout
     for words, told in (
         (("deploy", "kubernetes"), "needs a target"),
         (("deploy", "helm", "h200", "--tools"), "no place for tool servers"),
@@ -297,6 +328,7 @@ def test_a_real_control_plane_takes_the_manifests_and_gives_them_back(tmp_path: 
         documents(kubernetes.cluster(order("h200", most=4)), "gpt-oss.yaml", "monitoring.yaml"),
         documents(kubernetes.leader_worker_set(order("dgx_spark", nodes=2, size=2)), "gpt-oss.yaml", "monitoring.yaml"),
         documents(platforms.dynamo(order("h100")), "dynamo.yaml"),
+        documents(forms.rendered("kubernetes", "b200", {}, forms.Asked(sidecars=True)), "gpt-oss.yaml"),
     ]
     with control_plane(tmp_path) as client:
         for name in CUSTOM:

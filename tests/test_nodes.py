@@ -126,6 +126,32 @@ def test_the_check_names_what_differs_between_two_hosts(tmp_path: Path):
 
 
 @pytest.mark.real
+def test_a_node_ends_with_the_head_and_by_itself(tmp_path: Path):
+    """The check's `--follow` with a listener in the head's place and `sleep` in the server's."""
+    listen = "import socket, time; s = socket.create_server(('{}', {})); time.sleep(60)"
+    with two_hosts() as hosts:
+        words = [sys.executable, str(several.CHECK), *several.check_words(Nodes(ADDRESSES, INTERFACE), 1), "--follow"]
+
+        def follow(*command: str) -> subprocess.Popen:
+            argv = inside(hosts[1], *words, str(several.MASTER_PORT), *command)
+            return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+        assert follow("bash", "-c", "exit 7").wait(10) == 7, "the command's own end"
+        node = follow("sleep", "60")
+        time.sleep(0.5)
+        assert node.poll() is None, "no head yet: it waits"
+        head = subprocess.Popen(
+            inside(hosts[0], sys.executable, "-c", listen.format(ADDRESSES[0], several.MASTER_PORT))
+        )
+        time.sleep(3)
+        assert node.poll() is None, "the head lives"
+        head.kill()
+        head.wait()
+        assert node.wait(5) == 1
+        assert f"node 0 at {ADDRESSES[0]}:{several.MASTER_PORT} is lost" in node.stdout.read()
+
+
+@pytest.mark.real
 def test_the_cpu_build_has_no_ray_resource(interpreter: Path):
     """Why the Ray form refuses a CPU: vLLM itself does. The day this fails, it need not any more."""
     package = next(interpreter.parents[1].glob("lib/python3*/site-packages/vllm"))
@@ -143,7 +169,7 @@ def spread_server(
     layout = Nodes(ADDRESSES, INTERFACE, step_s=STEP_S)
     texts = several.scripts(spread_order("cpu", 2, 2, str(checkpoint)), layout)
     for name, text in texts.items():
-        (folder / name).write_text(text.replace("vllm serve", f"exec {interpreter} -m vllm.entrypoints.cli.main serve"))
+        (folder / name).write_text(text.replace("vllm serve", f"{interpreter} -m vllm.entrypoints.cli.main serve"))
     running = []
     try:
         for rank, host in enumerate(hosts):
@@ -206,5 +232,6 @@ def test_a_server_over_two_hosts_answers_as_one_and_ends_when_a_host_is_lost(
         lost = ask(hosts[0], QUESTIONS[0], patience_s=STEP_S + 30)
         assert lost.returncode != 0 and "HTTP Error 500" in lost.stderr, lost.stderr + logs()
         until(lambda: head.poll() is not None, 60, "the head goes on without its node")
+        until(lambda: other.poll() is not None, 60, "the other node goes on without the head")
         assert time.monotonic() - began < STEP_S + 60
         assert "RPC call to execute_model timed out" in (tmp_path / "node-0.log").read_text()

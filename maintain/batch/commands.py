@@ -20,18 +20,20 @@ def register(app: typer.Typer) -> None:
         ] = 0,
         only: Annotated[list[int] | None, Option(help="only the run with this number; repeatable")] = None,
         slurm: Annotated[bool, Option("--slurm", help="print the plan as a Slurm job array, start nothing")] = False,
+        ray: Annotated[bool, Option("--ray", help="print the plan as Ray jobs, start nothing")] = False,
     ) -> None:
         """Run a plan of targets x models x parameters; call it again to go on after an interruption."""
         from helpers.paths import shown
         from maintain.batch import load_plan, run_batch
         from maintain.batch.execute import table
         from maintain.batch.one import process
+        from maintain.batch.ray_jobs import script as ray_script
         from maintain.batch.slots import here
         from maintain.batch.slurm import script
 
         _, runs, folder = load_plan(plan)
-        if slurm:
-            typer.echo(script(plan, runs, folder), nl=False)
+        if slurm or ray:
+            typer.echo((script if slurm else ray_script)(plan, runs, folder), nl=False)
             return
         if list_only:
             for run in runs:

@@ -52,7 +52,7 @@ class Batch:
             ) from None
         _same_plan(self.runs, folder)
         self.results = [BatchResult(run.name, run.target) for run in self.runs]
-        self.lock, self.ended = threading.Lock(), threading.Event()
+        self.lock, self.ended, self.own = threading.Lock(), threading.Event(), set[int]()
         for run, result in zip(self.runs, self.results, strict=True):
             before = _record(folder / run.name)
             if run.skip:
@@ -63,8 +63,11 @@ class Batch:
         self.write()
 
     def write(self) -> None:
-        """summary.json and summary.md, each whole at any moment."""
+        """summary.json and summary.md, each whole at any moment; what other tasks of a cluster have done stands in them too."""
         with self.lock:
+            for number, (run, result) in enumerate(zip(self.runs, self.results, strict=True)):
+                if number not in self.own and not run.skip and (done := _record(self.folder / run.name)):
+                    _fill_in(result, done)
             write_whole(
                 self.folder / "summary.json", json.dumps([asdict(one) for one in self.results], indent=1) + "\n"
             )
@@ -72,6 +75,7 @@ class Batch:
 
     def run(self, chosen: Sequence[int], runner: Runner, report: Callable[[str], None]) -> None:
         """The runs with these numbers (from 0) that have not passed, side by side as far as the slots allow."""
+        self.own |= set(chosen)
         for number in chosen:
             if not (self.results[number].earlier or self.runs[number].skip):
                 self.results[number] = BatchResult(self.runs[number].name, self.runs[number].target)

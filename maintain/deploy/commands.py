@@ -30,6 +30,9 @@ def register(app: typer.Typer) -> None:
         ] = None,
         host_gib: Annotated[int, Option(min=1, help="kv-offload: GiB of host memory for each device")] = 100,
         tools: Annotated[bool, Option("--tools", help="kubernetes: the tool servers beside vLLM")] = False,
+        sidecars: Annotated[
+            bool, Option("--sidecars", help="kubernetes: the tool servers in the pod of each copy")
+        ] = False,
         port: Annotated[int, Option(min=1024, max=65535, help="the server's port")] = 8000,
         address: Annotated[list[str] | None, Option(help="nodes, ray: each host's address, the head first")] = None,
         interface: Annotated[str, Option(help="nodes, ray: what connects the hosts, e.g. eth0")] = "",
@@ -52,10 +55,11 @@ def register(app: typer.Typer) -> None:
         else:
             given = {"model": model, "weights": weights, "profile": profile, "port": port, "replicas": replicas}
             hosts, parts = tuple(address or ()), tuple(with_ or ())
-            asked = Asked(size, len(hosts) or nodes, most, parts, host_gib, tools, hosts, interface)
+            asked = Asked(size, len(hosts) or nodes, most, parts, host_gib, tools, sidecars, hosts, interface)
             texts = rendered(form, target, given, asked)
         for name, text in texts.items():
             if out is None:
                 typer.echo(f"# ---- {name}\n{text}" if not name.endswith(".py") else f"# ---- {name}: with --out\n")
             else:
-                typer.echo(f"wrote {shown(write_whole(out / name, text))}")
+                mode = 0o755 if text.startswith("#!") else None
+                typer.echo(f"wrote {shown(write_whole(out / name, text, mode=mode))}")

@@ -26,13 +26,14 @@ class Asked:
     fragments: tuple[str, ...] = ()
     host_gib: int = HOST_GIB
     tools: bool = False
+    sidecars: bool = False  # the tool servers in each server's own pod
     addresses: tuple[str, ...] = ()
     interface: str = ""
 
 
 def rendered(form: str, target: str, given: Mapping[str, Any], asked: Asked) -> dict[str, str]:
     """File name -> text of a form. Raises `UsageError` for what does not go together."""
-    if asked.tools and form != "kubernetes":
+    if (asked.tools or asked.sidecars) and form != "kubernetes":
         raise UsageError(f"the form {form} has no place for tool servers", do="choose kubernetes")
     if "data-parallel" in asked.fragments and form != "server":
         raise UsageError(f"the form {form} counts no data-parallel GPUs", do="try the fragment with the form server")
@@ -56,10 +57,10 @@ def _order(name: str, given: Mapping[str, Any], asked: Asked) -> Order:
         serve_command(target, model, own, served, parameters.port), list(asked.fragments), asked.host_gib
     )
     offloaded = asked.host_gib * size // asked.nodes if "kv-offload" in asked.fragments else 0
-    order = Order(target, model, own, command, asked.nodes, size, offloaded, asked.most)
-    if not asked.tools:
+    order = Order(target, model, own, command, asked.nodes, size, offloaded, asked.most, asked.sidecars)
+    if not (asked.tools or asked.sidecars):
         return order
-    hosts = dict.fromkeys(tool_servers.COMPOSE, f"{order.name}-tools")
+    hosts = dict.fromkeys(tool_servers.COMPOSE, kubernetes.POD if asked.sidecars else f"{order.name}-tools")
     return replace(order, command=command.with_tools(tool_servers.addresses(hosts), tool_servers.MCP_LABELS))
 
 

@@ -1,9 +1,11 @@
 """Kubernetes: servers, a router before them, autoscaling on the queue, what watches them; several nodes as a LeaderWorkerSet."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from helpers.paths import ROOT
 from helpers.recipes.command import tools as tool_servers
 from helpers.recipes.command.forms import container_command
 from helpers.recipes.command.kubernetes import RESOURCE, SECRET, Document, manifests
@@ -31,6 +33,7 @@ QUEUE = "vllm_num_requests_waiting"  # as prometheus-adapter publishes it: an AP
 QUEUE_EACH = 5  # requests in the queue of a copy above which another one is started
 SLOW_DOWN_S = 900  # a copy takes minutes to start: an idle one is kept for a while
 INTERFACE = "eth0"  # a pod's own
+POD = "127.0.0.1"  # what the containers of a pod share
 
 
 def cluster(order: Order) -> dict[str, str]:
@@ -42,9 +45,7 @@ def cluster(order: Order) -> dict[str, str]:
         "prometheus-adapter.values.yaml": dumped(_adapter()),
         "router.Dockerfile": DOCKERFILE,
     }
-    if "--tool-server" in order.command.flags:
-        files["tools.Dockerfile"] = str(tool_servers.part("dockerfile"))
-    return files | {"README.md": _guide(order, sorted(files))}
+    return _guided(order, files)
 
 
 def leader_worker_set(order: Order) -> dict[str, str]:
@@ -59,6 +60,7 @@ def leader_worker_set(order: Order) -> dict[str, str]:
         limits[RESOURCE[order.target.match.vendor]] = order.size // order.nodes
     labels = service["spec"]["selector"]
     worker = json.loads(json.dumps(pod))
+    worker.pop("initContainers", None)  # tool servers are the leader's: it answers
     for key in ("startupProbe", "readinessProbe", "livenessProbe", "ports", "lifecycle"):
         worker["containers"][0].pop(key)  # it answers nobody
     worker["containers"][0]["args"].append("--headless")
@@ -77,7 +79,8 @@ def leader_worker_set(order: Order) -> dict[str, str]:
         },
     }
     service["spec"]["selector"] = {**labels, "role": "leader"}
-    return {"gpt-oss.yaml": dumped(claim, group, service, *rest), "monitoring.yaml": dumped(*_monitoring(order))}
+    files = {"gpt-oss.yaml": dumped(claim, group, service, *rest), "monitoring.yaml": dumped(*_monitoring(order))}
+    return _guided(order, files)
 
 
 def _servers(order: Order) -> list[Document]:
@@ -94,16 +97,33 @@ def _servers(order: Order) -> list[Document]:
         del deployment["spec"]["replicas"]  # the autoscaler's
     service["metadata"]["labels"] = {**service["metadata"]["labels"], PART_OF: observe.JOB}
     pod = deployment["spec"]["template"]["spec"]
+    if order.sidecars:
+        tools, *_ = rest
+        pod["automountServiceAccountToken"] = False  # model-written code runs in this pod
+        pod["initContainers"], rest = [_sidecar(one) for one in tools["spec"]["template"]["spec"]["containers"]], []
     pod["terminationGracePeriodSeconds"] = 300  # answers in flight are finished
     container = pod["containers"][0]
     requested = int(container["resources"]["requests"]["memory"].removesuffix("Gi")) + order.host_gib
-    container["resources"]["requests"]["memory"] = f"{requested}Gi"
+    container["resources"]["requests"] |= {"memory": f"{requested}Gi", "cpu": "4"}
     container["resources"].setdefault("limits", {})["memory"] = f"{requested + SHM_GIB}Gi"
     next(one for one in pod["volumes"] if one["name"] == "shm")["emptyDir"]["sizeLimit"] = f"{SHM_GIB}Gi"
     container["lifecycle"] = {"preStop": {"sleep": {"seconds": DRAIN_S}}}
     if order.target.match.vendor == "nvidia":
         container["securityContext"] = {"allowPrivilegeEscalation": False, "seccompProfile": {"type": "RuntimeDefault"}}
     return [claim, deployment, service, *rest]
+
+
+def _sidecar(container: Document) -> Document:
+    """A tool server as Kubernetes' own sidecar: up before vLLM, which asks it once, on the pod's loopback alone."""
+    (port,), words = (one["containerPort"] for one in container["ports"]), list(container["args"])
+    for flag in ("--host", "--allow-host"):
+        words[words.index(flag) + 1] = POD
+    ask = f"import urllib.request as u; u.urlopen('http://{POD}:{port}/health', timeout=5)"
+    probe = {"exec": {"command": ["python", "-c", ask]}, "periodSeconds": 5, "timeoutSeconds": 10}
+    account = {**container["securityContext"], "runAsNonRoot": True, "runAsUser": 65534}
+    own = {name: container[name] for name in ("name", "image", "imagePullPolicy", "resources")}
+    own |= {"args": words, "restartPolicy": "Always", "securityContext": account}
+    return own | {"startupProbe": {**probe, "failureThreshold": 60}, "livenessProbe": {**probe, "periodSeconds": 30}}
 
 
 def _spread(order: Order) -> Order:
@@ -127,6 +147,7 @@ def _router(order: Order) -> list[Document]:
     container = {
         "name": "router",
         "image": ROUTER_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
         "command": ["python", "-c", ROUTER],
         "args": words,
         "env": [
@@ -228,17 +249,30 @@ def _adapter() -> Document:
     return {"rules": {"custom": [{"seriesQuery": series, "resources": places, "name": names, "metricsQuery": query}]}}
 
 
-def _guide(order: Order, files: list[str]) -> str:
-    names = ", ".join(f"`{name}`" for name in files)
-    return f"""# {order.model.title} on {order.target.title}
-
-Files: {names}.
-
-1. Build the router's image and give it to the cluster: `docker build -t {ROUTER_IMAGE} -f router.Dockerfile .`
-2. Write the keys once: `kubectl create secret generic {SECRET} --from-literal=HF_TOKEN=... --from-literal=VLLM_API_KEY=...`.
-   Both are optional. With VLLM_API_KEY the router wants the key on every path, and the servers too.
-3. `kubectl apply -f gpt-oss.yaml`. The claim wants a storage class that many nodes may write to (ReadWriteMany).
-4. Where Prometheus' operator runs: `kubectl apply -f monitoring.yaml`; install prometheus-adapter with the values beside it,
-   and the autoscaler sees the queue.
-5. Ask: `kubectl port-forward service/{order.name}-router 8000:80`, then http://127.0.0.1:8000/v1/models.
-"""
+def _guided(order: Order, files: dict[str, str]) -> dict[str, str]:
+    """The files with those of the images that nobody publishes, and a README of the steps."""
+    several, key = order.nodes > 1, "With VLLM_API_KEY the servers want the key on every path"
+    images = {} if several else {ROUTER_IMAGE: "router.Dockerfile ."}
+    if "--tool-server" in order.command.flags:
+        files = files | {"tools.Dockerfile": str(tool_servers.part("dockerfile"))}
+        images[str(tool_servers.part("image"))] = f"tools.Dockerfile {shlex.quote(str(ROOT))}"
+    service = f"{order.name} 8000:{order.command.port}" if several else f"{order.name}-router 8000:80"
+    first = "Install LeaderWorkerSet: `kubectl get crd leaderworkersets.leaderworkerset.x-k8s.io` names it."
+    scaling = "; install prometheus-adapter with the values beside it, and\n   the autoscaler sees the queue"
+    steps = [
+        *([first] if several else []),
+        *(
+            f"Build `{name}` and give it to the cluster: `docker build -t {name} -f {file}`."
+            for name, file in images.items()
+        ),
+        f"Write the keys once: `kubectl create secret generic {SECRET} --from-literal=HF_TOKEN=... "
+        "--from-literal=VLLM_API_KEY=...`."
+        f"\n   Both are optional. {key}{'' if several else ', and the router too'}.",
+        "`kubectl apply -f gpt-oss.yaml`. The claim wants a storage class that many nodes may write to (ReadWriteMany).",
+        f"Where Prometheus' operator runs: `kubectl apply -f monitoring.yaml`{'' if several else scaling}.",
+        f"Ask: `kubectl port-forward service/{service}`, then http://127.0.0.1:8000/v1/models.",
+    ]
+    names = ", ".join(f"`{name}`" for name in sorted(files))
+    listed = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+    text = f"# {order.model.title} on {order.target.title}\n\nFiles: {names}.\n\n{listed}\n"
+    return files | {"README.md": text}

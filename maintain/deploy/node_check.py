@@ -3,17 +3,21 @@
     python3 node_check.py --rank 0 --interface eth0 --port 29502 --addresses 10.0.0.1 10.0.0.2
 
 Needs Python alone. Node 0 collects what every node says of itself and hands it round; each then connects to every other
-node on a port that the system chose, as the servers will.
+node on a port that the system chose, as the servers will. `--follow PORT COMMAND...` runs a command instead, and ends it
+when node 0, which listens on PORT, has ended or fallen silent: vLLM's own processes wait for a lost head for good.
 """
 
 import argparse
+import contextlib
 import fcntl
 import importlib.metadata
 import json
 import os
 import platform
+import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -23,6 +27,8 @@ PREFIXES = ("NCCL_", "GLOO_", "VLLM_", "RAY_", "UCX_")
 OWN = ("VLLM_HOST_IP", "VLLM_API_KEY")  # differs between nodes, or is nobody's business
 SIOCGIFADDR = 0x8915  # linux/sockios.h
 MAX_BYTES = 1 << 20
+SILENT = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}  # half a minute without a word from the other host
+END_S = 20  # for a command to end by itself
 
 
 def address_of(interface):
@@ -161,6 +167,40 @@ def _answer(door):
             return
 
 
+def lost(address, port):
+    """Wait for the process that listens there, then until it has ended or its host has been silent for SILENT."""
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=5) as peer:
+            peer.settimeout(None)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in SILENT.items():
+                peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            with contextlib.suppress(OSError):
+                peer.recv(1)  # nothing is ever said here
+            return
+        time.sleep(1)
+
+
+def follow(address, port, words):
+    """Run a command until it ends (its exit code) or node 0 is lost (1)."""
+    running = subprocess.Popen(words)
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda *_: running.terminate())
+    watch = threading.Thread(target=lost, args=(address, port), daemon=True)
+    watch.start()
+    while running.poll() is None and watch.is_alive():
+        time.sleep(0.2)
+    if running.poll() is None:
+        print(f"✗ node 0 at {address}:{port} is lost: this node ends too", flush=True)
+        running.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(END_S)
+        running.kill()
+        running.wait()
+        return 1
+    return running.returncode
+
+
 def main():
     """Print what was found; the exit code is 1 where something does not fit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -169,7 +209,10 @@ def main():
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--addresses", nargs="+", required=True)
     parser.add_argument("--wait", type=float, default=300, help="seconds until every node has come")
+    parser.add_argument("--follow", nargs=argparse.REMAINDER, help="PORT COMMAND...: run it while node 0 listens there")
     given = parser.parse_args()
+    if given.follow:
+        sys.exit(follow(given.addresses[0], int(given.follow[0]), given.follow[1:]))
     lines = check(given.rank, given.addresses, given.interface, given.port, given.wait)
     for holds, line in lines:
         print("✓" if holds else "✗", line, flush=True)

@@ -118,9 +118,21 @@ def scripts(order: Order, nodes: Nodes) -> dict[str, str]:
     texts = {CHECK.name: CHECK.read_text(encoding="utf-8")}
     memory = budget(order.target, order.model, order.parameters, order.size).line()
     for rank, one in enumerate(commands(order.command, order.target, order.size, nodes)):
-        role = f"the head: it answers on port {one.port}" if rank == 0 else "computes only; its address is the head's"
-        texts[f"node-{rank}.sh"] = _script(rank, nodes, role, memory, one.shell())
+        role = f"the head: it answers on port {one.port}" if rank == 0 else "computes only, and ends when the head does"
+        lines = _following(one.shell(), nodes, rank) if rank else one.shell()
+        texts[f"node-{rank}.sh"] = _script(rank, nodes, role, memory, lines)
     return texts
+
+
+def _following(lines: str, nodes: Nodes, rank: int) -> str:
+    """The lines that start a server, ended with the head: vLLM 0.32.0 waits for a lost one without a limit.
+
+    v1/executor/multiproc_executor.py: the worker takes the head's next word by `dequeue(indefinite=True)`. The head's own
+    process group listens on the master port as long as it lives, which the check's `--follow` holds a connection to.
+    """
+    exports, served = lines.split("\nvllm serve", 1)
+    words = ["python3", f"./{CHECK.name}", *check_words(nodes, rank), "--follow", str(MASTER_PORT)]
+    return f"{exports}\n{shlex.join(words)} \\\n    vllm serve{served}"
 
 
 def ray_scripts(order: Order, nodes: Nodes) -> dict[str, str]:

@@ -144,7 +144,12 @@ def dashboard() -> dict[str, Any]:
     panels = []
     for number, panel in enumerate(data.panels):
         targets = [
-            {"refId": chr(ord("A") + at), "datasource": source, "expr": data.filled(expr), "legendFormat": legend}
+            {
+                "refId": chr(ord("A") + at),
+                "datasource": source,
+                "expr": data.filled(expr),
+                "legendFormat": f"{legend} {{{{instance}}}}",  # several copies are several lines
+            }
             for at, (legend, expr) in enumerate(panel.series.items())
         ]
         panels.append(

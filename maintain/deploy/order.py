@@ -21,6 +21,7 @@ class Order:
     size: int = 1  # devices of one server
     host_gib: int = 0  # host memory that a fragment takes on each node
     most: int = 0  # copies that may be started under load; 0: as many as `parameters.replicas`
+    sidecars: bool = False  # tool servers in each server's own pod, not in one of their own
 
     @property
     def name(self) -> str:

@@ -31,8 +31,9 @@ into Grafana. Check the rules after you change a bound: `promtool check rules wa
 `promtool test rules watch/gpt-oss.rules.test.yaml`. In Kubernetes, `cookbook deploy kubernetes` writes the same rules and
 dashboard for Prometheus' operator ([docs/scale.md](scale.md)).
 
-A test lets a real Prometheus scrape a real server: each rule is evaluated, and the server's `/metrics` holds every name below.
-The dashboard's JSON was not opened in Grafana here.
+A test lets a real Prometheus scrape a real server: each rule is evaluated, the server's `/metrics` holds every name below, and
+every panel's query returns a value. The dashboard fits the types of Grafana's own package `@grafana/schema` 12.4. It was never
+opened in Grafana: Debian, PyPI and npm carry no Grafana server.
 
 ## Alerts
 
