@@ -31,8 +31,8 @@ test: stacks    ## install, then the quick tests and those on a real vLLM, the C
 
 test-all: test test-rest  ## every test, every target rehearsed; an hour
 
-test-rest: stacks  ## what test-all has beyond test (ARGS="-n 2 --dist loadgroup" for two workers)
-	@$(BIN)/python -m pytest -m full $(ARGS)
+test-rest: stacks  ## what test-all has beyond test: on two workers, then alone what measures
+	@$(BIN)/python tests/rest.py $(ARGS)
 
 stacks: setup
 	@$(BIN)/cookbook install cpu

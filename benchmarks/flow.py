@@ -185,11 +185,12 @@ def seconds(name: str, value: float, detail: str = "") -> Value:
 
 
 def counted(printed: str) -> tuple[float, str]:
-    """pytest's own seconds, and its lines of counts: of the tiers, of what passed."""
+    """pytest's own seconds, and its lines of counts: of the tiers, of what passed; of each of its runs, added up."""
     lines = printed.splitlines()
-    last = next(line for line in reversed(lines) if " passed" in line)
-    tiers = next(line for line in reversed(lines) if line.startswith("tiers: "))
-    return float(re.search(r" in ([\d.]+)s", last)[1]), f"{last.split(' in ')[0].strip('= ')}; {tiers}"
+    ended = [line.strip("= ").split(" in ") for line in lines if re.search(r" passed.* in [\d.]+s", line)]
+    tiers = [line for line in lines if line.startswith("tiers: ")]
+    spent = sum(float(took.split("s")[0]) for _, took in ended)
+    return spent, " + ".join(f"{counts}; {tier}" for (counts, _), tier in zip(ended, tiers, strict=True))
 
 
 def by_file(report: Path) -> list[Value]:
@@ -233,7 +234,7 @@ def measure(steps: list[str]) -> tuple[list[Value], list[Value]]:
             wall, printed = timed_make(folder, "test-rest", f"ARGS=--junitxml={scratch}/rest.xml")
             rest, counts = counted(printed)
             values.append(seconds("make_test_all_s", before(values) + rest, f"beyond `make test`: {counts}"))
-            files += by_file(scratch / "rest.xml")
+            files += [value for report in sorted(scratch.glob("rest*.xml")) for value in by_file(report)]
     return values + ([overhead()] if "overhead" in steps else []), files
 
 

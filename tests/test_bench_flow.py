@@ -33,6 +33,8 @@ def test_the_seconds_are_pytests_own_and_the_files_are_added_up(tmp_path):
     tiers = "tiers: quick 2 in 1 s · test 1 in 9 s · test-all 0 in 0 s"
     printed = f"...\n{tiers}\nslowest\n== 3 passed, 1 skipped in 12.50s (0:00:12) ==\n"
     assert counted(printed) == (12.5, f"3 passed, 1 skipped; {tiers}")
+    both = printed + f"full and measures:\n{tiers}\n1 passed, 2 deselected in 2.50s\n"
+    assert counted(both) == (15.0, f"3 passed, 1 skipped; {tiers} + 1 passed, 2 deselected; {tiers}")
     report = tmp_path / "report.xml"
     case = '<testcase classname="tests.{}" name="x" time="{}"/>'
     cases = "".join(

@@ -45,6 +45,7 @@ def silent(event: dict) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.measures
 def test_a_sweep_measures_what_the_server_does_and_resumes(worker, interpreter, checkpoint, tmp_path):
     seen: list[dict] = []
     with latency_server("--ttft-ms", str(TTFT_MS), "--itl-ms", str(ITL_MS)) as url:
@@ -107,6 +108,7 @@ def test_a_notebook_that_leaves_in_the_middle_does_not_end_the_shared_client(sha
 
 
 @pytest.mark.full
+@pytest.mark.measures
 def test_nobody_listening_is_an_error_within_seconds(worker, interpreter, checkpoint, tmp_path):
     began = time.monotonic()
     with pytest.raises(CookbookError, match="warm-up of concurrency 1"):

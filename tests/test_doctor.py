@@ -260,6 +260,7 @@ TRIES = 4  # a core that is shared computes slower too: the least of some tries 
 
 
 @pytest.mark.full
+@pytest.mark.measures
 def test_large_log_is_read_in_bounded_memory(tmp_path):
     """50 MB at the bar (100 MB in 10 s), with a second for imports on a busy machine; memory as for any size."""
     log = tmp_path / "server.log"
@@ -318,6 +319,7 @@ def cpu_seconds(log: bytes) -> tuple[float, Diagnosis]:
 
 
 @pytest.mark.full
+@pytest.mark.measures
 @pytest.mark.parametrize(("row", "mb_s"), [(PROMPTS, 10), (ERRORS, 8)], ids=["prompts", "errors"])
 def test_lines_that_are_never_alike_are_read_at_a_rate(row, mb_s):
     """What each further megabyte costs, on a machine that does other work as well."""

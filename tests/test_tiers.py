@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import tomllib
+from itertools import product
 from pathlib import Path
 
 import pytest
+import rest
 import tiers
 
 from helpers.paths import ROOT
@@ -34,7 +37,7 @@ def test_a_test_in_the_wrong_tier_fails_and_is_named(tmp_path: Path) -> None:
     marks = 'markers = ["real: x", "full: x"]'
     (tmp_path / "pyproject.toml").write_text(f"[tool.pytest.ini_options]\n{marks}\n")
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "tiers", "-p", "no:cacheprovider", "test_planted.py"]
-    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), tiers.STRETCH: "0.1"}
+    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", tiers.STRETCH: "0.1"}
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 1
     failed = {line.split("::")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
@@ -64,6 +67,82 @@ def test_two_workers_share_the_files_and_count_together(tmp_path: Path) -> None:
     assert len(set(ran.values())) == 2, ran
 
 
+REST = """
+import os, pytest
+def said(name):
+    with open("ran", "a") as file: file.write(name + (" worker\\n" if os.environ.get("PYTEST_XDIST_WORKER") else " alone\\n"))
+
+@pytest.mark.full
+def test_one(): said("one")
+
+@pytest.mark.full
+def test_two(): said("two")
+
+@pytest.mark.full
+@pytest.mark.measures
+def test_three(): said("three")
+
+def test_quick(): said("quick")
+"""
+MARKS = '[tool.pytest.ini_options]\nmarkers = ["real: x", "full: x", "measures: x"]\n'
+
+
+def planted(folder: Path, source: str, *words: str) -> subprocess.CompletedProcess:
+    """A suite of one file under the tiers: run with these words of Python."""
+    (folder / "test_planted.py").write_text(source)
+    (folder / "pyproject.toml").write_text(MARKS)
+    (folder / "ran").unlink(missing_ok=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env |= {"PYTHONPATH": str(ROOT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    env["PYTEST_ADDOPTS"] = "-q -p xdist -p tiers -p no:cacheprovider"
+    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, env=env)
+
+
+@pytest.mark.full
+def test_the_rest_runs_each_test_once_and_alone_what_measures(tmp_path: Path) -> None:
+    driver = str(ROOT / "tests" / "rest.py")
+    done = planted(tmp_path, REST, driver, f"--junitxml={tmp_path}/rest.xml")
+    assert done.returncode == 0, done.stdout
+    assert sorted((tmp_path / "ran").read_text().split("\n")) == ["", "one worker", "three alone", "two worker"]
+    assert [line.split(" in ")[0] for line in done.stdout.splitlines() if " passed" in line] == [
+        "2 passed",
+        "1 passed, 3 deselected",
+    ]
+    for name, tests in (("rest.xml", 2), ("rest-measures.xml", 1)):
+        assert (tmp_path / name).read_text().count("<testcase ") == tests
+    broken = planted(tmp_path, REST.replace('said("one")', 'said("one"); assert False'), driver)
+    assert broken.returncode == 1 and "three alone" in (tmp_path / "ran").read_text(), "the other part ran all the same"
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [([0, 0], 0), ([1, 0], 1), ([0, 1], 1), ([2, 1], 2), ([5, 0], 0), ([0, 5], 0), ([5, 1], 1), ([5, 5], 5)],
+)
+def test_the_rest_fails_where_a_part_does_or_nothing_ran(ended: list[int], status: int) -> None:
+    assert rest.verdict(ended) == status
+
+
+@pytest.mark.real
+def test_what_measures_fails_beside_another_worker(tmp_path: Path) -> None:
+    done = planted(tmp_path, REST, "-m", "pytest", "-m", "full", "-n", "2", "--dist", "loadgroup")
+    assert done.returncode == 1 and "measures, so it runs alone" in done.stdout, done.stdout
+    assert "three" not in (tmp_path / "ran").read_text() and "2 passed" in done.stdout
+    done = planted(
+        tmp_path, REST.replace("@pytest.mark.full\n@pytest.mark.measures", "@pytest.mark.measures"), "-m", "pytest"
+    )
+    assert done.returncode == 4 and "test_three: `measures` without `full`" in done.stdout + done.stderr
+
+
+def test_the_parts_of_the_rest_are_exactly_what_is_full() -> None:
+    """For every choice of the suite's markers: `full` is in one part and in one only, anything else in none."""
+    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    names = [line.split(":")[0] for line in lines]
+    assert {"real", "full", "measures"} <= set(names)
+    for marks in product((False, True), repeat=len(names)):
+        has = dict(zip(names, marks, strict=True))
+        assert sum(bool(eval(selected, {}, has)) for selected in rest.PARTS) == has["full"], has
+
+
 def test_real_inside_full_is_refused() -> None:
     """`make test` selects `not full`: it would leave the test out that says it belongs there."""
 
@@ -89,7 +168,7 @@ def test_the_commands_run_each_test_once() -> None:
     for command, selected in (
         ("quick", '-m "not real and not full"'),
         ("test", '-m "not full"'),
-        ("test-rest", "-m full"),
+        ("test-rest", "tests/rest.py"),
     ):
         rule = makefile.split(f"\n{command}: ")[1].split("\n\n")[0]
         assert selected in rule, command

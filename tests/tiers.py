@@ -8,6 +8,9 @@
 
 `make quick` runs the first, `make test` the first two, `make test-all` all three; each test is in exactly one tier. A test that
 starts a process without a marker, or takes longer than its tier allows, fails here and is named.
+
+`full` runs in two parts (tests/rest.py): what may share the machine on two workers, then alone what is marked `measures` too,
+since its figures or limits are those of an idle machine. On one of two workers such a test fails.
 """
 
 import os
@@ -40,6 +43,8 @@ def tier_of(item: pytest.Item) -> str:
         raise pytest.UsageError(f"{item.nodeid}: `real` inside `full`, which `make test` would leave out")
     if tier == "quick" and (asked := STACK.intersection(getattr(item, "fixturenames", ()))):
         raise pytest.UsageError(f"{item.nodeid}: asks for {', '.join(sorted(asked))} and has no tier")
+    if tier != "full" and any(marker.name == "measures" for marker in item.iter_markers()):
+        raise pytest.UsageError(f"{item.nodeid}: `measures` without `full`: only tests/rest.py keeps such tests alone")
     return tier
 
 
@@ -80,6 +85,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (order[item], not shares[item]))
     for item in items if hasattr(config, "workerinput") else ():
         item.add_marker(pytest.mark.xdist_group("shared" if shares[item] else item.nodeid.split("::")[0]))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What measures fails beside another worker, instead of measuring both."""
+    if item.get_closest_marker("measures") and hasattr(item.config, "workerinput"):
+        pytest.fail(f"{item.nodeid}: measures, so it runs alone: `make test-rest` does", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,43 @@
+"""What `make test-all` has beyond `make test`: first on two workers what may share the machine, then alone what measures.
+
+python tests/rest.py [ARGS OF PYTEST]
+
+Both parts run whatever the first one says. The exit status is the first that is not 0. A part that the arguments leave empty
+counts as passed, unless both are empty. A JUnit report is one file for each part: `rest.xml` and `rest-measures.xml`.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PARTS = {"full and not measures": ["-n", "2", "--dist", "loadgroup"], "full and measures": ["-p", "no:xdist"]}
+NOTHING = 5  # pytest's exit status where no test was selected
+REPORT = "--junitxml="
+
+
+def reported(word: str, number: int) -> str:
+    """An argument of pytest for one of the parts: the second has a report of its own."""
+    if not number or not word.startswith(REPORT):
+        return word
+    path = Path(word.removeprefix(REPORT))
+    return f"{REPORT}{path.with_name(f'{path.stem}-measures{path.suffix}')}"
+
+
+def verdict(ended: list[int]) -> int:
+    """One exit status of the parts'."""
+    failed = [status for status in ended if status not in (0, NOTHING)]
+    return failed[0] if failed else (0 if 0 in ended else NOTHING)
+
+
+def main(given: list[str]) -> int:
+    """Run the parts one after the other."""
+    ended = []
+    for number, (selected, words) in enumerate(PARTS.items()):
+        print(f"{selected}:", flush=True)
+        own = [reported(word, number) for word in given]
+        ended.append(subprocess.run([sys.executable, "-m", "pytest", "-m", selected, *words, *own]).returncode)
+    return verdict(ended)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
