@@ -60,7 +60,7 @@ def test_every_claim_of_a_page_says_version_day_and_distance() -> None:
 def test_the_site_says_the_age_too(tmp_path: Path) -> None:
     from maintain.site.pages import target_page
 
-    assert "the pin's release" in target_page("cpu") and pin("h200") in target_page("h200")
+    assert "the pinned release" in target_page("cpu") and pin("h200") in target_page("h200")
     assert pin("mi300x") in target_page("mi300x") and "Not run on this machine yet" in target_page("mi300x")
 
 

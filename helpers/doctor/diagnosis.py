@@ -148,7 +148,7 @@ class Diagnosis:
         thinks = [f"- {self.verdict}"]
         for cause in self.causes:
             known = cause.signature
-            about = f"{known.cause} Known on {known.hardware}, from {cause.versions}. {known.fix}"
+            about = f"{known.cause} Known hardware: {known.hardware}; vLLM: {cause.versions}. {known.fix}"
             thinks.append(
                 f"- {known.id} [{cause.kind}] {known.title} (line {cause.line}). {about} ({', '.join(known.source)})"
             )
@@ -189,7 +189,7 @@ class Diagnosis:
             out += ["", f"{known.id} [{cause.kind}] {known.title}"]
             if cause is not self.cause or self.exception is None or cause.text not in self.exception:
                 out += [f"  seen      line {cause.line}: {cause.text[:300]}"]
-            out += [f"  why       {known.cause}", f"  where     {known.hardware}; {cause.versions}"]
+            out += [f"  why       {known.cause}", f"  where     hardware: {known.hardware}; vLLM: {cause.versions}"]
             out += [f"  fix       {known.fix}"]
             if cause.remedy.diff:
                 out += ["  change", *_indent(cause.remedy.diff)]

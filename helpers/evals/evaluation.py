@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from helpers.bench.worker import environment
 from helpers.errors import CookbookError, UsageError
 from helpers.evals.catalogue import Evaluation, digest
 from helpers.evals.plan import Plan
 from helpers.evals.progress import EvalProgress
 from helpers.evals.result import Result, lost, read_samples, result_of
 from helpers.files import alone, write_whole
-from helpers.paths import ROOT, RUNS, shown
+from helpers.paths import RUNS, shown
 
 MODULE = "helpers.instack.evals.scorer"
 AGAIN = "they were on file and are not asked again: begin anew with --fresh and without --run-dir"
@@ -143,10 +144,7 @@ def _score(base_url: str, plan: Plan, folder: Path, interpreter: Path, progress:
     """Run the scorer to its end; returns why it ended early, or ''."""
     request = folder / "request.json"
     write_whole(request, json.dumps(request_of(base_url, plan, folder), indent=1) + "\n")
-    env = dict(os.environ) | {"OPENAI_API_KEY": os.environ.get("VLLM_API_KEY") or "none"}
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
-    for name in ("NO_PROXY", "no_proxy"):
-        env[name] = ",".join(filter(None, [env.get(name), "127.0.0.1,localhost"]))
+    env = environment(os.environ.get("VLLM_API_KEY") or "none")
     shownow, error, began = EvalProgress(plan, progress), "", time.monotonic()
     with open(folder / "scorer.log", "ab") as log:
         scorer = subprocess.Popen(

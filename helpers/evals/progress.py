@@ -72,7 +72,8 @@ class EvalProgress:
 
     def _say(self, line: str) -> None:
         self.said = time.monotonic()
-        (self.write or (lambda text: print(text, file=sys.stderr, flush=True)))(line)
+        out = sys.stdout if "ipykernel" in sys.modules else sys.stderr  # a notebook marks what is on stderr as a fault
+        (self.write or (lambda text: print(text, file=out, flush=True)))(line)
 
     def close(self) -> None:
         if self.bar is not None:

@@ -6,7 +6,7 @@ COLUMNS = (
     "eval",
     "effort",
     "score",
-    "± (95 %)",
+    "95 % interval",
     "std. error",
     "reference",
     "verdict",

@@ -15,7 +15,7 @@ def grouped(points: list[Point]) -> dict[tuple[int, int], list[Point]]:
     return groups
 
 
-def throughput_figure(points: list[Point], title: str = "", roofline: bool = True) -> Drawing:
+def throughput_figure(points: list[Point], title: str = "") -> Drawing:
     """Output tok/s (left) and TPOT p50 with its p99 (right) against concurrency, one series per length.
 
     A roofline is drawn where the points carry one. Raises `CookbookError` for fewer than two concurrencies:
@@ -42,7 +42,7 @@ def throughput_figure(points: list[Point], title: str = "", roofline: bool = Tru
         faint = {**look, "linestyle": "", "markerfacecolor": "none", "alpha": 0.7}
         latency.plot(users, [point.tpot_ms.p99 for point in group], label=f"{label}, p99", **faint)
         bounds = [point.roofline_tok_s for point in group if point.roofline_tok_s]
-        if roofline and len(bounds) == len(group):
+        if len(bounds) == len(group):
             rate.plot(users, bounds, color="0.45", linestyle=(0, (1, 1)), label=f"roofline, {label}")
     ticks = sorted({point.concurrency for point in points})
     for axis in (rate, latency):
@@ -53,7 +53,7 @@ def throughput_figure(points: list[Point], title: str = "", roofline: bool = Tru
     rate.set_ylabel("throughput (output tok/s)")
     latency.set_ylabel("TPOT (ms per output token)")
     latency.set_ylim(0, 1.25 * max(point.tpot_ms.p99 for point in points))
-    if roofline and any(point.roofline_tok_s for point in points):
+    if any(point.roofline_tok_s for point in points):
         rate.set_yscale("log")  # the bound may lie far above the points
     else:
         rate.set_ylim(0, 1.15 * max(point.output_tok_s for point in points))

@@ -84,10 +84,10 @@ class Age:
         """The distances in words, led by "stale" where it is; the day decides nothing of it until STALE_DAYS are over.
 
         >>> Age("0.32.0", date(2026, 11, 1), "0.32.0", "0.33.0", date(2026, 11, 27)).words()
-        "the pin's release, 1 behind the newest"
+        'the pinned release, 1 behind the newest'
         """
         pin = distance(self.vllm, self.pin)
-        said = [f"{pin} the pin {self.pin}" if pin else "the pin's release"]
+        said = [f"{pin} the pin {self.pin}" if pin else "the pinned release"]
         newest = distance(self.vllm, self.newest).replace(" minor releases", "").replace(" minor release", "")
         said.append(f"{newest} the newest" if newest else "the newest")
         said += [f"older than {STALE_DAYS} days"] if (self.today - self.day).days > STALE_DAYS else []

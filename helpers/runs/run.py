@@ -273,8 +273,8 @@ class Run:
         self.finished = True
         self.save()
         skipped = sum(contract.state == "skipped" for contract in self.contracts)
-        counted = f"{len(self.contracts) - skipped} contracts" + (f" ({skipped} skipped)" if skipped else "")
-        return f"{counted}, {len(self.points)} points: {shown(self.folder / 'record.json')}"
+        counted = f"contracts: {len(self.contracts) - skipped}" + (f" ({skipped} skipped)" if skipped else "")
+        return f"{counted}, points: {len(self.points)}, record: {shown(self.folder / 'record.json')}"
 
     def record(self) -> RunRecord:
         """The record of what has been done so far: passed once it is finished and no contract is broken."""

@@ -107,7 +107,8 @@ def takeaways(points: Sequence[Point]) -> str:
         where = f"Throughput still rises at {at.concurrency} requests in flight, the most that were tried"
         feels = f"At {at.concurrency} one user sees {user}"
     else:
-        where = f"The knee is at {at.concurrency} requests in flight: beyond it, waiting grows faster than throughput"
+        more, gain = last.concurrency / at.concurrency - 1, last.output_tok_s / at.output_tok_s - 1
+        where = f"The knee is at {at.concurrency} requests in flight: {more:.0%} more of them gave {gain:.0%} more output tok/s"
         feels = f"At the knee one user sees {user}"
     alone = f", {share:.0%} of the speed at concurrency {first.concurrency}" if at is not first else ""
     return f"{where}.\n{feels}{alone}; the server gives {at.output_tok_s:,.0f} output tok/s."

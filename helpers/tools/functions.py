@@ -72,7 +72,7 @@ def parameters(function: Callable):
     return create_model(function.__name__, __config__=ConfigDict(extra="ignore"), **fields)
 
 
-def converse(client, model: str, messages: str | list[dict], tools: Toolbox, on_message=None, **options) -> list[dict]:
+def converse(client, model: str, messages: str | list[dict], tools: Toolbox, **options) -> list[dict]:
     """The chat-completions loop: ask, run every call, tell, until the model answers. Returns all messages.
 
     Raises CookbookError after `MAX_ROUNDS` rounds of calls.
@@ -85,8 +85,6 @@ def converse(client, model: str, messages: str | list[dict], tools: Toolbox, on_
             .message
         )
         messages.append(reply.model_dump(exclude_none=True))
-        if on_message:
-            on_message(messages[-1])
         if not reply.tool_calls:
             return messages
         for call in reply.tool_calls:

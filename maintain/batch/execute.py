@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -103,7 +102,6 @@ class Batch:
                     if place.exists():
                         _set_aside(place)
                 said(f" ... on {slot.name}")
-                began = time.monotonic()
                 outcome = runner(run, {**run.given, "run_dir": str(place)}, slot)
         except CookbookError as error:
             result.state, result.why = "failed", error.line()
@@ -112,7 +110,7 @@ class Batch:
             raise
         else:
             _fill_in(result, outcome.record)
-            result.why, result.seconds = outcome.error or result.why, round(time.monotonic() - began, 1)
+            result.why = outcome.error or result.why
         self.write()
         said(f": {result.state}{', ' + result.why if result.why else ''}")
 

@@ -244,13 +244,15 @@ def ask(case: Case, web: "httpx.Client", model: str) -> Seen:
 def table() -> list[str]:
     """The cases as Markdown lines."""
     lines = [
-        "| request | endpoint | vLLM alone | with the middleware | way around | reported |",
+        "| request | endpoint | vLLM alone | with the middleware | way around | reports |",
         "|---|---|---|---|---|---|",
     ]
     found = seen()
     for row in cases():
-        links = ", ".join(f"[{one}](https://github.com/{one.replace('#', '/issues/')})" for one in row.reports)
-        cells = (row.what, f"`{row.path}`", *found[row.what], row.instead, links)
+        links = ", ".join(
+            f"[{n}](https://github.com/{one.replace('#', '/issues/')})" for n, one in enumerate(row.reports, 1)
+        )
+        cells = (row.what, row.path, *found[row.what], row.instead, links)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
 

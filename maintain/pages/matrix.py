@@ -31,8 +31,8 @@ def weights_seen(claims: list[Claim]) -> str:
     if {claim.weights for claim in claims} & {"hub", "path"}:
         return ""
     return (
-        "The true weights of gpt-oss have not been served here: gpt-oss-nano, the test model, gave the texts, and synthetic "
-        "weights of the full size the speed. "
+        "The true weights of gpt-oss have not been served here. The texts are of gpt-oss-nano, the test model. The speeds were "
+        "measured with synthetic weights of the full size. "
     )
 
 

@@ -182,20 +182,9 @@ class Bubblewrap:
         for drop in ("before", "inside", "") if os.geteuid() == 0 else ("",):
             for nested in (True, False):
                 self.drop, self.nested = drop, nested
-                launch = self.launch(Limits())
-                try:
-                    done = subprocess.run(
-                        launch.argv, env=launch.env, input=b"", capture_output=True, timeout=20, **launch.options
-                    )
-                except (OSError, subprocess.TimeoutExpired) as error:
-                    said = str(error)
-                    continue
-                finally:
-                    for descriptor in launch.opened:
-                        os.close(descriptor)
-                if done.returncode == 0:
+                said = self.launch(Limits()).fault(20)
+                if not said:
                     return ""
-                said = done.stderr.decode("utf-8", "replace").strip()[-300:]
         return f"bwrap does not work here: {said}"
 
     def launch(self, limits: Limits, data: Path | None = None, packages: Path | None = None) -> Launch:

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import subprocess
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -30,6 +31,20 @@ class Launch:
     base_processes: int = 1  # processes of the launcher itself in the tree
     count_limit: int = 0  # of processes in the tree; 0: the kernel bounds them
     tree_bytes: int = 0
+
+    def fault(self, timeout_s: float) -> str:
+        """Start it once, without input: empty where it ends well, else why it does not."""
+        try:
+            done = subprocess.run(
+                self.argv, env=self.env, input=b"", capture_output=True, timeout=timeout_s, **self.options
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        finally:
+            for descriptor in self.opened:
+                os.close(descriptor)
+        said = done.stderr.decode("utf-8", "replace").strip()[-300:]
+        return (said or f"exit code {done.returncode}") if done.returncode else ""
 
 
 class Interpreter:

@@ -7,7 +7,6 @@ open before version 25). Deno comes from PyPI, Pyodide's files from npm, both pi
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -45,22 +44,9 @@ class Wasm:
         said = ""
         for drop in (True, False) if os.geteuid() == 0 else (False,):
             self.drop = drop
-            launch = self.launch(Limits(), only=["--version"])
-            try:
-                done = subprocess.run(
-                    launch.argv,
-                    env=launch.env,
-                    capture_output=True,
-                    timeout=30,
-                    stdin=subprocess.DEVNULL,
-                    **launch.options,
-                )
-            except (OSError, subprocess.TimeoutExpired) as error:
-                said = str(error)
-                continue
-            if done.returncode == 0:
+            said = self.launch(Limits(), only=["--version"]).fault(30)
+            if not said:
                 return ""
-            said = done.stderr.decode("utf-8", "replace").strip()[-300:]
         return f"deno does not start here: {said}"
 
     def launch(

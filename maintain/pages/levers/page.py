@@ -102,10 +102,10 @@ def rows_of(target: str, model: str) -> str:
             lines.append(row(name, users, *speed, f"{len(rates)}{spread}", against(one, base), against(one, bare)))
     columns = [
         "",
-        "at once",
+        "in flight",
         "output tok/s",
         "TPOT p50",
-        "takes",
+        "runs",
         "against the throughput profile",
         "against bare `vllm serve`",
     ]
@@ -200,7 +200,7 @@ def break_even() -> str:
                 )
     columns = [
         "",
-        "at once",
+        "in flight",
         "step that verifies 4 tokens",
         "step of FP8 alone",
         "breaks even at tokens a step",
@@ -229,7 +229,7 @@ def routed() -> str:
             name = name_of(found["variant"]) or "the recipe as it is"
             shares = [f"{one['ratio']:.3f} ({one['tokens']} tokens)" for one in found["batches"]]
             lines.append(row(file.parts[-3], file.name.split("-routing")[0], name, *shares))
-    return table(["", "", "", "1 at once", "16", "64"], lines)
+    return table(["", "", "", "1 in flight", "16 in flight", "64 in flight"], lines)
 
 
 def verdict(value: float, aim: float, form: str = "{:.2f}x", note: str = "") -> str:
@@ -271,8 +271,8 @@ def aimed() -> str:
     """The aims of the study and what came of each, one row for a machine and model."""
     columns = [
         "",
-        "FP8, output tok/s at 64 and more",
-        "FP8 + EAGLE3, one user at 1 to 16",
+        "FP8, output tok/s, 64 in flight and more",
+        "FP8 + EAGLE3, tok/s of one user, 1 to 16 in flight",
         "throughput profile, output tok/s",
         "most output tok/s of a GPU",
         f"at {USER_TOK_S} tok/s for each user",
