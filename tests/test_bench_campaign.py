@@ -25,8 +25,10 @@ from benchmarks.campaign.plan import (
     FP8_CACHE,
     PLANS,
     Answers,
+    Copies,
     Job,
     Notebook,
+    Recurring,
     Routing,
     Step,
     Steps,
@@ -37,6 +39,7 @@ from benchmarks.campaign.plan import (
     shared,
     waves,
 )
+from benchmarks.campaign.scale import used
 from helpers.bench.sweep import plan
 from helpers.recipes import load_target
 from helpers.recipes.command import bare_command
@@ -343,7 +346,7 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
 
 def test_every_kind_of_step_of_every_plan_has_a_way():
     kinds = {type(step) for plan in PLANS.values() for step in plan(load_target("h100"))}
-    every = {Job, Notebook, Tuning, Steps, Routing, Answers, Tools, ToolLoad}
+    every = {Job, Notebook, Tuning, Steps, Routing, Answers, Tools, ToolLoad, Copies, Recurring}
     assert kinds | {Steps} == driver.WAYS.keys() == every
 
 
@@ -419,3 +422,25 @@ def test_records_of_one_command_make_one_curve_and_a_newer_command_replaces_it()
     ported = more.model_copy(update={"argv": argv})
     (joined,) = curves([first, ported], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
     assert len(joined) == len(both)
+
+
+@pytest.mark.real
+def test_prompts_that_come_back_meet_servers_that_differ_by_the_fragment_alone(tmp_path):
+    made = Campaign(tmp_path, sys.executable, "h100", slots=2)
+    _, *both = PLANS["copies"](made.target)
+    argv = [
+        command(made, Job(step.name, step.model, [step.load], step.lever, arguments=step.arguments), "W", 8000).argv
+        for step in both
+    ]
+    more = [word for word in argv[0] if word not in argv[1]]
+    assert more[0] == "--kv-transfer-config" and "SimpleCPUOffloadConnector" in more[1] and len(more) == 2
+    assert "--no-enable-prefix-caching" not in argv[0] and both[0].load == both[1].load
+
+
+def test_cores_in_use_are_counted_by_process(tmp_path):
+    before = used({"this": [os.getpid()], "gone": [2**22 + 1]})
+    ends = time.process_time() + 0.2
+    while time.process_time() < ends:
+        pass
+    after = used({"this": [os.getpid()], "gone": [2**22 + 1]})
+    assert 0.15 < after["this"] - before["this"] < 0.5 and after["gone"] == 0 and after["free"] >= before["free"]

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from helpers.paths import ROOT
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import Command, serve_command
 from helpers.recipes.command.replicas import router_words, visible
+from helpers.runs.status import row_of
 from helpers.server import free_port, leases, port_free
 from helpers.server.replicas import launch_vllm
 from tests.test_server_life import SCRIPT, quiet
@@ -54,6 +56,8 @@ def test_replicas_answer_at_one_address_and_stop_as_one(tmp_path: Path):
         assert len({server.lease.id for server in fleet.servers}) == 2 and fleet.running() and not fleet.shared()
         assert {path.name for path in tmp_path.glob("*.log")} == {"server.log", "server-1.log", "server-router.log"}
         assert fleet.healthy()
+        shown = [row_of(one.lease, datetime.now(UTC))["model"] for one in (fleet.router, *fleet.servers)]
+        assert shown == ["none, the router", "none", "none"], "`cookbook status` says which address to use"
         os.kill(fleet.servers[1].lease.server.pid, signal.SIGSTOP)  # it lives, and answers nothing
         assert fleet.running() and not fleet.healthy()
         os.kill(fleet.servers[1].lease.server.pid, signal.SIGCONT)

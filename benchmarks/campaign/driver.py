@@ -22,8 +22,23 @@ import traceback
 from pathlib import Path
 
 from benchmarks.campaign.measure import measure
-from benchmarks.campaign.plan import PLANS, Answers, Job, Notebook, Plan, Routing, Step, Steps, ToolLoad, Tools, Tuning
+from benchmarks.campaign.plan import (
+    PLANS,
+    Answers,
+    Copies,
+    Job,
+    Notebook,
+    Plan,
+    Recurring,
+    Routing,
+    Step,
+    Steps,
+    ToolLoad,
+    Tools,
+    Tuning,
+)
 from benchmarks.campaign.probes import answer, notebook, profile, route, tune
+from benchmarks.campaign.scale import copies, recurring
 from benchmarks.campaign.tool_probes import tool_load, tools
 from helpers.errors import CookbookError
 from helpers.machine import facts
@@ -47,6 +62,8 @@ WAYS = {
     Answers: answer,
     Tools: tools,
     ToolLoad: tool_load,
+    Copies: copies,
+    Recurring: recurring,
 }
 FIRST_PORT = 20_000  # below the numbers that the system hands out, so that no two steps are given one
 PORTS = 50  # of each slot

@@ -49,7 +49,8 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
             said.append(f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}")
         for profile in step.glob("steps.json"):  # steps-part.json is of a run that was cut off
             said.append(copy(profile, evidence / f"gpt-oss-{step.name}.json"))
-        for answers in (*step.glob("answers.json"), *step.glob("tools.json"), *step.glob("tool-load.json")):
+        beside = ("answers.json", "tools.json", "tool-load.json", "copies.json", "recurring.json")
+        for answers in (step / name for name in beside if (step / name).exists()):
             said.append(copy(answers, evidence / f"gpt-oss-{step.name}.json"))
         for found in (*step.glob("routing.json"), *step.glob("routing-*.json")):
             name = found.name if found.name != "routing.json" else f"{step.name.removeprefix(model[8:] + '-')}.json"

@@ -8,6 +8,7 @@ from typing import ClassVar
 from helpers.bench.sweep import Load, plan
 from helpers.recipes import Target
 from helpers.records.record import Acceptance
+from maintain.deploy.fragments import fragments
 
 CHUNKS = "stream interval 20: itl_ms is the time between chunks of 20 tokens"
 DRAFT = "<draft>"  # in a lever's arguments: the folder of the model's draft head
@@ -203,6 +204,29 @@ class ToolLoad(Step):
 
 
 @dataclass(frozen=True)
+class Copies(Step):
+    """Two copies of one model, asked one by one and together, with the router and without, by one client and by two."""
+
+    done = "copies.json"
+
+    loads: list[Load]  # of one copy
+    arguments: list[str] = field(default_factory=lambda: list(NO_PREFIXES))
+
+
+@dataclass(frozen=True)
+class Recurring(Step):
+    """`sessions` sets of prompts in turn, `turns` times over, against a KV cache that holds fewer of them."""
+
+    done = "recurring.json"
+
+    load: Load
+    arguments: list[str]  # what makes the cache so small
+    lever: Lever = NONE
+    sessions: int = 6
+    turns: int = 2
+
+
+@dataclass(frozen=True)
 class Answers(Step):
     """gpt-oss-nano under bare `vllm serve` and a lever, asked what it knows: a wrong kernel answers noise."""
 
@@ -356,6 +380,23 @@ def two(target: Target) -> Plan:
     ]
 
 
+SMALL_CACHE = ["--kv-cache-memory-bytes", str(8 * 2**30)]  # two sessions of 16 x 8,192 tokens of 20b, where six recur
+HOST_GIB = 48
+
+
+def copies(target: Target) -> Plan:
+    """Two GPUs of one host: what holds two copies of 20b back, and what KV cache in host memory gives prompts that come back."""
+    small, load = "gpt-oss-20b", waves([16], 8192, 64, 1)[0]
+    offload = fragments()["kv-offload"].flags(HOST_GIB)
+    words = [word for flag, value in offload.items() for word in (flag, *value)]
+    lever = Lever(f"KV cache in {HOST_GIB} GiB of host memory", words)
+    return [
+        Copies("20b-copies", small, waves([64, 256]), needs=2, least_s=450),
+        Recurring("20b-recurring-offload", small, load, SMALL_CACHE, lever, least_s=180),
+        Recurring("20b-recurring", small, load, SMALL_CACHE, least_s=180),
+    ]
+
+
 def rehearsal(target: Target) -> Plan:
     """Every kind of step with gpt-oss-nano on the CPU stack."""
     nano = "gpt-oss-nano"
@@ -375,6 +416,8 @@ def rehearsal(target: Target) -> Plan:
         Answers("nano-answers", nano, Lever("eager", ["--enforce-eager"])),
         Tools("nano-tools", nano),
         ToolLoad("nano-tool-load", nano, tiny[1], conversations=4),
+        Copies("nano-copies", nano, tiny[1:], arguments=cpu, needs=2),
+        Recurring("nano-recurring", nano, waves([2], 640, 16, 1)[0], cpu[:3], sessions=2),
         Job("nano-shared", nano, shared([2], 640, 16), weights="nano", arguments=cpu[:3], note=LONG_NOTE),
     ]
 
@@ -382,6 +425,7 @@ def rehearsal(target: Target) -> Plan:
 PLANS: dict[str, Callable[[Target], Plan]] = {
     "two": two,
     "four": four,
+    "copies": copies,
     "hopper": hopper,
     "single": single,
     "rehearsal": rehearsal,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from helpers.processes import group_members
 from helpers.runs.memory import pss_gib
 from helpers.server import Lease, leases
+from helpers.server.replicas import ROUTER
 
 
 def status_rows(now: datetime | None = None) -> list[dict[str, str]]:
@@ -19,7 +20,7 @@ def row_of(lease: Lease, now: datetime) -> dict[str, str]:
     seconds = max(0, int((now - datetime.fromisoformat(lease.started)).total_seconds()))
     return {
         "target": lease.target,
-        "model": lease.model,
+        "model": f"{lease.model}, the router" if ROUTER[-1] in lease.argv else lease.model,
         "port": str(lease.port),
         "state": "running" if lease.running() else "gone",
         "age": f"{seconds // 60} min {seconds % 60:02} s",
