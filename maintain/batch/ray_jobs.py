@@ -28,7 +28,7 @@ def script(plan: Path, runs: Sequence[PlannedRun], folder: Path) -> str:
         [
             "#!/bin/bash",
             "# needs `ray[default]`, and on each node `ray start`; a node for runs on its CPU: with --num-cpus=1",
-            ': "${RAY_ADDRESS:?name the head as http://HOST:8265}"',
+            ': "${RAY_ADDRESS:?on the head: http://127.0.0.1:8265}"',
             f"mkdir -p {log}",
             "submit() {",
             f'    ray job submit "${{@:2}}" > {log}/ray-"$1".log 2>&1 &',
