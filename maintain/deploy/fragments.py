@@ -94,7 +94,8 @@ def offloaded_tokens(target: Target, model: Model, parameters: Parameters, host_
 
 def server_script(command: Command, title: str) -> str:
     """A script that serves, with what stands in its first line."""
-    return f"#!/usr/bin/env bash\n# {title}\nset -euo pipefail\n{command.shell()}\n"
+    lines = command.shell().replace("\nvllm serve", "\nexec vllm serve", 1)
+    return f"#!/usr/bin/env bash\n# {title}\nset -euo pipefail\n{lines}\n"
 
 
 def disaggregated(command: Command, target: Target, parameters: Parameters) -> dict[str, str]:
@@ -113,5 +114,7 @@ def disaggregated(command: Command, target: Target, parameters: Parameters) -> d
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     router = ["vllm-router", "--host", "127.0.0.1", "--port", str(ports[1] + 1), "--vllm-pd-disaggregation"]
     router += ["--prefill", urls[0], "--decode", urls[1], "--prometheus-host", "127.0.0.1", *CARE]
-    texts["router.sh"] = "#!/usr/bin/env bash\n# one address for both\nset -euo pipefail\n" + shlex.join(router) + "\n"
+    texts["router.sh"] = (
+        "#!/usr/bin/env bash\n# one address for both\nset -euo pipefail\nexec " + shlex.join(router) + "\n"
+    )
     return texts

@@ -119,20 +119,20 @@ def scripts(order: Order, nodes: Nodes) -> dict[str, str]:
     memory = budget(order.target, order.model, order.parameters, order.size).line()
     for rank, one in enumerate(commands(order.command, order.target, order.size, nodes)):
         role = f"the head: it answers on port {one.port}" if rank == 0 else "computes only, and ends when the head does"
-        lines = _following(one.shell(), nodes, rank) if rank else one.shell()
-        texts[f"node-{rank}.sh"] = _script(rank, nodes, role, memory, lines)
+        exports, served = one.shell().split("\nvllm serve", 1)
+        start = f"exec {_following(nodes, rank)}vllm serve{served}"  # a signal to the script reaches the server
+        texts[f"node-{rank}.sh"] = _script(rank, nodes, role, memory, f"{exports}\n{start}")
     return texts
 
 
-def _following(lines: str, nodes: Nodes, rank: int) -> str:
-    """The lines that start a server, ended with the head: vLLM 0.32.0 waits for a lost one without a limit.
+def _following(nodes: Nodes, rank: int) -> str:
+    """What a node's server is run by, so that it ends with the head: vLLM 0.32.0 waits for a lost one without a limit.
 
     v1/executor/multiproc_executor.py: the worker takes the head's next word by `dequeue(indefinite=True)`. The head's own
     process group listens on the master port as long as it lives, which the check's `--follow` holds a connection to.
     """
-    exports, served = lines.split("\nvllm serve", 1)
     words = ["python3", f"./{CHECK.name}", *check_words(nodes, rank), "--follow", str(MASTER_PORT)]
-    return f"{exports}\n{shlex.join(words)} \\\n    vllm serve{served}"
+    return f"{shlex.join(words)} \\\n    " if rank else ""
 
 
 def ray_scripts(order: Order, nodes: Nodes) -> dict[str, str]:
@@ -147,11 +147,11 @@ def ray_scripts(order: Order, nodes: Nodes) -> dict[str, str]:
         settings = environment(order.target, nodes, address)
         if rank:
             exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in settings.items())
-            lines = f"{exports}\nray start --address={nodes.head}:{RAY_PORT} --node-ip-address={address} --block"
+            lines = f"{exports}\nexec ray start --address={nodes.head}:{RAY_PORT} --node-ip-address={address} --block"
         else:
             start = f"ray start --head --port={RAY_PORT} --node-ip-address={address} --disable-usage-stats"
             exports, served = order.command.changed(spread_by, settings).shell().split("\nvllm serve", 1)
-            lines = f"{exports}\n{start}\n{_joined(order.size)}\nvllm serve{served}"
+            lines = f"{exports}\n{start}\n{_joined(order.size)}\nexec vllm serve{served}"
         role = "the head of the Ray cluster" if rank == 0 else "joins the head's Ray cluster"
         texts[f"node-{rank}.sh"] = _script(rank, nodes, role, memory, lines)
     return texts
