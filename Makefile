@@ -23,7 +23,7 @@ run: setup      ## install, then run notebooks/targets/cpu.ipynb from cold to st
 
 quick: setup workflows  ## tests without vLLM: units, recipes, drift of rendered pages, static checks; a minute
 	@$(STATIC)
-	@$(BIN)/python -m pytest -m "not real and not full" $(ARGS)
+	@$(BIN)/python -m pytest -m "not real and not full" -n 2 --dist loadgroup $(ARGS)
 
 test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; ten minutes
 	@$(STATIC)

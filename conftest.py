@@ -29,6 +29,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 from helpers.paths import CACHE, ROOT  # noqa: E402
 
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # nbformat's import: a second for grammars of IRIs
 os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of .venv, whatever the user has installed
 pytest_plugins = ["tiers"]
 SERVED = pytest.StashKey[contextlib.ExitStack]()  # what ends the shared server

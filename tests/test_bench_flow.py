@@ -2,7 +2,8 @@
 
 import ast
 
-from benchmarks.flow import BARS, CPU, by_file, counted, merged, requests_of
+from benchmarks.flow import BARS, by_file, counted, merged
+from benchmarks.overhead import CPU, requests_of
 from benchmarks.result import Value, result_of
 from maintain.pages.readme import FLOW
 

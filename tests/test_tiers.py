@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import tomllib
 from itertools import product
 from pathlib import Path
@@ -141,6 +142,13 @@ def test_the_parts_of_the_rest_are_exactly_what_is_full() -> None:
     for marks in product((False, True), repeat=len(names)):
         has = dict(zip(names, marks, strict=True))
         assert sum(bool(eval(selected, {}, has)) for selected in rest.PARTS) == has["full"], has
+
+
+def test_the_wait_for_a_core_is_not_the_tests() -> None:
+    """A sleep is the test's own and counts; what is subtracted is the kernel's word on a full run queue."""
+    before = tiers.waited()
+    time.sleep(0.3)
+    assert 0 <= tiers.waited() - before < 0.25
 
 
 def test_real_inside_full_is_refused() -> None:

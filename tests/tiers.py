@@ -16,10 +16,11 @@ since its figures or limits are those of an idle machine. On one of two workers 
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-# seconds that one test may take, its own fixtures included
+# seconds that one test may take, its own fixtures included, the wait for a core not
 TIERS = {"quick": 3.0, "real": 150.0, "full": 480.0}
 COMMANDS = {"quick": "quick", "real": "test", "full": "test-all"}  # marker -> its row in the closing lines
 # audit events of a new process
@@ -29,6 +30,7 @@ QUERIES = ("pandoc", "git")  # programs that only answer: a run asks for its com
 STRETCH = "COOKBOOK_TIER_STRETCH"  # a factor on the limits for a machine that is slower than two idle cores
 
 _taken = pytest.StashKey[float]()
+_waited = pytest.StashKey[float]()
 _spent: dict[str, list[float]] = {}  # tier -> how many tests ran, and their seconds
 _started: list[str] = []  # what the test under way has started
 
@@ -50,6 +52,14 @@ def tier_of(item: pytest.Item) -> str:
 
 def limit_of(tier: str) -> float:
     return TIERS[tier] * float(os.environ.get(STRETCH) or 1)
+
+
+def waited() -> float:
+    """Seconds for which this thread has stood in line for a core: a busy machine's, not the test's."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):  # this kernel does not count it
+        return 0.0
 
 
 def fault(tier: str, started: list[str], seconds: float) -> str:
@@ -96,7 +106,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     _started.clear()
-    item.stash[_taken] = 0.0
+    item.stash[_taken], item.stash[_waited] = 0.0, waited()
     return (yield)
 
 
@@ -107,7 +117,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     report.tier = tier_of(item)
     if call.when != "call":
         return report
-    why = fault(tier_of(item), _started, item.stash[_taken])
+    why = fault(tier_of(item), _started, item.stash[_taken] - (waited() - item.stash[_waited]))
     if why and report.outcome == "passed":
         report.outcome, report.longrepr = "failed", f"{item.nodeid}: {why}"
     return report
