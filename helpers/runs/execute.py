@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +63,14 @@ def declared(notebook: Path) -> set[str]:
 def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> Outcome:
     """Execute the target's notebook with papermill into a new run folder.
 
-    Parameters are checked before anything starts, and the notebook gets the checked ones. A failing cell gives
-    an `Outcome` whose record is
-    `failed` with the cell's error; the executed notebook is kept in any case.
+    Parameters are checked before anything starts, and the notebook gets the checked ones. A failing cell gives an
+    `Outcome` whose record is `failed` with the cell's error; the executed notebook is kept in any case.
     """
     path = notebook_of(target)
     resolved = resolved_parameters(target, given)
     folder = Path(given["run_dir"]).resolve() if given.get("run_dir") else new_folder(target)
     folder.mkdir(parents=True, exist_ok=True)
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # jsonschema's IRIs: a second for 38 grammars
     import papermill
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
@@ -110,11 +111,8 @@ def ipc() -> dict[str, str]:
 def error_line(failure: Any) -> str:
     """The message of the cell that failed, on one line: a `CookbookError` speaks for itself."""
     value = " ".join(str(failure.evalue).split())
-    return (
-        value
-        if failure.ename in ("CookbookError", "UsageError", "ContractBroken", "RecipeError")
-        else f"{failure.ename}: {value}"
-    )
+    speaks = failure.ename in ("CookbookError", "UsageError", "ContractBroken", "RecipeError")
+    return value if speaks else f"{failure.ename}: {value}"
 
 
 def settled(folder: Path, error: str) -> RunRecord:

@@ -17,7 +17,7 @@ class WholeFiles(LocalHandler):
     """Writes a temporary file and renames it, so that a full disk or a kill leaves the notebook of before.
 
     What a cell printed or raised is kept without secrets: a reader's own cell may show its environment. Papermill writes
-    the whole notebook twice a cell; a text is searched once.
+    the whole notebook twice a cell: a text is searched once, and where none held a secret nothing is encoded again.
     """
 
     def __init__(self) -> None:
@@ -42,12 +42,13 @@ def without_secrets(notebook: str, masked: Callable[[str], str] = redact.text) -
         outputs = [output for cell in content["cells"] for output in cell.get("outputs", [])]
     except (ValueError, KeyError, TypeError):  # no notebook: somebody else's file
         return notebook
-    for output in outputs:
-        for place in (output, output.get("data", {})):
-            for name in {"text", "traceback", "evalue", "text/plain", "text/html"} & set(place):
-                lines = place[name]
-                place[name] = masked(lines) if isinstance(lines, str) else [*map(masked, lines)]
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    found = False
+    for place in (place for output in outputs for place in (output, output.get("data", {}))):
+        for name in {"text", "traceback", "evalue", "text/plain", "text/html"} & set(place):
+            lines = place[name]
+            place[name] = masked(lines) if isinstance(lines, str) else [*map(masked, lines)]
+            found |= place[name] != lines
+    return (json.dumps(content, indent=1, ensure_ascii=False) if found else notebook.rstrip("\n")) + "\n"
 
 
 def save_whole(folder: Path) -> WholeFiles:
