@@ -12,7 +12,7 @@ under these names (`maintain.pages.readme.FLOW` puts them into the README, "not 
     make_quick_s        s  `make quick` in that clone
     make_test_all_s     s  `make test-all`: pytest's counts of `make test` and of what it has beyond it, each test once
     overhead_percent    %  what the notebook through papermill takes longer than a bare `vllm serve`, the notebook's
-                           own requests and the same sweep; both sides in one run, alternately
+                           own requests and the same sweep, each side a process of its own, alternately
 
 A run that is asked for some of them keeps the others of an older record of the same machine. Then
 `cookbook render` writes the README. It takes up to an hour, writes the seconds of each test file into `suite.json`, and
@@ -20,24 +20,20 @@ serves on port 8000: nothing else should run.
 """
 
 import argparse
-import ast
-import json
 import os
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
+from benchmarks.overhead import overhead
 from benchmarks.result import RECORDS, Result, Value, result_of
-from benchmarks.sweep_cost import recipe_command
 from helpers.errors import CookbookError
-from helpers.paths import CACHE, NOTEBOOKS, ROOT, shown
+from helpers.paths import ROOT, shown
 from helpers.runs.folder import kept_on_failure
 
-CPU = NOTEBOOKS / "targets" / "cpu.ipynb"
 STEPS = ("fresh", "warm", "test", "quick", "rest", "overhead")
 BARS = {
     "make_run_fresh_s": 300,
@@ -48,8 +44,6 @@ BARS = {
     "make_test_all_s": 1800,
     "overhead_percent": 5,
 }
-PAIRS = 2  # of bare and notebook, alternately: a start varies by seconds
-SWEEP = {"concurrency": [1, 2, 4, 8], "input_tokens": 128, "output_tokens": 64}  # the CPU recipe's defaults
 
 
 def clone(folder: Path) -> Path:
@@ -73,111 +67,6 @@ def timed_make(folder: Path, *words: str) -> tuple[float, str]:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise CookbookError(f"`make {' '.join(words)}` failed in the clone", why=last, do=f"see {shown(log)}")
     return seconds, done.stdout
-
-
-def requests_of(notebook: Path) -> str:
-    """The requests that a target notebook sends between launch and sweep, as code without checks and displays."""
-    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
-    sources = ["".join(cell["source"]) for cell in cells]
-    first = next(number for number, source in enumerate(sources) if "run.launch()" in source) + 1
-    last = next(number for number, source in enumerate(sources) if "run.sweep()" in source)
-    kept: list[ast.stmt] = []
-    for statement in ast.parse("\n".join(sources[first:last])).body:
-        if isinstance(statement, ast.Expr):  # a reply shown, a check: only what they ask the server counts
-            nodes = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
-            kept += [ast.Expr(node) for node in nodes if _root(node) in ("client", "converse")]
-        elif not isinstance(statement, ast.If):  # a check that is made, or skipped with its reason
-            kept.append(statement)
-    return ast.unparse(ast.fix_missing_locations(ast.Module(kept, [])))
-
-
-def _root(node: ast.AST) -> str:
-    """The name that a chain of calls and attributes begins with."""
-    while isinstance(node, ast.Call | ast.Attribute):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-PARTS = {"start": "run.launch()", "sweep": "run.sweep()"}  # and the cells that do them; the rest is named so
-
-
-def bare(interpreter: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
-    """Seconds by part for the tool servers and `vllm serve` by hand, the notebook's requests and the same sweep, no
-    notebook and no check."""
-    from helpers.bench.sweep import plan, sampling, sweep
-    from helpers.bench.worker import LoadWorker
-    from helpers.processes import Identity, healthy
-    from helpers.runs.steps import start_tools
-    from helpers.server import end_group, free_port
-
-    source = requests_of(CPU)
-    began, port = time.perf_counter(), free_port()
-    tools = start_tools("gpt-oss-nano", needed=False, run_dir=folder)
-    tooled = time.perf_counter()
-    command = recipe_command(checkpoint, port).with_tools(tools.argument, tools.env)
-    argv, env = command.run_by(interpreter), command.env
-    with (folder / "bare.log").open("wb") as log, LoadWorker(interpreter, folder / "load.log") as worker:
-        process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-        server = Identity.of(process.pid)
-        try:
-            while not healthy(port):
-                if process.poll() is not None:
-                    raise CookbookError(
-                        "the bare server died", do=f"see `cookbook doctor {shown(folder / 'bare.log')}`"
-                    )
-                time.sleep(0.2)
-            ready = time.perf_counter()
-            address = f"http://127.0.0.1:{port}"
-            names = {"__name__": "__main__", "server": SimpleNamespace(model="gpt-oss-nano", base_url=address)}
-            exec(compile(source, "<requests of the notebook>", "exec"), names)
-            asked = time.perf_counter()
-            loads = plan(SWEEP["concurrency"], SWEEP["input_tokens"], SWEEP["output_tokens"])
-            sweep(address, "gpt-oss-nano", checkpoint, interpreter, loads, folder, worker=worker, **sampling("nano"))
-            swept = time.perf_counter()
-        finally:
-            end_group(server)
-            process.wait()
-            tools.stop()
-    parts = {"start": ready - tooled, "sweep": swept - asked}
-    return parts | {"rest": time.perf_counter() - began - sum(parts.values())}
-
-
-def through_papermill(folder: Path) -> dict[str, float]:
-    """Seconds by part for the whole CPU notebook, from cold to stopped."""
-    from helpers.runs.execute import run_target
-
-    began = time.perf_counter()
-    outcome = run_target("cpu", SWEEP | {"port": 0, "run_dir": str(folder)}, progress=False)
-    seconds = time.perf_counter() - began
-    if not outcome.passed:
-        raise CookbookError("the CPU notebook failed", why=outcome.error, do=f"see `cookbook doctor --run {folder}`")
-    cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
-    parts = {
-        part: next(c["metadata"]["papermill"]["duration"] for c in cells if call in "".join(c["source"]))
-        for part, call in PARTS.items()
-    }
-    return parts | {"rest": seconds - sum(parts.values())}
-
-
-def overhead() -> Value:
-    """Both ways alternately, the sums compared."""
-    from helpers.machine.stack import ensure
-    from helpers.server.weights import build_nano
-
-    interpreter = ensure("cpu")
-    checkpoint = build_nano(interpreter, CACHE / "models")
-    by_hand, notebook = [], []
-    for _ in range(PAIRS):
-        with kept_on_failure("bench-by-hand") as one, kept_on_failure("bench-notebook") as other:
-            by_hand.append(bare(interpreter, checkpoint, one))
-            notebook.append(through_papermill(other))
-    total = lambda runs: sum(sum(parts.values()) for parts in runs)  # noqa: E731
-    detail = "; ".join(
-        f"{part} " + ", ".join(f"{n[part]:.1f} to {b[part]:.1f} s" for n, b in zip(notebook, by_hand, strict=True))
-        for part in (*PARTS, "rest")
-    )
-    percent = 100 * (total(notebook) / total(by_hand) - 1)
-    return Value(name="overhead_percent", value=percent, unit="%", bar=BARS["overhead_percent"], detail=detail)
 
 
 def seconds(name: str, value: float, detail: str = "") -> Value:
@@ -235,7 +124,12 @@ def measure(steps: list[str]) -> tuple[list[Value], list[Value]]:
             rest, counts = counted(printed)
             values.append(seconds("make_test_all_s", before(values) + rest, f"beyond `make test`: {counts}"))
             files += [value for report in sorted(scratch.glob("rest*.xml")) for value in by_file(report)]
-    return values + ([overhead()] if "overhead" in steps else []), files
+    if "overhead" in steps:
+        value, unit, detail = overhead()
+        values.append(
+            Value(name="overhead_percent", value=value, unit=unit, bar=BARS["overhead_percent"], detail=detail)
+        )
+    return values, files
 
 
 def merged(new: Result, path: Path) -> Result:
