@@ -2,24 +2,21 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import drill_page
 import pytest
 from damage import Place, SmallDisk, cleaned, mounting_refused
 
+from helpers.files import write_whole
 from helpers.paths import ROOT
 
 ALL = "COOKBOOK_DRILLS"  # set by `make drills`: docs/drills.md is written
 PAGE = ROOT / "docs" / "drills.md"
-HEAD = """# Failure drills
-
-Each drill does the damage for real, then looks at what a user is left with: one clear line, the right exit code, no
-orphan process, no held port, no half-written file taken for a whole one, and a next run that works. Written by
-`make drills`; `make test` runs the quick ones, `make test-all` every one.
-
-"""
-_rows: dict[str, dict[str, str]] = {}
+_rows: dict[str, drill_page.Row] = {}  # drill -> what ran now
+_collected: list[pytest.Item] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,38 +26,59 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
     report = yield
-    marker = item.get_closest_marker("drill")
-    if marker and (report.when == "call" or report.outcome != "passed"):
-        checked = " ".join((item.function.__doc__ or "").split())
+    if item.get_closest_marker("drill") and (report.when == "call" or report.outcome != "passed"):
         message = next((value for name, value in item.user_properties if name == "message"), "")
         if report.outcome == "skipped":
             message = f"not run here: {report.longrepr[2].removeprefix('Skipped: ')}"
-        part = re.search(r"\[(.*)\]$", item.name)
-        _rows[item.nodeid] = {
-            "drill": item.originalname.removeprefix("test_").replace("_", " ") + (f" ({part[1]})" if part else ""),
-            "damage": marker.args[0],
-            "checked": checked,
-            "message": message,
-            "result": report.outcome,
-        }
+        row = blank(item) | {"message": message, "result": report.outcome}
+        if _rows.get(row["drill"], row)["result"] != "failed":
+            _rows[row["drill"]] = row
     return report
 
 
+def blank(item: pytest.Item) -> drill_page.Row:
+    """The row of a drill that has not run."""
+    part = re.search(r"\[(.*)\]$", item.name)
+    name = item.originalname.removeprefix("test_").replace("_", " ") + (f" ({part[1]})" if part else "")
+    checked = " ".join((item.function.__doc__ or "").split())
+    damage = item.get_closest_marker("drill").args[0]
+    empty = {"message": "", "result": drill_page.NEVER, "taken": ""}
+    return {"drill": name, "damage": damage, "checked": checked} | empty
+
+
+def order(item: pytest.Item) -> list[int]:
+    """Where it stands among the parameters of its function."""
+    return list(item.callspec.indices.values()) if hasattr(item, "callspec") else []
+
+
+def taken() -> str:
+    """The day, and the vLLM of the CPU stack."""
+    from helpers.machine.interpreter import serving_stack
+
+    return f"{time.strftime('%Y-%m-%d')}, vLLM {serving_stack('cpu')[1]['vllm'].partition('+')[0]}"
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    _collected.extend(items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    _collected.extend(session.items)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the page, whole or not at all; a run of some drills alone leaves it as it is."""
-    partial = session.config.getoption("keyword") or session.config.getoption("markexpr")
-    whole = {item.nodeid for item in session.items if item.get_closest_marker("drill")} == set(_rows)
-    if not os.environ.get(ALL) or partial or not whole or len(_rows) < 40:
+    """Bring the page up to what ran, whole or not at all, where all drills were collected, be they selected or not."""
+    drills = [item for item in _collected if item.get_closest_marker("drill")]
+    if not os.environ.get(ALL):
         return
-    names = ("drill", "damage", "checked", "message", "result")
-    cell = lambda text: text.replace("|", "\\|").replace("\n", " ")  # noqa: E731
-    lines = ["| drill | damage | what was checked | message seen | result |", "|---|---|---|---|---|"]
-    lines += ["| " + " | ".join(cell(row[name]) for name in names) + " |" for row in _rows.values()]
-    counts = [row["result"] for row in _rows.values()]
-    told = ", ".join(f"{counts.count(result)} {result}" for result in ("passed", "skipped", "failed"))
-    temporary = PAGE.with_name(f".{PAGE.name}.new")
-    temporary.write_text(f"{HEAD}{len(_rows)} drills: {told}.\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(temporary, PAGE)
+    if missing := set(Path(__file__).parent.glob("test_drill_*.py")) - {item.path for item in drills}:
+        print(f"\n{PAGE.name} is left as it was: {', '.join(sorted(path.name for path in missing))} not collected")
+        return
+    drills.sort(key=lambda item: (item.path, item.function.__code__.co_firstlineno, order(item)))
+    roster = {row["drill"]: row for row in map(blank, drills)}
+    ran = {name: row | {"taken": taken()} for name, row in _rows.items()}
+    rows = drill_page.merged(PAGE.read_text(encoding="utf-8"), ran, roster)
+    write_whole(PAGE, drill_page.text(rows))
 
 
 @pytest.fixture
