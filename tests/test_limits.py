@@ -85,6 +85,9 @@ said = {}
 for state, model in (("goes on", Balanced), ("ends", int)):
     limits.named = lambda module, name: Base if name in ("MixtureOfExperts", "SupportsHMA") else model
     said[state] = [limits.balanced()[0], limits.two_groups()[0]]
+    experts = type("Backend", (), {"name": "CPU" if state == "goes on" else "TRITON"})
+    limits.named = lambda module, name: lambda config: (experts, None)
+    said[state].append(limits.adapted()[0])
 print(json.dumps(said))
 """
 
@@ -93,7 +96,7 @@ print(json.dumps(said))
 def test_the_probes_tell_a_later_vllm_apart(interpreter: Path) -> None:
     words = [str(interpreter), "-c", PLANTED]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=600)
-    assert json.loads(done.stdout.splitlines()[-1]) == {"goes on": ["goes on"] * 2, "ends": ["ends"] * 2}, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {"goes on": ["goes on"] * 3, "ends": ["ends"] * 3}, done.stderr
 
 
 @pytest.mark.full
@@ -103,6 +106,7 @@ def test_the_probes_tell_a_later_vllm_apart(interpreter: Path) -> None:
         ("no-expert-balancing", ENDS),
         ("lmcache-two-kv-groups", ENDS),
         ("fp8-kv-below-8-9", ENDS),
+        ("adapters-without-triton", ENDS),
         ("aiter-moe-word-salad", UNKNOWN),
     ],
 )

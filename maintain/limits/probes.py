@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import version
 from inspect import getsource
 from pathlib import Path
+from unittest.mock import MagicMock
 
 from maintain.limits.rewind import ENDS, GOES_ON, UNKNOWN
 
@@ -39,6 +40,16 @@ def two_groups() -> tuple[str, str]:
     connector = named(f"{CONNECTORS}.lmcache_connector", "LMCacheConnectorV1")
     found = issubclass(connector, named(f"{CONNECTORS}.base", "SupportsHMA"))
     return (GOES_ON if found else ENDS), f"LMCacheConnectorV1 is {'' if found else 'not '}of SupportsHMA"
+
+
+def adapted() -> tuple[str, str]:
+    """Whether experts get kernels that can run here once adapters are on."""
+    chosen = named("vllm.model_executor.layers.fused_moe.oracle.unquantized", "select_unquantized_moe_backend")
+    backend, _ = chosen(MagicMock(is_lora_enabled=True, moe_backend="auto"))
+    lost = backend.name == "TRITON" and not importlib.import_module("vllm.triton_utils").HAS_TRITON
+    return (
+        ENDS if lost else GOES_ON
+    ), f"with --enable-lora the experts go to {backend.name}{', which is not here' if lost else ''}"
 
 
 def fp8_refused() -> tuple[str, str]:
@@ -81,6 +92,7 @@ def answers(questions: list[str]) -> list[str]:
 PROBES = {
     "no-expert-balancing": balanced,
     "lmcache-two-kv-groups": two_groups,
+    "adapters-without-triton": adapted,
     "fp8-kv-below-8-9": fp8_refused,
     "aiter-moe-word-salad": word_salad,
 }
@@ -89,7 +101,7 @@ PROBES = {
 def main() -> None:
     try:
         state, said = PROBES[sys.argv[1]]()
-    except (ImportError, AttributeError) as error:  # vLLM's code is another
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # vLLM's code is another
         state, said = UNKNOWN, f"{type(error).__name__}: {error}"
     print(json.dumps({"vllm": version("vllm"), "state": state, "said": said}))
 

@@ -38,9 +38,17 @@ taken from the KV cache. GiB of one slot on one device, tensor parallel size 1, 
 
 {table}
 
-An adapter of the experts needs an expert kernel that knows adapters. In vLLM 0.32 those are Triton's, Marlin's, the Triton
-kernels made for gpt-oss, and TensorRT-LLM's; any other stops the start with "does not support LoRA". The CPU build has none of
-them. No adapter has been served here: the figures follow from the geometry, the flags from vLLM's source.
+## Where adapters run
+
+With `--enable-lora`, vLLM 0.32 takes experts' kernels that know adapters, also where the adapter changes attention alone. Those
+are Triton's, Marlin's, the Triton kernels made for gpt-oss, and TensorRT-LLM's; elsewhere the start says "does not support LoRA".
+
+**A CPU serves no adapter.** The experts go to Triton's kernels before vLLM looks at the platform
+(`select_unquantized_moe_backend`). The server starts and lists the adapters; its first request ends it, be it for the base or
+for an adapter ([LO10](failures.md), [the request](requests.md#adapters-on-a-cpu)). `cookbook check --limits` says when a newer
+vLLM no longer does. Merge the adapter into a BF16 checkpoint instead, or serve it on a GPU.
+
+No adapter has been served on a GPU here: the figures follow from the geometry, the flags from vLLM's source.
 """
 
 
