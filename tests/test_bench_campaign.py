@@ -26,6 +26,7 @@ from benchmarks.campaign.plan import (
     PLANS,
     Answers,
     Copies,
+    Hunt,
     Job,
     Notebook,
     Recurring,
@@ -40,12 +41,14 @@ from benchmarks.campaign.plan import (
     waves,
 )
 from benchmarks.campaign.scale import used
+from benchmarks.result import RECORDS, Result
 from helpers.bench.sweep import plan
 from helpers.recipes import load_target
 from helpers.recipes.command import bare_command
 from helpers.recipes.tuning import load_space, load_spaces
 from helpers.records.curves import curves, load_records
 from helpers.records.record import Point, RunRecord
+from hunt.cases import hunted
 
 
 def steps(target: str, plan: str = "hopper") -> dict[str, Step]:
@@ -302,6 +305,26 @@ def test_results_become_records_and_curves(tmp_path):
     assert isinstance(found[0], RunRecord)
 
 
+def test_a_hunt_becomes_a_record_that_the_page_names(tmp_path):
+    hunt = Result.model_validate_json((RECORDS / "request_hunt.json").read_text())
+    gpu = hunt.machine.model_copy(update={"gpus": ["NVIDIA H100 80GB HBM3"]})
+    question = "Does any request end a server of gpt-oss-20b (synthetic weights) by the throughput profile of h100?"
+    ran = {"benchmark": "request_hunt_h100", "question": question, "machine": gpu, "commit": "unknown"}
+    for name in ("20b-hunt", "20b-hunt-cut-off"):
+        (tmp_path / "campaign" / name).mkdir(parents=True)
+    hunt.model_copy(update=ran).write(tmp_path / "campaign" / "20b-hunt")
+    step = tmp_path / "campaign" / "20b-hunt"
+    (step / "request_hunt_h100.json").rename(step / Hunt.done)
+    (tmp_path / "campaign" / "20b-hunt-cut-off" / "hunt-part.json").write_text("{}")
+    results = tmp_path / "results"
+    take(tmp_path / "campaign", tmp_path / "records", "f" * 40, results)
+    (file,) = results.iterdir()
+    assert file.name == "request_hunt_h100.json" and Result.model_validate_json(file.read_text()).commit == "f" * 40
+    told = hunted(results)
+    assert question in told and "Of 10,073 requests 0 did (NVIDIA H100 80GB HBM3, vLLM 0.32.0" in told
+    assert "No GPU" not in told and "No GPU" in hunted(tmp_path)
+
+
 def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     out, records = tmp_path / "campaign", tmp_path / "records"
     raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"}
@@ -346,7 +369,7 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
 
 def test_every_kind_of_step_of_every_plan_has_a_way():
     kinds = {type(step) for plan in PLANS.values() for step in plan(load_target("h100"))}
-    every = {Job, Notebook, Tuning, Steps, Routing, Answers, Tools, ToolLoad, Copies, Recurring}
+    every = {Job, Notebook, Tuning, Steps, Routing, Answers, Hunt, Tools, ToolLoad, Copies, Recurring}
     assert kinds | {Steps} == driver.WAYS.keys() == every
 
 

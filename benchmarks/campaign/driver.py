@@ -26,6 +26,7 @@ from benchmarks.campaign.plan import (
     PLANS,
     Answers,
     Copies,
+    Hunt,
     Job,
     Notebook,
     Plan,
@@ -37,7 +38,7 @@ from benchmarks.campaign.plan import (
     Tools,
     Tuning,
 )
-from benchmarks.campaign.probes import answer, notebook, profile, route, tune
+from benchmarks.campaign.probes import answer, hunt, notebook, profile, route, tune
 from benchmarks.campaign.scale import copies, recurring
 from benchmarks.campaign.tool_probes import tool_load, tools
 from helpers.errors import CookbookError
@@ -60,6 +61,7 @@ WAYS = {
     Steps: profile,
     Routing: route,
     Answers: answer,
+    Hunt: hunt,
     Tools: tools,
     ToolLoad: tool_load,
     Copies: copies,

@@ -14,7 +14,10 @@ import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
+from benchmarks.result import RECORDS as RESULTS
+from benchmarks.result import Result
 from helpers.bench.sweep import line_of
 from helpers.bench.tune import Study, chosen
 from helpers.bench.tune.profile import record_path
@@ -22,8 +25,10 @@ from helpers.bench.tune.table import outcome
 from helpers.paths import RECORDS, shown
 from helpers.records.record import Document, RunRecord
 
+Ran = TypeVar("Ran", Document, Result)
 
-def take(folder: Path, records: Path, commit: str | None) -> list[str]:
+
+def take(folder: Path, records: Path, commit: str | None, results: Path = RESULTS) -> list[str]:
     """Copy what a campaign's folder holds; returns one line per thing taken."""
     said, evidence, rows = [], records / "evidence", []
     for step in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
@@ -47,6 +52,11 @@ def take(folder: Path, records: Path, commit: str | None) -> list[str]:
         if (step / "study.json").exists():
             study = settled(named(Study.read(step / "study.json"), commit))
             said.append(f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}")
+        if (step / "hunt.json").exists():
+            found = named(Result.model_validate_json((step / "hunt.json").read_text()), commit)
+            said.append(
+                f"{shown(found.write(results))}: python -m hunt.cases and python -m benchmarks.run --table follow it"
+            )
         for profile in step.glob("steps.json"):  # steps-part.json is of a run that was cut off
             said.append(copy(profile, evidence / f"gpt-oss-{step.name}.json"))
         beside = ("answers.json", "tools.json", "tool-load.json", "copies.json", "recurring.json")
@@ -133,7 +143,7 @@ def write_table(file: Path, rows: list[dict]) -> str:
     return f"{shown(file)}: {len(rows)} rows"
 
 
-def named(document: Document, commit: str | None) -> Document:
+def named(document: Ran, commit: str | None) -> Ran:
     """The document with the commit that ran, where its host had no git to tell it."""
     return document.model_copy(update={"commit": commit}) if commit and document.commit == "unknown" else document
 

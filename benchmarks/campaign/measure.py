@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.campaign.plan import Job
+from benchmarks.campaign.plan import Hunt, Job
 from helpers.bench.roofline import roofline
 from helpers.bench.sweep import Load, line_of, sweep
 from helpers.bench.worker import LoadWorker
@@ -89,7 +89,7 @@ def replicas(campaign, job: Job, command: Command) -> list[Command]:
     return [command.on_port(free_port()).changed({}, campaign.visible(gpus)) for gpus in shares]
 
 
-def command(campaign, job: Job, weights: str, port: int, draft: str = "") -> Command:
+def command(campaign, job: Job | Hunt, weights: str, port: int, draft: str = "") -> Command:
     """The server's command: the recipe's profile, or bare `vllm serve`, and the lever over it."""
     own = bare_command(weights, job.model, port, job.size, campaign.target.target)
     if job.profile:
@@ -103,7 +103,7 @@ def command(campaign, job: Job, weights: str, port: int, draft: str = "") -> Com
         }
         parameters = check_parameters(campaign.target, given)
         own = serve_command(campaign.target, load_model(job.model), parameters, weights, port)
-        if not (campaign.on_cpu or job.exact):
+        if isinstance(job, Job) and not (campaign.on_cpu or job.exact):
             own = own.changed(captured(own, job))
     return own.changed(flags_of([*job.arguments, *job.lever.laid(draft)]), job.lever.env | campaign.visible(job.gpus))
 

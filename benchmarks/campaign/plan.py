@@ -204,6 +204,26 @@ class ToolLoad(Step):
 
 
 @dataclass(frozen=True)
+class Hunt(Step):
+    """`python -m hunt` against the target's server by a profile and a lever: does any request end it?"""
+
+    done = "hunt.json"
+
+    lever: Lever = NONE
+    profile: str = "throughput"
+    seconds: float = 300
+    requests: int = 10_000
+    weights: str = "synthetic"
+    arguments: list[str] = field(default_factory=list)
+    exact: ClassVar[bool] = True  # the recipe's own graphs
+
+    @property
+    def size(self) -> int:
+        """The tensor-parallel size."""
+        return self.needs
+
+
+@dataclass(frozen=True)
 class Copies(Step):
     """Two copies of one model, asked one by one and together, with the router and without, by one client and by two."""
 
@@ -397,6 +417,18 @@ def copies(target: Target) -> Plan:
     ]
 
 
+def hunt(target: Target) -> Plan:
+    """What a card's own kernels make of hostile requests: each profile, then speculation and FP8, alone and together."""
+    small = "gpt-oss-20b"
+    return [
+        Hunt("20b-hunt", small, seconds=500, least_s=250),
+        Hunt("20b-hunt-latency", small, profile="latency", seconds=400, least_s=200),
+        Hunt("20b-hunt-fp8-eagle3", small, FP8 + EAGLE3, seconds=400, least_s=200),
+        Hunt("20b-hunt-eagle3", small, EAGLE3, seconds=300, least_s=200),
+        Hunt("20b-hunt-fp8-kv", small, FP8_CACHE, seconds=300, least_s=200),
+    ]
+
+
 def rehearsal(target: Target) -> Plan:
     """Every kind of step with gpt-oss-nano on the CPU stack."""
     nano = "gpt-oss-nano"
@@ -415,6 +447,7 @@ def rehearsal(target: Target) -> Plan:
         Tuning("nano-latency", nano, "latency", [1, 2], 1, [{"max-num-seqs": 2}]),
         Answers("nano-answers", nano, Lever("eager", ["--enforce-eager"])),
         Tools("nano-tools", nano),
+        Hunt("nano-hunt", nano, few, seconds=20, weights="nano", arguments=["--enforce-eager"]),
         ToolLoad("nano-tool-load", nano, tiny[1], conversations=4),
         Copies("nano-copies", nano, tiny[1:], arguments=cpu, needs=2),
         Recurring("nano-recurring", nano, waves([2], 640, 16, 1)[0], cpu[:3], sessions=2),
@@ -428,5 +461,6 @@ PLANS: dict[str, Callable[[Target], Plan]] = {
     "copies": copies,
     "hopper": hopper,
     "single": single,
+    "hunt": hunt,
     "rehearsal": rehearsal,
 }

@@ -10,13 +10,16 @@ from pathlib import Path
 import yaml
 
 from benchmarks.campaign.decode import profile_step, profiler_arguments
-from benchmarks.campaign.plan import Answers, Notebook, Routing, Steps, Tuning
+from benchmarks.campaign.measure import command, elsewhere
+from benchmarks.campaign.plan import Answers, Hunt, Notebook, Routing, Steps, Tuning
 from helpers.bench.worker import environment
 from helpers.errors import CookbookError
 from helpers.logs import backends
 from helpers.paths import CACHE, ROOT
 from helpers.recipes.command.serve import Command, bare_command, flags_of
 from helpers.recipes.tuning import FILE, load_space
+
+LAST_S = 20  # of a campaign, kept for a hunt's last batch and its record
 
 
 def notebook(campaign, step: Notebook, folder: Path) -> None:
@@ -41,8 +44,8 @@ def notebook(campaign, step: Notebook, folder: Path) -> None:
         campaign.say(step.name, line)
 
 
-def watched(campaign, argv: list[str], env: dict[str, str], log: Path) -> str:
-    """Run a command until it ends or the campaign's time is over; what it said, `CookbookError` where it failed."""
+def watched(campaign, argv: list[str], env: dict[str, str], log: Path, good: tuple[int, ...] = (0,)) -> str:
+    """Run a command until it ends or the campaign's time is over; what it said, `CookbookError` where its code is not good."""
     with log.open("wb") as out:
         process = subprocess.Popen(list(map(str, argv)), cwd=ROOT, env=env, stdout=out, stderr=out)
     try:
@@ -52,7 +55,7 @@ def watched(campaign, argv: list[str], env: dict[str, str], log: Path) -> str:
         process.wait()
         raise CookbookError("cut off", "the campaign's time was over") from None
     said = log.read_text(errors="replace")
-    if code:
+    if code not in good:
         last = said.strip().splitlines()[-1] if said.strip() else "no output"
         raise CookbookError(f"{Path(log).name}: exit code {code}", last)
     return said
@@ -195,6 +198,48 @@ def compare(campaign, kept: Path, folder: Path) -> None:
         )
     value = {"reference": "BF16 activations, BF16 cache, batches of 64", "distances": found}
     (folder / "distances.json").write_text(json.dumps(value, indent=1) + "\n")
+
+
+def hunt(campaign, step: Hunt, folder: Path) -> None:
+    """Serve by the profile and the lever, hunt for the step's seconds; the record names what was served and found.
+
+    A kill is a result: the step is through. So is what was sent when the campaign's time is over, but the step is not.
+    """
+    weights, port, log = campaign.checkpoint(step), campaign.port(step), folder / "server.log"
+    draft = str(campaign.draft(step)) if step.lever.speculates else ""
+    served = command(campaign, step, str(weights), port, draft)
+    into, name = (
+        folder / "hunt",
+        f"request_hunt_{campaign.target.target}{step.name.partition('hunt')[2].replace('-', '_')}",
+    )
+    server = campaign.launch(step, [served], port, log)
+    try:
+        into.mkdir(exist_ok=True)
+        about = {"served": words(campaign, step), "argv": elsewhere(server.command, draft).words[2:]}
+        (into / "about.json").write_text(json.dumps(about | {"versions": campaign.facts["versions"]}, indent=1))
+        argv = [sys.executable, "-m", "hunt", "--base-url", server.base_url, "--model", step.model, "--into", into]
+        argv += ["--seconds", max(min(step.seconds, campaign.left_s() - LAST_S), LAST_S), "--requests", step.requests]
+        argv += ["--random-weights"] if step.weights == "synthetic" else []
+        said = watched(campaign, argv, dict(os.environ), folder / "hunt.log", (0, 1))
+        if "kinds of findings" not in said:  # 1 is a kill, and any other failure
+            raise CookbookError("the hunt failed", said.strip().splitlines()[-1] if said.strip() else "no output")
+        done = step.done
+    except CookbookError:
+        done = "hunt-part.json"
+        raise
+    finally:
+        campaign.say(step.name, server.stop())
+        if (into / "progress.json").exists():
+            argv = [sys.executable, "-m", "hunt", "--record", "--into", into, "--name", name, "--to", folder]
+            subprocess.run(list(map(str, argv)), cwd=ROOT, check=True, capture_output=True)
+            (folder / f"{name}.json").rename(folder / done)
+            campaign.say(step.name, (folder / "hunt.log").read_text().strip().splitlines()[-1])
+
+
+def words(campaign, step: Hunt) -> str:
+    """What is hunted on."""
+    lever = f" with {step.lever.variant}" if step.lever.variant else ""
+    return f"{step.model} ({step.weights} weights) by the {step.profile} profile of {campaign.target.target}{lever}"
 
 
 def answer(campaign, step: Answers, folder: Path) -> None:
