@@ -97,16 +97,18 @@ def test_serve_and_roll_by_command(cli_process, checkpoint: Path, tmp_path: Path
     port = str(free_port())
     words = ("-p", "port", port, "-p", "install", "existing", "-p", "weights", str(checkpoint))
     try:
-        begun = cli_process("serve", "cpu", "--replicas", "2", *words, env=env)
+        begun = cli_process("serve", "cpu", "--replicas", "2", "--middleware", *words, env=env)
         assert begun.returncode == 0 and f"http://127.0.0.1:{port}/v1" in begun.stdout, begun.stdout + begun.stderr
         first = {lease.port: lease.server.pid for lease in leases() if tmp_path in Path(lease.log).parents}
-        rolled = cli_process("serve", "cpu", "--roll", *words, env=env)
+        rolled = cli_process("serve", "cpu", "--roll", "--middleware", *words, env=env)
         assert rolled.returncode == 0 and rolled.stdout.count("/add_worker?") == 2, rolled.stdout + rolled.stderr
         then = {lease.port: lease.server.pid for lease in leases() if tmp_path in Path(lease.log).parents}
         assert first.keys() == then.keys() and len(first) == 3
         assert [own for own in first if first[own] == then[own]] == [int(port)], (
             "the router stays, the replicas are new"
         )
+        replicas = [lease for lease in leases() if tmp_path in Path(lease.log).parents and lease.port != int(port)]
+        assert all("--middleware" in lease.argv for lease in replicas) and len(replicas) == 2
         assert "canary" not in begun.stdout + rolled.stdout
     finally:
         for lease in leases():

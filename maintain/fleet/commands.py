@@ -22,6 +22,10 @@ def register(app: typer.Typer) -> None:
         roll: Annotated[
             bool, typer.Option("--roll", help="restart the replicas that run, one by one, without losing a request")
         ] = False,
+        middleware: Annotated[
+            bool,
+            typer.Option("--middleware", help="refuse what would end the server, and help clients (docs/requests.md)"),
+        ] = False,
     ) -> None:
         """Start a target's server or replicas, which stay until `cookbook stop`; a key in VLLM_API_KEY guards them."""
         from helpers.cli.runs import parameters
@@ -32,7 +36,10 @@ def register(app: typer.Typer) -> None:
         if policy not in POLICIES.split(", "):
             raise UsageError(f"unknown policy {policy!r}", do=f"choose one of {POLICIES}")
         given: dict[str, Any] = {"replicas": replicas, **parameters(context.args)}
-        server = fleet.restart(target, given, typer.echo) if roll else fleet.serve(target, given, policy, typer.echo)
+        if roll:
+            server: Any = fleet.restart(target, given, typer.echo, middleware)
+        else:
+            server = fleet.serve(target, given, policy, typer.echo, middleware)
         typer.echo(f"{server.model}: {server.base_url}/v1, until `cookbook stop`")
         if isinstance(server, Replicas):
             words = server.lease.argv

@@ -1,5 +1,6 @@
 """`cookbook serve`: a target's servers that stay until `cookbook stop`, and the rolling restart of those that run."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 from helpers.errors import UsageError
 from helpers.machine import preflight
 from helpers.machine.interpreter import serving_stack
-from helpers.paths import CACHE
+from helpers.paths import CACHE, ROOT
 from helpers.recipes import Parameters, Target, check_parameters, load_model, load_target
 from helpers.recipes.command.replicas import POLICY
 from helpers.recipes.command.serve import Command
@@ -22,6 +23,7 @@ from helpers.server.weights import checkpoint, describe
 from maintain.fleet.rolling import Router, roll
 
 Say = Callable[[str], None]
+MIDDLEWARE = "helpers.instack.compat.Compatibility"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Wanted:
     checkpoint: str
 
 
-def wanted(target: Target, parameters: Parameters, say: Say) -> Wanted:
+def wanted(target: Target, parameters: Parameters, say: Say, middleware: bool = False) -> Wanted:
     """The servers of a target with these parameters, their stack and weights on disk. Raises what is wrong with them."""
     if not parameters.port:
         raise UsageError("port 0 is no address to come back to", do="name one: -p port 8000")
@@ -45,17 +47,26 @@ def wanted(target: Target, parameters: Parameters, say: Say) -> Wanted:
     say(" · ".join(f"{name} {version}" for name, version in versions.items()))
     folder = checkpoint(serving, interpreter, CACHE / "models")
     say(f"{serving.model.model}: {describe(folder)}{serving.draft_note()}")
-    commands = serving.replicas(serving.command(folder, parameters.port))
+    command = serving.command(folder, parameters.port)
+    commands = serving.replicas(behind_rules(command) if middleware else command)
     restart = parameters.restart == "on-failure"
     return Wanted(serving.target.target, parameters.port, restart, commands, interpreter, folder)
 
 
-def serve(name: str, given: Mapping[str, Any], policy: str = POLICY, say: Say = print) -> VLLM | Replicas:
+def behind_rules(command: Command) -> Command:
+    """The command with the cookbook's middleware, found from any folder."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return command.changed({"--middleware": (MIDDLEWARE,)}, {"PYTHONPATH": path})
+
+
+def serve(
+    name: str, given: Mapping[str, Any], policy: str = POLICY, say: Say = print, middleware: bool = False
+) -> VLLM | Replicas:
     """Start a target's server, or its replicas behind the router, or attach to those that run so; they stay."""
     target = load_target(name)
     parameters = check_parameters(target, given)
     preflight.check(target, parameters).raise_if_failed()
-    want = wanted(target, parameters, say)
+    want = wanted(target, parameters, say, middleware)
     return launch_vllm(
         want.commands,
         want.interpreter,
@@ -70,11 +81,11 @@ def serve(name: str, given: Mapping[str, Any], policy: str = POLICY, say: Say = 
     )
 
 
-def restart(name: str, given: Mapping[str, Any], say: Say = print) -> Replicas:
+def restart(name: str, given: Mapping[str, Any], say: Say = print, middleware: bool = False) -> Replicas:
     """Restart the replicas behind the router on the port of `given` one by one, with the commands of today's recipe."""
     target = load_target(name)
     fleet = running(check_parameters(target, given).port)
-    want = wanted(target, check_parameters(target, {**given, "replicas": len(fleet.servers)}), say)
+    want = wanted(target, check_parameters(target, {**given, "replicas": len(fleet.servers)}), say, middleware)
     roll(fleet, want.commands, want.interpreter, want.checkpoint, say)
     return fleet
 
