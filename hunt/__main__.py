@@ -2,9 +2,10 @@
 
     python -m hunt                                              gpt-oss-nano with the CPU recipe's flags, 10,000 requests
     python -m hunt --without seeded-prompt-in-parts             the same without a limit's remedy: it must find the killer
+    python -m hunt --guarded                                    with the cookbook's middleware, and every kind of request
     python -m hunt --target h200 -p weights synthetic -p profile latency --seconds 500 --into runs/hunt-h200
-    python -m hunt --base-url http://127.0.0.1:8000 --model gpt-oss-20b
-    python -m hunt --record --into runs/hunt-x [--name request_hunt]    write the record of a hunt that is over
+    python -m hunt --base-url http://127.0.0.1:8000 --model gpt-oss-20b --random-weights
+    python -m hunt --record --into runs/hunt-x [--name request_hunt] [--to DIR]    write the record of a hunt that is over
 
 A folder that exists is gone on with. Exits 1 when a request ended the server, 0 after a clean end or when the time is over.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.result import RECORDS
 from helpers.errors import CookbookError
 from helpers.paths import RUNS, shown
 from hunt.chase import Hunt
@@ -24,7 +26,7 @@ from hunt.state import State
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("python -m hunt", description=__doc__.splitlines()[0])
     parser.add_argument("--base-url", help="a server that runs already")
     parser.add_argument("--target", default="cpu", help="the recipe whose server is started (cpu)")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
@@ -32,6 +34,9 @@ def options() -> argparse.Namespace:
         "--without", action="append", default=[], metavar="LIMIT", help="leave a known limit's remedy off"
     )
     parser.add_argument("--model", default="gpt-oss-nano", help="the name that a given server calls its model by")
+    parser.add_argument(
+        "--random-weights", action="store_true", help="its weights are random: its answers are not compared"
+    )
     parser.add_argument("--requests", type=int, default=10_000, help="how many in all (10,000)")
     parser.add_argument("--seconds", type=float, default=7_200, help="at most so long this time (7,200)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same requests (1)")
@@ -44,8 +49,10 @@ def options() -> argparse.Namespace:
         "--keep-server", action="store_true", help="leave the server to the next call, which attaches to it"
     )
     parser.add_argument("--all", action="store_true", help="send known killers that nothing prevents as well")
+    parser.add_argument("--guarded", action="store_true", help="serve with the cookbook's middleware; implies --all")
     parser.add_argument("--record", action="store_true", help="write the record of the hunt in --into, send nothing")
     parser.add_argument("--name", default="request_hunt", help="the record's name (request_hunt)")
+    parser.add_argument("--to", type=Path, default=RECORDS, help="the record's folder (benchmarks/records)")
     return parser.parse_args()
 
 
@@ -57,7 +64,7 @@ def main() -> int:
         if given.record:
             from hunt.record import written
 
-            print(shown(written(folder, given.name)))
+            print(shown(written(folder, given.name, given.to)))
             return 0
         return hunted(given, folder)
     except CookbookError as error:
@@ -73,13 +80,16 @@ def hunted(given: argparse.Namespace, folder: Path) -> int:
     else:
         values = {name: yaml.safe_load(value) for name, value in given.parameter}
         own = {"port": 0} | values
-        served = Ours(
-            "", target=given.target, parameters=own, without=tuple(given.without), folder=folder, kept=given.keep_server
-        )
+        options = {"folder": folder, "kept": given.keep_server, "guarded": given.guarded}
+        served = Ours("", target=given.target, parameters=own, without=tuple(given.without), **options)
     served.start()
     try:
         model = served.command.model if isinstance(served, Ours) else given.model
-        hunt = Hunt(State(served, model), folder, given.seed, say, given.memory_gib, given.shrink_seconds, given.all)
+        everything = given.all or given.guarded
+        random = given.random_weights or (isinstance(served, Ours) and served.parameters.get("weights") == "synthetic")
+        hunt = Hunt(
+            State(served, model, random), folder, given.seed, say, given.memory_gib, given.shrink_seconds, everything
+        )
         about(folder, served)
         done = hunt.go(given.requests, given.seconds)
     finally:
@@ -101,6 +111,7 @@ def about(folder: Path, served: Given) -> None:
         facts = {
             "target": served.target,
             "without": served.without,
+            "served": served.words,
             "argv": served.command.argv,
             "versions": served.versions,
         }

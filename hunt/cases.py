@@ -13,6 +13,7 @@ from helpers.paths import RECIPES, ROOT, shown
 from hunt.request import Request
 
 FOLDER, PAGE = RECIPES / "requests", ROOT / "docs" / "requests.md"
+ON_CPU = ("request_hunt_bare", "request_hunt_guarded")  # records with sentences of their own
 KINDS = {  # kind -> heading, what it means
     "kill": ("Requests that end a server", "The engine or the API server ends, and every other conversation with it."),
     "hang": ("Requests that hold a server up", "The server goes on, and nobody else is answered meanwhile."),
@@ -20,6 +21,25 @@ KINDS = {  # kind -> heading, what it means
     "schema": ("Answers unlike the API's description", "A client that trusts the description stumbles over them."),
     "silent": ("Requests half ignored", "The answer has status 200 and lacks what was asked for."),
 }
+
+
+FRONT = """## Before you put a server in front of others
+
+1. Serve with the cookbook's middleware, and let the server come back:
+
+       .venv/bin/cookbook serve TARGET --middleware -p restart on-failure
+
+   The middleware answers with status 400 what the table below leaves to it, and [helps clients](clients.md) besides. A server
+   that ends by itself is started anew, three times an hour at most, and `.venv/bin/cookbook status` says why it ended. With
+   `--replicas 2` a router sends requests to the other one meanwhile.
+2. With a command of your own, put `PYTHONPATH=/path/to/this/folder` before it and
+   `--middleware helpers.instack.compat.Compatibility` behind it. In a container, mount this folder and set PYTHONPATH to the
+   mount (not run here). The compose and Kubernetes forms restart a server too.
+3. Limit a body's size in your proxy (nginx: `client_max_body_size`, 1 MB unless you raise it). vLLM has no limit.
+4. Send hostile requests yourself before anyone else does: `make fuzz ARGS="--guarded"` on a machine like yours, or
+   `make fuzz ARGS="--base-url http://HOST:PORT --model NAME"` against your server.
+
+## What is known""".splitlines()
 
 
 class Sent(BaseModel):
@@ -51,6 +71,7 @@ class Case(BaseModel):
     cause: str
     prevents: str  # a flag, a limit, or that nothing does
     prevented: bool  # by the recipes, without any doing of the reader
+    guarded: bool = False  # refused, or mended, by the cookbook's middleware
     upstream: str  # an issue, or the text of one
     status: int = 0  # what such a request is answered with; 0 where nobody is sure of an answer
     verified: Literal["run", "source"]  # executed by us, or read in vLLM's source
@@ -74,11 +95,13 @@ def page(found: dict[str, Case]) -> str:
         "",
         hunted(),
         "",
-        "| request | harm | where | prevented by the recipes |",
+        *FRONT,
+        "",
+        "| request | harm | where | prevented |",
         "| --- | --- | --- | --- |",
     ]
     for name, case in found.items():
-        yes = "yes" if case.prevented else "no"
+        yes = "by the recipes" if case.prevented else "by the middleware" if case.guarded else "no"
         lines.append(f"| [{case.title}](#{name}) | {case.kind} | {case.applies} | {yes} |")
     for kind, (heading, meaning) in KINDS.items():
         own = {name: case for name, case in found.items() if case.kind == kind}
@@ -90,15 +113,36 @@ def page(found: dict[str, Case]) -> str:
 
 def hunted(folder: Path = RECORDS) -> str:
     """What has been hunted on so far, from the records."""
-    found = [Result.model_validate_json(path.read_text()) for path in sorted(folder.glob("request_hunt.json"))]
+    found = list(map(_record, sorted(folder.glob("request_hunt.json"))))
     told = [
         f"The last hunt sent {_value(one, 'requests'):,.0f} requests to gpt-oss-nano with the CPU recipe's flags (vLLM "
         f"{one.versions['vllm']}, {one.finished:%Y-%m-%d}; `benchmarks/records/request_hunt.json`): "
         f"{_value(one, 'kills'):.0f} of them ended the server. "
-        f"{_value(one, 'left out as known and not prevented'):.0f} more were drawn and left out: kills that nothing prevents. "
+        f"{_value(one, 'left out as known and not prevented'):.0f} more were drawn and left out: kills that no flag "
+        "prevents. "
         for one in found
     ]
-    return "".join(told) + "No GPU has been hunted on yet."
+    told += [
+        f"With the middleware in front, {_value(one, 'requests'):,.0f} requests of every kind, those among them, ended "
+        f"{_value(one, 'kills'):.0f} servers ({one.finished:%Y-%m-%d}; `benchmarks/records/request_hunt_guarded.json`). "
+        for one in map(_record, sorted(folder.glob("request_hunt_guarded.json")))
+    ]
+    others = [path for path in sorted(folder.glob("request_hunt_*.json")) if path.stem not in ON_CPU]
+    told += [_elsewhere(path.stem, _record(path)) for path in others]
+    return "".join(told) + ("" if others else "No GPU has been hunted on yet.")
+
+
+def _elsewhere(name: str, record: Result) -> str:
+    """A hunt on another machine's server, in one sentence."""
+    where = record.machine.gpus[0] if record.machine.gpus else record.machine.cpu
+    return (
+        f"{record.question} Of {_value(record, 'requests'):,.0f} requests {_value(record, 'kills'):.0f} did ({where}, vLLM "
+        f"{record.versions['vllm']}, {record.finished:%Y-%m-%d}; `benchmarks/records/{name}.json`). "
+    )
+
+
+def _record(path: Path) -> Result:
+    return Result.model_validate_json(path.read_text())
 
 
 def _value(record: Result, name: str) -> float:

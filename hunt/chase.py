@@ -168,6 +168,8 @@ class Hunt:
         self.say(f"  {fault}")
         served = self.state.served
         if not isinstance(served, Ours) or not fault.startswith("kill"):
+            suspects = [outcome.request for outcome in outcomes if outcome.lost or outcome.status >= 500]
+            kill["requests"] = [json.loads(request.line()) for request in suspects]
             return
         kill["log"] = str(served.log)
         served.stop()

@@ -5,13 +5,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result import Value, result_of
+from benchmarks.result import RECORDS, Value, result_of
 from helpers.errors import UsageError
 from helpers.paths import ROOT, shown
 from hunt.chase import Progress
 from hunt.drawing.draw import MODES
 from hunt.request import Request, expanded
 from hunt.state import GROWTH_GIB
+from maintain.fleet.serve import MIDDLEWARE
 
 QUESTION = "Does any request end the server?"
 NASTIEST = ROOT / "tests" / "fixtures" / "nastiest.jsonl"
@@ -21,15 +22,18 @@ BEFORE = ("previous_response_id", "store")  # whose answers follow from what was
 HUNDRED, LONGEST_S, LONGEST = 100, 1.0, 4_000  # requests, seconds and characters of each
 
 
-def written(folder: Path, name: str) -> Path:
-    """Write the record of the hunt in `folder` as `name`; returns its path."""
+def written(folder: Path, name: str, to: Path = RECORDS) -> Path:
+    """Write the record of the hunt in `folder` as `name` into the folder `to`; returns its path."""
     if not (folder / "progress.json").exists():
         raise UsageError(f"there is no hunt in {shown(folder)}", do="pass the folder of one with --into")
     done = Progress(**json.loads((folder / "progress.json").read_text()))
     about = json.loads((folder / "about.json").read_text())
     without = ", ".join(about.get("without", []))
-    question = QUESTION if not without else f"{QUESTION[:-1]} without the remedy of {without}?"
-    return result_of(name, question, values(done, bool(without)), about.get("versions", {})).write()
+    of = f" of {about['served']}" if about.get("served") else ""
+    question = f"{QUESTION[:-1]}{of}?" if not without else f"{QUESTION[:-1]}{of} without the remedy of {without}?"
+    if MIDDLEWARE in about.get("argv", []):
+        question = f"{question[:-1]} with the cookbook's middleware in front?"
+    return result_of(name, question, values(done, bool(without)), about.get("versions", {})).write(to)
 
 
 def values(done: Progress, bare: bool) -> list[Value]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from helpers.keys import authorised
 from hunt.request import Request
 
 AT_ONCE = 20
@@ -58,7 +59,7 @@ async def send(client: httpx.AsyncClient, request: Request, leave_after: float |
 async def _sent(base_url: str, batch: list[Request], mode: str, seed: int) -> list[Outcome]:
     chance, gate = random.Random(seed), asyncio.Semaphore(1 if mode == "alone" else AT_ONCE)
     limits = httpx.Limits(max_connections=2 * AT_ONCE, keepalive_expiry=KEEP_S)
-    async with httpx.AsyncClient(base_url=base_url, timeout=None, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=base_url, headers=authorised(), timeout=None, limits=limits) as client:
 
         async def one(request: Request, leave_after: float | None) -> Outcome:
             async with gate:

@@ -19,6 +19,7 @@ from helpers.runs.memory import pss_gib
 from helpers.server.replicas import launch_vllm
 from helpers.server.serving import Serving, servings
 from helpers.server.weights import checkpoint
+from maintain.fleet.serve import behind_rules
 
 GIB = 2**30
 
@@ -80,6 +81,7 @@ class Ours(Given):
     without: tuple[str, ...] = ()
     folder: Path = Path(".")
     kept: bool = False
+    guarded: bool = False  # the cookbook's middleware in front: it refuses what nothing else prevents
     restarts = True
     starts: int = 0
     startup_s: float = 0.0
@@ -94,6 +96,14 @@ class Ours(Given):
         parameters = check_parameters(target, self.parameters)
         return servings(target, load_model(parameters.model), parameters)[1]
 
+    @property
+    def words(self) -> str:
+        """What is served, in words; "" for the CPU recipe as it is."""
+        given = self.serving().parameters
+        if self.target == "cpu":
+            return ""
+        return f"{given.model} ({given.weights} weights) by the {given.profile} profile of {self.target}"
+
     def start(self) -> None:
         """Start it, or attach to the one that a hunt before this one kept."""
         from helpers.machine.interpreter import serving_stack
@@ -103,6 +113,8 @@ class Ours(Given):
         weights = checkpoint(serving, interpreter, CACHE / "models")
         port = serving.parameters.port or free_port()
         command = serving.command(weights, port)
+        if self.guarded:
+            command = behind_rules(command)
         self.starts += 1
         self.over = 0.0
         began, log = time.monotonic(), self.folder / f"server-{time.strftime('%H%M%S')}.log"

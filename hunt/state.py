@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from helpers.errors import CookbookError
+from helpers.keys import authorised
 from hunt.served import Given
 
 QUESTION = {"messages": [{"role": "user", "content": "What is 2 + 2?"}], "temperature": 0, "max_tokens": 24}
@@ -27,21 +29,29 @@ class State:
 
     served: Given
     model: str
+    random: bool = False  # the weights are: the server must answer, what it answers says nothing
     answer: str = ""
     memory_gib: list[float] = field(default_factory=list)  # after each batch
 
     def begin(self) -> "State":
         """Warm the server up, then ask the known question twice: an answer that is not the same again is not held against it."""
-        for extra in WARMING:
-            self.asked(extra)
-        first, second = self.asked(), self.asked()
-        self.answer = first if first == second else ""
+        try:
+            for extra in WARMING:
+                self.asked(extra)
+            first, second = self.asked(), self.asked()
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise CookbookError(
+                f"{self.served.base_url} does not answer a question to {self.model}",
+                why=" ".join(str(error).split("\n")[0].split()),
+                do="pass the name that it serves with --model, and its key in VLLM_API_KEY",
+            ) from None
+        self.answer = first if first == second and not self.random else ""
         return self
 
     def asked(self, extra: dict | None = None) -> str:
         """The answer to the known question; raises `httpx.HTTPError` or `ValueError` where there is none."""
         body = QUESTION | {"model": self.model} | (extra or {})
-        reply = httpx.post(f"{self.served.base_url}/v1/chat/completions", json=body, timeout=180)
+        reply = httpx.post(f"{self.served.base_url}/v1/chat/completions", json=body, headers=authorised(), timeout=180)
         reply.raise_for_status()
         message = reply.json()["choices"][0]["message"]
         if not reply.json()["usage"]["completion_tokens"]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 import time
 from types import SimpleNamespace
 
@@ -9,8 +10,9 @@ import httpx
 import pytest
 
 from helpers.instack.compat import Compatibility, changed
-from helpers.instack.compat.requests import CHAT, MESSAGES, RESPONSES
+from helpers.instack.compat.requests import CHAT, COMPLETIONS, MESSAGES, RESPONSES
 from helpers.instack.compat.schemas import shown
+from helpers.paths import ROOT
 from maintain.clients.catalogue import NEEDS, OFF, needs
 from maintain.clients.responses_api import Surface
 from tests.compat_front import front_of
@@ -99,6 +101,86 @@ def test_what_no_rule_understands_goes_on_as_it_came(body: bytes, path: str) -> 
 def test_other_endpoints_are_not_read(path: str) -> None:
     body = json.dumps(ROWS[0].body).encode()
     assert sent(body, path)[0][0][1]["body"] == body
+
+
+REFUSED = [
+    (COMPLETIONS, {"prompt": [7] * 2_001, "prompt_logprobs": 0}, "2,000 tokens"),
+    (COMPLETIONS, {"prompt": [[7], [7] * 2_001], "prompt_logprobs": 0}, "2,000 tokens"),
+    (COMPLETIONS, {"prompt": ["a", "é" * 1_001], "echo": True, "logprobs": 0}, "2,000 tokens"),
+    (CHAT, {"messages": [{"role": "user", "content": "a" * 2_000}], "prompt_logprobs": 1}, "2,000 tokens"),
+    (
+        CHAT,
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 1_001}]},
+        "1,000 tools, or parts",
+    ),
+    (RESPONSES, {"input": "a", "tools": [1] * 1_001}, "1,000 tools, or parts"),
+    ("/invocations", {"prompt": [7] * 2_001, "prompt_logprobs": 0}, "2,000 tokens"),
+    ("/v1/chat/completions/batch", {"messages": [[{"content": "a" * 2_001}]], "prompt_logprobs": 0}, "2,000 tokens"),
+    ("/tokenize", {"messages": [{"role": "user", "content": [1] * 1_001}]}, "1,000 tools, or parts"),
+]
+TAKEN = [
+    (COMPLETIONS, {"prompt": [[7] * 2_000] * 3, "prompt_logprobs": 0}),
+    (COMPLETIONS, {"prompt": [7] * 9_000, "logprobs": 5}),
+    (COMPLETIONS, {"prompt": "a" * 9_000, "echo": True}),
+    (COMPLETIONS, {"prompt": 3, "prompt_logprobs": 0}),
+    (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 1_000}]}),
+    (MESSAGES, {"messages": [{"role": "user", "content": "a"}] * 200}),
+    ("/v1/embeddings", {"input": ["a"] * 9_000}),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "why"), REFUSED, ids=[why for _, _, why in REFUSED])
+def test_what_would_end_the_server_is_refused_whatever_the_header_says(path: str, body: dict, why: str) -> None:
+    for headers in ({}, OFF):
+        got, out = sent(body, path, **{name.replace("-", "_"): value for name, value in headers.items()})
+        error = json.loads(out[1]["body"])["error"]
+        assert not got and out[0]["status"] == 400 and why in error["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"prompt": "a" * 2_001, "prompt_logprobs": 0}).encode("utf-16"),
+        json.dumps({"prompt": "a" * 2_001, "prompt_logprobs": 0}).replace("logprobs", "l\\u006fgprobs").encode(),
+    ],
+    ids=["another encoding", "an escape"],
+)
+def test_a_hidden_key_is_found(body: bytes) -> None:
+    assert not sent(body, COMPLETIONS)[0]
+
+
+@pytest.mark.parametrize(("path", "body"), TAKEN, ids=range(len(TAKEN)))
+def test_what_is_within_the_limits_is_not(path: str, body: dict) -> None:
+    assert sent(body, path)[0][0][1]["body"] == json.dumps(body).encode()
+
+
+STRICT = """
+import json, time
+from helpers.instack.compat.requests import CHAT, RESPONSES, deadly
+image = {"role": "user", "content": [{"type": "input_image", "image_url": "data:x"}]}
+called = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
+known = [image, {"type": "reasoning", "id": "r", "summary": []}, called]
+known = [*known, {"type": "function_call_output", "call_id": "a", "output": "x"}] * 100
+call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+chat = [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+chat = [*chat, {"role": "tool", "tool_call_id": "a", "content": "x"}] * 100
+ask = lambda path, body: deadly(json.dumps(body).encode(), path)
+told = [ask(RESPONSES, {"input": known}), ask(CHAT, {"messages": chat}), ask(RESPONSES, {"input": [*known, {"type": "x"}]})]
+began = time.monotonic()
+told += [ask(RESPONSES, {"input": [{"role": "tool", "content": "x"}] * 9_000}), ask(CHAT, {"messages": [1] * 100_000})]
+told += [ask("/tokenize", {"messages": [1] * 9_000}), ask("/invocations", {"messages": [1] * 9_000})]
+print(json.dumps([told, time.monotonic() - began]))
+"""
+
+
+@pytest.mark.full
+def test_a_long_list_is_refused_at_its_first_unknown_item_and_a_known_one_taken(interpreter) -> None:
+    done = subprocess.run(
+        [interpreter, "-c", STRICT], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    told, seconds = json.loads(done.stdout.splitlines()[-1])
+    assert told[:2] == ["", ""] and told[2] == "input.400 is of no known type"
+    assert told[3:] == ["input.0 is of no known type", *["messages.0 is of no known type"] * 3] and seconds < 2
 
 
 def test_a_compressed_request_and_one_that_says_off_are_not_read() -> None:

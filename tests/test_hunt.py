@@ -10,6 +10,7 @@ import httpx
 import pytest
 from hypothesis import strategies as st
 
+from helpers.errors import CookbookError
 from hunt import served as served_module
 from hunt import state as state_module
 from hunt.answers import findings, ignored
@@ -168,8 +169,10 @@ class Fake(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        if self.server.key and self.headers["Authorization"] != f"Bearer {self.server.key}":
+            return self._say(401, '{"error": {}}')
         if self.path != "/v1/chat/completions" or body.get("messages") != state_module.QUESTION["messages"]:
-            return self._say(400, '{"error": {}}')
+            return self._say(self.server.other, '{"error": {}}')
         message = {"role": "assistant", "content": self.server.answer}
         self._say(200, json.dumps({"choices": [{"message": message}], "usage": {"completion_tokens": 1}}))
 
@@ -187,7 +190,7 @@ class Fake(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def fake() -> Iterator[http.server.ThreadingHTTPServer]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)
-    server.left, server.answer = 0, "4"
+    server.left, server.answer, server.key, server.other = 0, "4", "", 400
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
@@ -233,13 +236,31 @@ def test_a_hunt_goes_on_where_it_stopped(fake, small, tmp_path) -> None:
     assert next(value for value in values(second, bare=False) if value.name == "kills").reached
 
 
+def test_a_server_with_a_key_is_asked_with_it_and_one_that_refuses_is_named(fake, small, tmp_path, monkeypatch) -> None:
+    fake.key = "canary"
+    with pytest.raises(CookbookError, match=r"does not answer a question to m because .*401.*VLLM_API_KEY"):
+        state_of(fake)
+    monkeypatch.setenv("VLLM_API_KEY", "canary")
+    done = Hunt(state_of(fake), tmp_path / "hunt", seed=2, say=lambda line: None).go(12, 60)
+    assert done.clean and "401" not in done.statuses
+    assert not [file for file in (tmp_path / "hunt").iterdir() if "canary" in file.read_text()]
+
+
+def test_random_weights_may_answer_anything(fake) -> None:
+    state = State(Given(f"http://127.0.0.1:{fake.server_port}"), "m", random=True).begin()
+    fake.answer = "another"
+    assert state.fault() == ""
+
+
 def test_a_kill_ends_the_hunt_and_is_kept(fake, small, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     hunt = Hunt(state_of(fake), tmp_path / "hunt", seed=2, say=lambda line: None)
     monkeypatch.setattr(State, "fault", lambda self: "kill: RuntimeError")
+    fake.other = 500
     done = hunt.go(500, 60)
     assert done.batches == 1 and not done.clean
     kept = json.loads((tmp_path / "hunt" / "progress.json").read_text())
     assert kept["kills"][0]["fault"] == "kill: RuntimeError"
+    assert kept["kills"][0]["requests"], "those that failed, where the server cannot be started anew"
     assert not next(value for value in values(Progress(**kept), bare=False) if value.name == "kills").reached
 
 

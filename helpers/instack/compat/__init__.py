@@ -3,14 +3,25 @@
 PYTHONPATH=. vllm serve openai/gpt-oss-20b ... --middleware helpers.instack.compat.Compatibility
 
 A request that no rule concerns passes as the same bytes, and so does its answer. The answer of a changed one says so in
-its header `x-compat`; with the request header `x-compat: off` nothing is changed. Standard library only.
+its header `x-compat`; with the request header `x-compat: off` nothing is changed. What would end the server is refused.
 """
 
 import json
 from typing import Any
 
 from helpers.instack.compat.answers import HEADER, Returned, sized
-from helpers.instack.compat.requests import CHAT, MESSAGES, RESPONSES, Body, Rewrite, apply, continued, referenced
+from helpers.instack.compat.requests import (
+    CHAT,
+    COMPLETIONS,
+    MESSAGES,
+    RESPONSES,
+    Body,
+    Rewrite,
+    apply,
+    continued,
+    deadly,
+    referenced,
+)
 
 MARKS = b'"tools" _call "image "input_ "output_text" "text" "file" "document" "item_reference" effort" null "thinking"'.split()
 MARKS.append(b'"previous_response_id"')
@@ -26,22 +37,23 @@ class Compatibility:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope.get("headers") or ())
         asked = str(scope.get("path")).removesuffix("/render")
-        path = next((end for end in (CHAT, RESPONSES, MESSAGES) if asked.endswith(end)), "")
+        path = next((end for end in (CHAT, RESPONSES, MESSAGES, COMPLETIONS) if asked.endswith(end)), "")
         off = headers.get(HEADER) == b"off" or headers.get(b"content-encoding", b"identity") != b"identity"
-        if not path or off or scope["type"] != "http" or scope.get("method") != "POST":
+        if scope["type"] != "http" or scope.get("method") != "POST":
             return await self.app(scope, receive, send)
         messages = [await receive()]
         while messages[-1].get("more_body"):
             messages.append(await receive())
         text = b"".join(message.get("body", b"") for message in messages)
         state = getattr(scope.get("app"), "state", None)
-        body, change = changed(text, path, getattr(state, "openai_serving_responses", None))
-        if change.refused:
-            return await _refuse(change.refused, send)
+        taken = b"" if off or path in ("", COMPLETIONS) else text
+        body, change = changed(taken, path, getattr(state, "openai_serving_responses", None))
         if change.notes:
             text = json.dumps(body).encode()
             messages = [{"type": "http.request", "body": text, "more_body": False}]
             scope = sized(scope, text)
+        if why := change.refused or deadly(text, path or asked):
+            return await _refuse(why, send)
 
         async def again() -> Body:
             return messages.pop(0) if messages else await receive()
@@ -69,7 +81,7 @@ def changed(text: bytes, path: str, serving: Any = None) -> tuple[Body | None, R
 
 async def _refuse(why: str, send: Any) -> None:
     """A 400 in the form of vLLM's own."""
-    text = json.dumps({"error": {"message": why, "type": "BadRequestError", "param": "messages", "code": 400}}).encode()
+    text = json.dumps({"error": {"message": why, "type": "BadRequestError", "param": None, "code": 400}}).encode()
     headers = [(b"content-type", b"application/json"), (HEADER, b"refused")]
     await send(sized({"type": "http.response.start", "status": 400, "headers": headers}, text))
     await send({"type": "http.response.body", "body": text})
