@@ -12,8 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: workflows newest gpu propose audit newcomer
 
 help:           ## list these commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^## /{printf "\n%s\n", substr($$0, 4)} /^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+## Use it
 setup:          ## create the workbench (.venv)
 	@command -v "$(PYTHON)" >/dev/null || { echo "cookbook: there is no $(PYTHON) on the PATH because Python is not installed; install Python 3.11 or newer, or pass PYTHON=/path/to/python" >&2; exit 1; }
 	@"$(PYTHON)" helpers/machine/bootstrap.py
@@ -21,32 +22,40 @@ setup:          ## create the workbench (.venv)
 run: setup      ## install, then run notebooks/targets/cpu.ipynb from cold to stopped (TARGET=h200 for another)
 	@$(BIN)/cookbook run $(TARGET) $(ARGS)
 
+# The checkout is Lab's root: pages link to docs/. As root (a container) Lab would refuse; it listens on loopback, with a token.
+lab: setup      ## open the notebooks in JupyterLab (ARGS="--no-browser --port 8890" on a machine without a screen)
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+clean-runs:     ## remove the run folders
+	@rm -rf runs
+
+## Test a change
 quick: setup workflows  ## tests without vLLM: units, recipes, drift of rendered pages, static checks; a minute
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not real and not full" -n 2 --dist loadgroup $(ARGS)
 
 test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; ten minutes
 	@$(STATIC)
-	@$(BIN)/python -m pytest -m "not full" $(ARGS)
+	@$(BIN)/python -m pytest -m "not full" --durations=15 --durations-min=5 $(ARGS)
 
 test-all: test test-rest  ## every test, every target rehearsed; an hour
 
 test-rest: stacks  ## what test-all has beyond test: on two workers, then alone what measures
 	@$(BIN)/python tests/rest.py $(ARGS)
 
-stacks: setup
-	@$(BIN)/cookbook install cpu
-	@$(BIN)/python -m helpers.tools.setup
+lint: setup     ## ruff on code and notebooks, mypy on types
+	@$(STATIC)
 
-bench: setup    ## measure the cookbook itself: fidelity of the load client, cost of a start, a sweep and a notebook
-	@$(BIN)/cookbook install cpu
-	@$(BIN)/python -m benchmarks.run $(ARGS)
-
+## Drills, hunts, measurements, the site
 drills: stacks  ## every failure drill; writes docs/drills.md
 	@COOKBOOK_DRILLS=all $(BIN)/python -m pytest tests/drills $(ARGS)
 
 fuzz: stacks    ## hunt for requests that end the server: 10,000 against the CPU recipe's (ARGS="--help" for others)
 	@$(BIN)/python -m hunt $(ARGS)
+
+bench: setup    ## measure the cookbook itself: fidelity of the load client, cost of a start, a sweep and a notebook
+	@$(BIN)/cookbook install cpu
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 check-install: setup  ## install the CUDA stack for real (several GB) and ask its parser about every NVIDIA recipe
 	@$(BIN)/cookbook check-install cuda
@@ -58,18 +67,22 @@ workflows: setup  ## the workflows, issue forms and citation file against their 
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
 
-lint: setup     ## ruff on code and notebooks, mypy on types
-	@$(STATIC)
-
-newest: setup   ## try the newest vLLM in a copy: lock, installation, parser; list what is stale (several GB)
-	@$(BIN)/cookbook stale --ask
-	@$(BIN)/cookbook upgrade --vllm newest $(ARGS)
-
 audit: stacks   ## advisories, bills of materials and licences of what is installed, to runs/supply
 	@$(BIN)/python -m maintain.delivery.supply
 
 newcomer: setup ## a stranger on a bare Debian root runs the README's commands (root, debootstrap); transcript in runs/newcomer.txt
 	@maintain/newcomer.sh runs/newcomer.txt
+
+site: setup     ## build the static site into build/site: pages, executed notebooks, command builder, search; a minute, offline
+	@$(BIN)/python -m maintain.site.build
+
+## Locks, releases, runs on GPUs
+lock: setup     ## write the locks anew from pyproject.toml and recipes/locks/*.in
+	@$(BIN)/python -m maintain.locks
+
+newest: setup   ## try the newest vLLM in a copy: lock, installation, parser; list what is stale (several GB)
+	@$(BIN)/cookbook stale --ask
+	@$(BIN)/cookbook upgrade --vllm newest $(ARGS)
 
 gpu: setup      ## on a machine with the target's hardware: run it and pack the result (TARGET=h200 ARGS="-p ...")
 	@$(BIN)/cookbook run $(TARGET) $(ARGS)
@@ -78,15 +91,6 @@ gpu: setup      ## on a machine with the target's hardware: run it and pack the 
 propose: setup  ## check a bundle and propose it as a pull request (TARGET, ACTOR, RUN_ID, GH_TOKEN of the workflow)
 	@maintain/propose.sh runs/bundle.zip
 
-# The checkout is Lab's root: pages link to docs/. As root (a container) Lab would refuse; it listens on loopback, with a token.
-lab: setup      ## open the notebooks in JupyterLab (ARGS="--no-browser --port 8890" on a machine without a screen)
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
-
-site: setup     ## build the static site into build/site: pages, executed notebooks, command builder, search; a minute, offline
-	@$(BIN)/python -m maintain.site.build
-
-lock: setup     ## write the locks anew from pyproject.toml and recipes/locks/*.in
-	@$(BIN)/python -m maintain.locks
-
-clean-runs:     ## remove the run folders
-	@rm -rf runs
+stacks: setup
+	@$(BIN)/cookbook install cpu
+	@$(BIN)/python -m helpers.tools.setup

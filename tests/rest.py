@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 PARTS = {"full and not measures": ["-n", "2", "--dist", "loadgroup"], "full and measures": ["-p", "no:xdist"]}
+LONGEST = ["--durations=15", "--durations-min=5"]
 NOTHING = 5  # pytest's exit status where no test was selected
 REPORT = "--junitxml="
 
@@ -35,7 +36,9 @@ def main(given: list[str]) -> int:
     for number, (selected, words) in enumerate(PARTS.items()):
         print(f"{selected}:", flush=True)
         own = [reported(word, number) for word in given]
-        ended.append(subprocess.run([sys.executable, "-m", "pytest", "-m", selected, *words, *own]).returncode)
+        ended.append(
+            subprocess.run([sys.executable, "-m", "pytest", "-m", selected, *LONGEST, *words, *own]).returncode
+        )
     return verdict(ended)
 
 

@@ -23,14 +23,15 @@ from maintain.pages.publish import joined
 from maintain.pages.study import from_source
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
+RENDER = "recipe, records and page differ: `.venv/bin/cookbook render` writes the page anew"
 
 
 def test_the_cpu_notebook_is_what_its_recipe_renders() -> None:
-    assert notebook.path_of("cpu").read_text() == text_of(notebook.render("cpu"))
+    assert notebook.path_of("cpu").read_text() == text_of(notebook.render("cpu")), RENDER
 
 
 def test_the_readme_is_up_to_date() -> None:
-    assert readme.README.read_text() == readme.rendered()
+    assert readme.README.read_text() == readme.rendered(), RENDER
 
 
 def test_a_changed_cell_loses_its_output_and_the_others_keep_theirs() -> None:
@@ -92,7 +93,7 @@ def test_a_page_opens_with_its_command_and_what_it_was_measured_at(name: str) ->
     parameters = check_parameters(target)
     first = nbformat.read(path_of(name), as_version=4).cells[0].source
     for form in ("shell", "docker"):
-        assert f"```bash\n{sections.command(target, parameters, form)}\n```" in first
+        assert f"```bash\n{sections.command(target, parameters, form)}\n```" in first, RENDER
     assert target.stack.image in first and measured.headline(target, parameters.model) in first
     assert ("**Not run on this machine yet.**" in first) == (measured.newest_speed(target, parameters.model) is None)
 
@@ -235,7 +236,7 @@ def test_the_table_tells_older_flags_of_speeds_and_of_checks() -> None:
 
 
 def test_every_page_has_the_matrix_of_today() -> None:
-    assert overview.START.read_text() == text_of(overview.rendered())
+    assert overview.START.read_text() == text_of(overview.rendered()), RENDER
 
 
 def test_an_old_matrix_is_seen_and_replaced() -> None:
@@ -243,7 +244,7 @@ def test_an_old_matrix_is_seen_and_replaced() -> None:
     (cell,) = [cell for cell in old.cells if "from-records" in cell.metadata.get("tags", [])]
     today = cell.outputs[0].data["text/markdown"]
     cell.outputs[0].data["text/markdown"] = today.replace("never run here", "passed 2020-01-01")
-    assert fill(old).cells[old.cells.index(cell)].outputs[0].data["text/markdown"] == today
+    assert fill(old).cells[old.cells.index(cell)].outputs[0].data["text/markdown"] == today, RENDER
 
 
 FIGURE = """# %% [markdown]
@@ -280,7 +281,7 @@ def test_a_target_page_draws_one_figure_and_its_study_all() -> None:
 
 @pytest.mark.parametrize("name", study.studied())
 def test_a_study_is_what_the_records_say(name: str) -> None:
-    assert study.path_of(name).read_text() == text_of(study.render(name))
+    assert study.path_of(name).read_text() == text_of(study.render(name)), RENDER
 
 
 def test_every_figure_says_what_it_shows() -> None:
@@ -403,7 +404,7 @@ def test_the_command_lines_reference_is_todays(monkeypatch: pytest.MonkeyPatch, 
     from maintain.pages import cli
 
     text = cli.rendered()
-    assert cli.PAGE.read_text() == text, "run `cookbook render`"
+    assert cli.PAGE.read_text() == text, RENDER
     assert "## `cookbook tools`" in text and "--tensor-parallel-size" in text
     assert not re.search(r"^\* `[\w-]+`: .*\.\.\.$", text, re.M), "no sentence is cut off"
     monkeypatch.setattr(cli, "PAGE", tmp_path / "cli.md")

@@ -18,7 +18,8 @@ OTHERS = [name for name in target_names() if name != "cpu"]
 
 @pytest.mark.parametrize("target", target_names())
 def test_the_notebook_is_what_its_recipe_renders(target: str) -> None:
-    assert notebook.path_of(target).read_text() == notebook.text_of(notebook.render(target))
+    own = notebook.path_of(target).read_text() == notebook.text_of(notebook.render(target))
+    assert own, f"{target}: recipe and page differ: `.venv/bin/cookbook render {target}` writes the page anew"
 
 
 def code_of(target: str) -> list[str]:

@@ -126,7 +126,10 @@ def test_the_rest_fails_where_a_part_does_or_nothing_ran(ended: list[int], statu
 @pytest.mark.real
 def test_what_measures_fails_beside_another_worker(tmp_path: Path) -> None:
     done = planted(tmp_path, REST, "-m", "pytest", "-m", "full", "-n", "2", "--dist", "loadgroup")
-    assert done.returncode == 1 and "measures, so it runs alone" in done.stdout, done.stdout
+    assert done.returncode == 1 and "test_three: measures, so it runs alone" in done.stdout, done.stdout
+    assert "ERROR test_planted.py::test_three - " in done.stdout and "@" not in done.stdout, (
+        "a name that can be run again"
+    )
     assert "three" not in (tmp_path / "ran").read_text() and "2 passed" in done.stdout
     done = planted(
         tmp_path, REST.replace("@pytest.mark.full\n@pytest.mark.measures", "@pytest.mark.measures"), "-m", "pytest"

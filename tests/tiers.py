@@ -54,6 +54,12 @@ def limit_of(tier: str) -> float:
     return TIERS[tier] * float(os.environ.get(STRETCH) or 1)
 
 
+def plain(nodeid: str) -> str:
+    """A test's name without the group that xdist writes behind it: `tests/test_x.py::test_y@shared`."""
+    name, _, group = nodeid.rpartition("@")
+    return name if name and group in ("shared", nodeid.split("::")[0]) else nodeid
+
+
 def waited() -> float:
     """Seconds for which this thread has stood in line for a core: a busy machine's, not the test's."""
     try:
@@ -100,7 +106,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What measures fails beside another worker, instead of measuring both."""
     if item.get_closest_marker("measures") and hasattr(item.config, "workerinput"):
-        pytest.fail(f"{item.nodeid}: measures, so it runs alone: `make test-rest` does", pytrace=False)
+        pytest.fail(f"{plain(item.nodeid)}: measures, so it runs alone: `make test-rest` does", pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -119,12 +125,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
         return report
     why = fault(tier_of(item), _started, item.stash[_taken] - (waited() - item.stash[_waited]))
     if why and report.outcome == "passed":
-        report.outcome, report.longrepr = "failed", f"{item.nodeid}: {why}"
+        report.outcome, report.longrepr = "failed", f"{plain(item.nodeid)}: {why}"
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count it here: of several workers, all report to this process."""
+    """Count it here: of several workers, all report to this process. xdist's suffix is no part of a name to run again."""
+    if hasattr(report, "node"):  # it came from a worker
+        report.nodeid = plain(report.nodeid)
     counts = _spent[report.tier]
     counts[0] += report.when == "call"
     counts[1] += report.duration
