@@ -1,9 +1,11 @@
 """Files that are whole or not there, and one writer at a time."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: Path | str, content: str | bytes, *, mode: int | None = None) -> Path:
@@ -25,6 +27,15 @@ def write_whole(path: Path | str, content: str | bytes, *, mode: int | None = No
         beside.unlink(missing_ok=True)
         raise
     return path
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None where none can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @contextlib.contextmanager

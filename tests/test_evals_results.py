@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from helpers.errors import CookbookError, UsageError
 from helpers.evals import EVALS, Plan
 from helpers.evals.catalogue import EMBEDDED, find
-from helpers.evals.estimate import estimate, text
+from helpers.evals.estimate import estimate, rate, text
 from helpers.evals.record import EvalRecord, load_records
 from helpers.evals.result import Sample, interval_of, mean_and_error, result_of, verdict_of
 from helpers.paths import ROOT
@@ -245,6 +245,13 @@ def test_the_estimate_says_what_it_stands_on() -> None:
     assert [line.samples for line in lines] == [1584, 1584, 240, 240]
     assert all(line.seconds > 0 and line.tokens > line.samples for line in lines)
     assert "assumed" in lines[0].tokens_from and "InferenceMAX" in lines[0].rate_from
+
+
+def test_a_speed_of_one_gpu_counts_at_the_load_that_each_gpu_will_have() -> None:
+    """A sweep's point at 128 in flight on one GPU says nothing about eight that share 128."""
+    asked = plan(target="h100", model="gpt-oss-120b", weights="hub", concurrency=128)
+    (one, _), (eight, said) = rate(asked, 1), rate(asked, 8)
+    assert one and eight and eight < 6 * one and "at 16 requests per GPU" in said
 
 
 def test_a_deployment_without_a_known_speed_has_no_time() -> None:

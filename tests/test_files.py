@@ -64,3 +64,11 @@ def test_one_at_a_time(tmp_path: Path) -> None:
         pass
     with files.alone(tmp_path / "lock", wait=False):
         pass
+
+
+def test_what_is_no_json_object_reads_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    assert files.read_json(path) is None
+    for text, found in (('{"a": 1}', {"a": 1}), ('{"a":', None), ("[1]", None)):
+        path.write_text(text)
+        assert files.read_json(path) == found

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from helpers.errors import CookbookError, UsageError
+from helpers.files import read_json
 from helpers.paths import RUNS, shown
 
 
@@ -98,12 +99,7 @@ def run_folder(name: str, what: str = "run") -> Path:
 
 def recorded(folder: Path | None) -> dict[str, Any]:
     """The run's record, as far as it can be read: its launch command and target serve the report."""
-    try:
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8")) if folder else {}
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict):
-        return {}
+    record = (read_json(folder / "record.json") if folder else None) or {}
     argv = record.get("argv")
     sound = isinstance(argv, list) and argv and all(isinstance(word, str) for word in argv)
     return record | {"argv": argv if sound else None}

@@ -56,16 +56,16 @@ def rate(plan: Plan, gpus: int) -> tuple[float | None, str]:
             best = [result.output_tok_s for result in record.results if result.samples]
             if best:
                 return sum(best) / len(best), "speed as recorded"
-    points = [
-        point
+    points = [  # (output tok/s, requests in flight) per GPU, at no more requests per GPU than the run will have
+        (point.output_tok_s_per_gpu, each)
         for record in load_records(plan.target)
         if record.model == plan.model
         for point in record.throughput
-        if point.concurrency <= plan.concurrency
+        if (each := point.concurrency * point.output_tok_s_per_gpu / point.output_tok_s) * gpus <= plan.concurrency
     ]
     if points:
-        fastest = max(points, key=lambda point: point.output_tok_s_per_gpu)
-        return (fastest.output_tok_s_per_gpu * gpus, f"speed of the recorded sweep at {fastest.concurrency} requests")
+        fastest, each = max(points)
+        return fastest * gpus, f"speed of the recorded sweep at {each:.3g} requests per GPU"
     anchors = [
         anchor
         for anchor in load_anchors()

@@ -15,7 +15,7 @@ from helpers.evals.catalogue import Evaluation, digest
 from helpers.evals.plan import Plan
 from helpers.evals.progress import EvalProgress
 from helpers.evals.result import Result, lost, read_samples, result_of
-from helpers.files import alone, write_whole
+from helpers.files import alone, read_json, write_whole
 from helpers.paths import RUNS, shown
 
 MODULE = "helpers.instack.evals.scorer"
@@ -41,7 +41,7 @@ def folder_for(
     base = runs / "evals"
     if not fresh:
         for folder in sorted(base.glob("*/"), reverse=True):
-            if _read(folder / "settings.json") != wanted or (folder / "finished").exists():
+            if read_json(folder / "settings.json") != wanted or (folder / "finished").exists():
                 continue
             if why := lost_in(folder, plan):
                 report(f"{shown(folder)} is not gone on with: {why}")
@@ -57,13 +57,6 @@ def lost_in(folder: Path, plan: Plan) -> str:
         if why := lost(read_samples(samples_path(folder, evaluation, effort)), plan, evaluation):
             return f"{evaluation.name} {effort}: {why}"
     return ""
-
-
-def _read(path: Path) -> dict | None:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def samples_path(folder: Path, evaluation: Evaluation, effort: str) -> Path:
@@ -90,7 +83,7 @@ def evaluate(
     """
     wanted = settings(plan, version)
     folder.mkdir(parents=True, exist_ok=True)
-    if (found := _read(folder / "settings.json")) not in (None, wanted):
+    if (found := read_json(folder / "settings.json")) not in (None, wanted):
         other = next(key for key in {**found, **wanted} if found.get(key) != wanted.get(key))
         raise UsageError(
             f"{shown(folder)} holds another run", why=f"its {other} differs", do="pass another --run-dir or none"

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.bench.client import bench_words
-from helpers.files import write_whole
+from helpers.files import read_json, write_whole
 
 Emit = Callable[[dict], None]
 # keys of vLLM's result that hold a value per request
@@ -110,10 +110,7 @@ def settings_of(request: dict, point: dict) -> dict:
 
 def stored(path: Path, settings: dict) -> dict | None:
     """The point on disk, where it was taken with the same settings."""
-    try:
-        result = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
+    result = read_json(path) or {}
     return result if result.get("cookbook", {}).get("settings") == settings else None
 
 

@@ -27,6 +27,7 @@ import torch
 from safetensors.torch import save_file
 
 from helpers.errors import CookbookError
+from helpers.files import read_json
 from helpers.instack.nano.folder import whole_folder
 from helpers.instack.nano.geometry import GENERATION_CONFIG, VOCABULARY, CheckpointGeometry
 from helpers.instack.nano.tokenizer import write_tokenizer
@@ -191,10 +192,7 @@ def finish(scratch: Path, out: Path, settings: dict) -> None:
 
 def holds(place: Path, settings: dict) -> bool:
     """Whether a place holds the same checkpoint already."""
-    try:
-        return json.loads((place / MARKER).read_text()) == settings
-    except (OSError, ValueError):
-        return False
+    return read_json(place / MARKER) == settings
 
 
 def main() -> None:

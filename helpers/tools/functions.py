@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, get_type_hints
 
-from helpers.errors import UsageError
+from helpers.errors import CookbookError, UsageError
 from helpers.tools.text import harmless, shorten
 
 MAX_RESULT_CHARS = 16_000
@@ -79,11 +79,8 @@ def converse(client, model: str, messages: str | list[dict], tools: Toolbox, **o
     """
     messages = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
     for _ in range(MAX_ROUNDS):
-        reply = (
-            client.chat.completions.create(model=model, messages=messages, tools=tools.schemas(), **options)
-            .choices[0]
-            .message
-        )
+        asked = {"model": model, "messages": messages, "tools": tools.schemas(), **options}
+        reply = client.chat.completions.create(**asked).choices[0].message
         messages.append(reply.model_dump(exclude_none=True))
         if not reply.tool_calls:
             return messages
@@ -92,13 +89,7 @@ def converse(client, model: str, messages: str | list[dict], tools: Toolbox, **o
             messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
         if options.get("tool_choice") not in (None, "auto", "none"):
             options.pop("tool_choice")  # forced once; forced for ever, it would never answer
-    raise _endless()
-
-
-def _endless():
-    from helpers.errors import CookbookError
-
-    return CookbookError(
+    raise CookbookError(
         f"the model called functions {MAX_ROUNDS} times without answering",
         why="its calls may fail or their results may not tell it what it needs",
         do="look at the trace",

@@ -13,10 +13,10 @@ from typing import Any
 
 from helpers.errors import CookbookError
 from helpers.server import free_port
+from helpers.tools.functions import MAX_RESULT_CHARS
 from helpers.tools.servers import in_thread, innermost
 from helpers.tools.text import harmless, shorten
 
-MAX_RESULT_CHARS = 16_000
 SECONDS = 60.0
 
 
