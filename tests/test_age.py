@@ -100,3 +100,11 @@ def test_the_index_is_asked_and_the_answer_written(tmp_path: Path, monkeypatch: 
     newest = ask(date(2026, 12, 1), file)
     assert ages.minor(newest["vllm"]) >= (0, 33) and releases(file).asked == date(2026, 12, 1)
     assert file.read_text().startswith("# ")
+
+
+def test_a_terminal_shows_no_markdown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from helpers.cli._matrix import console_matrix, target_sheet
+
+    asked(monkeypatch, tmp_path, "2028-01-01", "0.40.0")  # then every proof is stale
+    for text in (console_matrix(False), console_matrix(True), target_sheet("h200")):
+        assert "stale" in text and "**" not in text

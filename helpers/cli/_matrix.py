@@ -21,7 +21,7 @@ def console_matrix(every: bool) -> str:
     found = summaries(rows)
     for one in found:
         if one.day:
-            table.add_row(one.target, "\n".join(one.measured), "\n".join(one.held), one.day)
+            table.add_row(one.target, *(plain("\n".join(lines)) for lines in (one.measured, one.held)), one.day)
     never = ", ".join(one.target for one in found if not one.day)
     return f"{table_text(table)}\n{NEVER}: {never}\n`cookbook targets NAME` shows one machine, --all every size and profile"
 
@@ -32,7 +32,7 @@ def _combinations(rows: list[MatrixRow]) -> str:
         table.add_column(name, no_wrap=name != "state")
     for row in rows:
         mark = "*" if row.recommended else ""
-        state = row.line() if row.claims else NEVER
+        state = plain(row.line()) if row.claims else NEVER
         table.add_row(row.target, row.model, f"{row.tensor_parallel_size}{mark}", row.profile, state)
     return table_text(table) + "\n* the recipe's recommendation"
 
@@ -50,9 +50,15 @@ def target_sheet(name: str) -> str:
         seen = f" (vLLM {limit.seen.vllm}; {limit.seen.hardware})" if limit.seen else ""
         lines.append(" ".join([f"limit {limit.id}: {limit.what}; {limit.advice}{seen}", *limit.upstream]))
     lines += [
-        f"{row.model} TP{row.tensor_parallel_size} {row.profile}: {row.line()}" for row in matrix(load_claims(), [name])
+        f"{row.model} TP{row.tensor_parallel_size} {row.profile}: {plain(row.line())}"
+        for row in matrix(load_claims(), [name])
     ]
     return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """A text of a page without Markdown's bold."""
+    return text.replace("**", "")
 
 
 def table_text(table: Table) -> str:
