@@ -29,7 +29,7 @@ class Pool:
         self.names, self.free, self.changed = tuple(names), list(names), threading.Condition()
 
     @contextmanager
-    def taken(self, count: int) -> Iterator[list[str]]:
+    def lease(self, count: int) -> Iterator[list[str]]:
         """`count` names, waited for; they are free again when the block ends."""
         with self.changed:
             self.changed.wait_for(lambda: len(self.free) >= count)
@@ -65,14 +65,14 @@ class Slots:
         """A place for a run, waited for. `UsageError` where this machine has too few devices."""
         vendor, needed = need(run)
         if vendor == "cpu":
-            with self.side_by_side.taken(1) as (name,):
+            with self.side_by_side.lease(1) as (name,):
                 yield self._cores(int(name))
             return
         if needed > len(self.devices.names):
             raise UsageError(f"{run.name} needs {needed} devices", why=f"{len(self.devices.names)} are in sight here")
         # replicas number their devices from 0 themselves, so such a run has the machine for itself
         whole = check_parameters(load_target(run.target), run.given).replicas > 1
-        with self.devices.taken(len(self.devices.names) if whole else needed) as mine:
+        with self.devices.lease(len(self.devices.names) if whole else needed) as mine:
             yield Slot(f"devices {','.join(mine)}", {} if whole else {VISIBLE[vendor]: ",".join(mine)})
 
     def _cores(self, number: int) -> Slot:

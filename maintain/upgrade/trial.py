@@ -61,7 +61,7 @@ def upgrade(
     install = ["check-install", "cuda"] if stack == "cuda" else ["install", "cpu"]
     inside(copy, [sys.executable, "-m", "helpers.cli", *install], "the installation", fails=stack != "cuda")
     for recipe in recipes(copy, stack):
-        write_whole(recipe, roomier(recipe.read_text(), taken(copy / ".stacks" / stack)))
+        write_whole(recipe, roomier(recipe.read_text(), disk_gib(copy / ".stacks" / stack)))
     look(found, copy / ".stacks" / stack, report)
     if lane and stack == "cpu":
         report("cpu: the notebook, from cold to stopped")
@@ -126,7 +126,7 @@ def recipes(copy: Path, stack: str) -> list[Path]:
     return [copy / "recipes/targets" / f"{name}.yaml" for name in names]
 
 
-def taken(folder: Path) -> float:
+def disk_gib(folder: Path) -> float:
     """The disk that an installed stack takes, in GiB."""
     return sum(path.lstat().st_size for path in folder.rglob("*")) / 2**30
 

@@ -88,7 +88,7 @@ class Job:
         }
 
 
-def kept(path: Path) -> dict[tuple[str, int], dict]:
+def samples_on_file(path: Path) -> dict[tuple[str, int], dict]:
     """The samples on file by (id, repeat), the last word of each. A line that a killed run left half is dropped."""
     samples = {}
     if path.exists():
@@ -124,7 +124,7 @@ def run_job(job: Job, pool_size: int, pulse: Pulse, stopped: threading.Event, em
         raise Ended(f"the data of {request['eval']} are not whole", found)
     asked = job.evaluation.samples(request["examples"], request["repeats"])
     name = f"{request['eval']}-{{:03}}".format
-    before = {key: sample for key, sample in kept(path).items() if settled(sample)}
+    before = {key: sample for key, sample in samples_on_file(path).items() if settled(sample)}
     todo = [(question, repeat) for question, repeat in asked if (name(question), repeat) not in before]
     planned = {(name(question), repeat) for question, repeat in asked}
     known = [sample for key, sample in before.items() if key in planned]
