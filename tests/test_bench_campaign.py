@@ -49,6 +49,7 @@ from helpers.recipes.tuning import load_space, load_spaces
 from helpers.records.curves import curves, load_records
 from helpers.records.record import Point, RunRecord
 from hunt.cases import hunted
+from maintain.studies.copies import UNKNOWN, shares
 
 
 def steps(target: str, plan: str = "hopper") -> dict[str, Step]:
@@ -467,3 +468,30 @@ def test_cores_in_use_are_counted_by_process(tmp_path):
         pass
     after = used({"this": [os.getpid()], "gone": [2**22 + 1]})
     assert 0.15 < after["this"] - before["this"] < 0.5 and after["gone"] == 0 and after["free"] >= before["free"]
+
+
+def test_the_page_shows_who_takes_what_copies_lose(tmp_path):
+    assert shares(tmp_path / "none.json") == UNKNOWN
+    first = {"input_tokens": 1024, "output_tokens": 1024}
+    cores = {"copy 0": 1.0, "copy 1": 1.5, "router": 0.5, "client 0": 1.0, "free": 28.0}
+    rows = [
+        {"asked": name, "users_per_copy": 64, "output_tok_s_per_copy": rate, "cores": cores, "time_in_common": common}
+        | {"points": [first]}
+        for name, rate, common in (
+            ("one copy", 6000.0, 1.0),
+            ("router, two clients", 4500.0, 0.95),
+            ("apart", 1.0, 0.4),
+        )
+    ]
+    told = {
+        "model": "gpt-oss-20b",
+        "gpu": "NVIDIA H100",
+        "cores": 32,
+        "vllm": "0.32.0",
+        "day": "2026-11-27",
+        "rows": rows,
+    }
+    (tmp_path / "copies.json").write_text(json.dumps(told))
+    text = shares(tmp_path / "copies.json")
+    assert "| 64 | one copy | 6,000 | 1.00x | 2.5 | 0.5 | 1.0 | 28.0 |" in text
+    assert "| 64 | router, two clients | 4,500 | 0.75x |" in text and "apart (only 40% of the time together)" in text

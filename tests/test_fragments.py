@@ -1,5 +1,6 @@
 """Fragments: laid over every recipe that may have them, they pass vLLM's own parser; what they say of vLLM is still so."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from helpers.errors import UsageError
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.budget import step_gib
 from helpers.recipes.command import Command, serve_command
+from maintain.deploy import page
 from maintain.deploy.fragments import disaggregated, extended, fragments, long_requests, offloaded_tokens
 from maintain.parser import check_commands
 
@@ -102,3 +104,28 @@ def test_vllm_still_offloads_on_gpus_alone(interpreter: Path):
     assert "torch.cuda.Stream" in (package / "v1/simple_kv_offload/copy_backend.py").read_text()
     classes = (package / "model_executor/models/gpt_oss.py").read_text()
     assert "class GptOssForCausalLM" in classes and "MixtureOfExperts" not in classes
+
+
+def test_what_was_measured_here_stands_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "RECORDS", tmp_path)
+    assert "None was run here on a GPU." in page.extending()
+    row = {
+        "prompt_tokens": 131072,
+        "known_in_gpu": 512,
+        "known_in_host": 0,
+        "ttft_p50_ms": 900.4,
+        "output_tok_s": 100.0,
+    }
+    about = {"model": "gpt-oss-20b", "weights": "synthetic", "gpu": "an H100", "vllm": "0.32.0", "day": "2026-11-27"}
+    without = about | {"state": "passed", "variant": "", "rows": [row, row]}
+    laid = without | {"variant": "KV cache in 48 GiB of host memory"}
+    laid["rows"] = [row, row | {"known_in_host": 130000, "ttft_p50_ms": 200.2}]
+    folder = tmp_path / "h100" / "evidence"
+    folder.mkdir(parents=True)
+    for name, told in (("", without), ("-offload", laid)):
+        (folder / f"gpt-oss-20b-recurring{name}.json").write_text(json.dumps(told))
+    text = page.extending()
+    assert "Of them kv-offload ran here on a GPU." in text
+    assert "and host memory 130,000; TTFT 200 ms against 900 ms, 100 output tok/s against 100 (vLLM 0.32.0" in text
+    (folder / "gpt-oss-20b-recurring-offload.json").write_text(json.dumps(laid | {"state": "failed", "rows": []}))
+    assert "None was run here on a GPU." in page.extending(), "a step that failed shows nothing"

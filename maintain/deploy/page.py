@@ -1,11 +1,12 @@
 """docs/observability.md and docs/fragments.md, from recipes/observability.yaml and recipes/fragments.yaml."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from helpers.pages.markdown import cell, row, table
-from helpers.paths import ROOT
+from helpers.paths import RECORDS, ROOT
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.budget import step_gib
 from maintain.deploy.fragments import HOST_GIB, fragments, long_requests, offloaded_tokens
@@ -15,6 +16,12 @@ WATCHING = ROOT / "docs" / "observability.md"
 FRAGMENTS = ROOT / "docs" / "fragments.md"
 LAYOUTS = (("h200", "gpt-oss-120b"), ("h100", "gpt-oss-120b"), ("h200", "gpt-oss-20b"), ("rtx4090", "gpt-oss-20b"))
 LONG, STEP, USUAL = 131_072, 32_768, 8192  # tokens: the model's context, the fragment's step, the recipes' step
+HERE = (
+    "here, {model} with {weights} weights on {gpu}, {variant}, against the same server without: of {prompt_tokens} prompt tokens "
+    "that came back, the GPU still had {known_in_gpu} (without: {known_in_gpu_before}) and host memory {known_in_host}; TTFT "
+    "{ttft_p50_ms} ms against {ttft_p50_ms_before} ms, {output_tok_s} output tok/s against {output_tok_s_before} "
+    "(vLLM {vllm}, {day})"
+)
 TEXT = """<!-- written by `cookbook render`; do not edit -->
 
 # Watching a server
@@ -61,8 +68,7 @@ A fragment is a few flags laid over a recipe. Try one on a server of its own fir
 .venv/bin/cookbook deploy disaggregated h200 --model gpt-oss-120b --out parted
 ```
 
-Every fragment passes vLLM's own parser in a test. None was run here on a GPU. What others measured stands beside each, with
-its source.
+Every fragment passes vLLM's own parser in a test. {ran} What others measured stands beside each, with its source.
 
 {fragments}
 ## What they cost in memory
@@ -85,7 +91,7 @@ def extending() -> str:
     parts = []
     for name, one in fragments().items():
         flags = shlex.join(word for flag, value in one.flags(HOST_GIB, "ROLE").items() for word in (flag, *value))
-        measured = "\n".join(f"- {line}" for line in one.measured)
+        measured = "\n".join(f"- {line}" for line in (*(here() if name == "kv-offload" else ()), *one.measured))
         told = f"## {name}: {one.title}\n\nFor {one.for_}.\n\n```text\n{flags}\n```\n\n{one.constraint.strip()}\n\n"
         parts.append(told + f"{measured}\n\nOn the CPU: {one.cpu}. Source: {one.source}.\n")
     rows = []
@@ -99,7 +105,25 @@ def extending() -> str:
         rows.append(row(label, f"{gib:.1f} GiB", count, f"+{more:.1f} GiB", f"{held / 1e6:.1f} million tokens"))
     columns = ["", "KV cache of one request of 131,072 tokens", "so many fit", "a step of 32,768 tokens", "offloaded"]
     filled = EXTENDED.replace("{fragments}", "\n".join(parts)).replace("{host}", str(HOST_GIB))
-    return filled.replace("{memory}", table(columns, rows))
+    ran = "Of them kv-offload ran here on a GPU." if any(here()) else "None was run here on a GPU."
+    return filled.replace("{memory}", table(columns, rows)).replace("{ran}", ran)
+
+
+def here() -> Iterator[str]:
+    """What a campaign's steps about prompts that come back measured, with the fragment and without."""
+    for plain in sorted(RECORDS.glob("*/evidence/*-recurring.json")):
+        offload = plain.with_name(plain.name.replace("-recurring", "-recurring-offload"))
+        if not offload.exists():
+            continue
+        without, laid = (json.loads(one.read_text(encoding="utf-8")) for one in (plain, offload))
+        if (without["state"], laid["state"]) != ("passed", "passed"):
+            continue
+        before, after = without["rows"][-1], laid["rows"][-1]
+        shown = {name: f"{value:,.0f}" for name, value in after.items()} | {
+            f"{name}_before": f"{value:,.0f}" for name, value in before.items()
+        }
+        about = {**laid, "gpu": laid["gpu"] or "a CPU", **shown}
+        yield HERE.format_map(about)
 
 
 def watching() -> str:

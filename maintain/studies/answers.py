@@ -8,14 +8,15 @@ from helpers.evals.catalogue import SEEDS
 from helpers.evals.record import load_records
 from helpers.evals.table import percent
 from helpers.pages.markdown import Markdown, row, table
+from helpers.paths import RECORDS
 from helpers.recipes import load_model, load_target
 from helpers.records.anchors import load_anchors, matching
 from helpers.records.curves import LENGTHS, by_version, curves, options, speed_records
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
+from maintain.studies.copies import shares
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
-COPIES = "Copies stand behind one router and are asked by one load client; which of them takes what is lost was not measured."
 
 
 def answers(target: str) -> Markdown:
@@ -51,7 +52,7 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
         "whose differences are inside the ratios:\n\n"
     ) + table(["tokens", "requests per GPU", "", "output tok/s per GPU", "tok/s per user", "against TP1"], rows)
     if any(" x TP" in line for line in rows):
-        text += f"\n\n{COPIES}"
+        text += f"\n\n{shares(RECORDS / records[0].target / 'evidence' / f'{model}-copies.json')}"
     return text
 
 
