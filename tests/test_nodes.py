@@ -137,6 +137,10 @@ def test_a_node_ends_with_the_head_and_by_itself(tmp_path: Path):
             return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
         assert follow("bash", "-c", "exit 7").wait(10) == 7, "the command's own end"
+        asked = follow("bash", "-c", "trap 'kill $!; echo in order; exit 3' TERM; echo up; sleep 60 > /dev/null & wait")
+        assert asked.stdout.readline() == "up\n"
+        asked.terminate()
+        assert asked.wait(10) == 3 and asked.stdout.read() == "in order\n", "a supervisor's signal reaches the server"
         node = follow("sleep", "60")
         time.sleep(0.5)
         assert node.poll() is None, "no head yet: it waits"
