@@ -104,6 +104,8 @@ def test_contract_cells_hold_their_lines(path: Path) -> None:
         checked = [cell for cell in checked if cell.execution_count]
     for cell in checked:
         text = "".join(output.get("text", "") for output in cell.outputs)
+        if path.parent.name == "targets" and path.stem != "cpu" and "– skipped: nothing on this machine" in text:
+            continue  # a host without a sandbox: the page says so in this cell
         assert "✓" in text and "✗" not in text, cell.source
 
 

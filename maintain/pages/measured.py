@@ -12,7 +12,7 @@ from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
 
-WEIGHTLESS = ("lifecycle",)  # contracts that hold whatever is served
+WEIGHTLESS = ("server.backends", "server.stopped", "tools.stopped")  # contracts that no reply of the model is read for
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
 
@@ -252,7 +252,8 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
                 where = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
                 if not users or absent:
                     missing.append(f"{where} and concurrency {absent}" if users else where)
-    spoken = {contract.model for record in records for contract in record.contracts if contract.group not in WEIGHTLESS}
+    asked = [one for record in records for one in record.contracts if one.state != "skipped"]
+    spoken = {contract.model for contract in asked if contract.name not in WEIGHTLESS}
     silent = [model for model in target.models if model not in spoken]
     missing += [f"any contract with {' or '.join(silent)} itself"] if silent else []
     profiles = {record.serving.profile for record in records}

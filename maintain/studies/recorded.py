@@ -1,6 +1,7 @@
 """What a target's evidence says, drawn: routing, dummy weights, decode steps, starts, tuning."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -89,7 +90,12 @@ def starts(target: str, model: str) -> Recorded:
         for t in filter(None, [study.baseline, *study.trials])
     ]
     timed.sort(key=lambda start: start[0])
-    bars = [(f"{moment:%d %B}, {name}", seconds) for moment, name, seconds in timed if seconds]
+    timed = [start for start in timed if start[2]]
+    days = Counter((f"{moment:%d %B}", name) for moment, name, _ in timed)
+    bars = []
+    for moment, name, seconds in timed:  # the time of day where one day has two of a name
+        day = f"{moment:%d %B}"
+        bars.append((f"{day if days[day, name] == 1 else f'{moment:%d %B %Hh%M}'}, {name}", seconds))
     for file in sorted(evidence_file(target, model, "steps").parent.glob(f"{model}-steps*.json")):
         found = json.loads(file.read_text())
         kernels = found.get("backends", {}).get("moe", "TRITON")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import jinja2
@@ -98,38 +99,30 @@ def rows_of(target: str, model: str) -> str:
             rates = [take["output_tok_s"] for take in one["takes"]]
             spread = f", {(max(rates) - min(rates)) / one['output_tok_s']:.0%} apart" if len(rates) > 1 else ""
             base, bare = (found.get(other, {}).get(users) for other in (SHORT[BASE], BARE))
-            speed = f"{one['output_tok_s']:,.0f}", f"{one['tpot_ms']:.2f} ms"
+            ttft = median_low(take["ttft_ms"] for take in one["takes"])
+            speed = f"{one['output_tok_s']:,.0f}", f"{ttft:,.0f} ms", f"{one['tpot_ms']:.2f} ms"
             lines.append(row(name, users, *speed, f"{len(rates)}{spread}", against(one, base), against(one, bare)))
-    columns = [
-        "",
-        "in flight",
-        "output tok/s",
-        "TPOT p50",
-        "runs",
-        "against the throughput profile",
-        "against bare `vllm serve`",
-    ]
-    return table(columns, lines)
+    speeds = ["output tok/s", "TTFT p50", "TPOT p50", "runs"]
+    return table(["", "in flight", *speeds, "against the throughput profile", "against bare `vllm serve`"], lines)
 
 
-def comparison(target: str, model: str) -> str:
-    """What the levers of a model are held against: what ran on their host."""
-    found = levers(target, model)
-    own = next(points for name, points in found.items() if name not in (BARE, SHORT[BASE]))
-    near = [
-        n
-        for n in (BARE, SHORT[BASE])
-        if n in found and same_host(next(iter(found[n].values())), next(iter(own.values())))
-    ]
-    return near[0]
+def beside(found: dict[str, Lever], name: str) -> str:
+    """What a lever is held against: bare vLLM where that ran on its host, else the throughput profile that did."""
+    own = next(iter(found[name].values()))
+    return next(n for n in (BARE, SHORT[BASE]) if n in found and same_host(next(iter(found[n].values())), own))
 
 
 def gains(target: str, model: str) -> Recorded:
     """The speed of one user under each lever, as a ratio to what ran on the same host."""
-    found, base = levers(target, model), comparison(target, model)
-    own = {name: points for name, points in found.items() if name not in (BARE, SHORT[BASE])}
-    users = sorted(set.intersection(*map(set, own.values())) & found[base].keys())
-    ratios = {name: [ratio(points[n], found[base][n], "tpot_ms") for n in users] for name, points in own.items()}
+    found = levers(target, model)
+    bases = {name: beside(found, name) for name in found if name not in (BARE, SHORT[BASE])}
+    users = sorted(set.intersection(*(found[name].keys() & found[base].keys() for name, base in bases.items())))
+    several = len(set(bases.values())) > 1
+    ratios = {
+        f"{name} / {base}" if several else name: [ratio(found[name][n], found[base][n], "tpot_ms") for n in users]
+        for name, base in bases.items()
+    }
+    base = "what ran on its host" if several else next(iter(bases.values()))
     title = (
         f"{model} on {load_target(target).title}, {LENGTHS[0]:,}/{LENGTHS[1]:,} tokens: one user's tok/s against {base}"
     )
@@ -138,10 +131,16 @@ def gains(target: str, model: str) -> Recorded:
     return Recorded(lines, lambda: ratio_bars(users, ratios, f"tok/s of one user / {base}", title))
 
 
+def speculating(found: dict[str, Lever]) -> str:
+    """The name of the lever with a draft."""
+    return next(name for name in found if "EAGLE3" in name)
+
+
 def steps(target: str, model: str) -> dict[int, tuple[float, float, float]]:
     """By concurrency: ms of a step that verifies, tokens that it gave, ms of a token in what it is compared with."""
     found = levers(target, model)
-    drafted, base = next(points for name, points in found.items() if "EAGLE3" in name), found[comparison(target, model)]
+    name = speculating(found)
+    drafted, base = found[name], found[beside(found, name)]
     given = {n: sum(take["acceptance"] for take in one["takes"]) / len(one["takes"]) for n, one in drafted.items()}
     return {
         n: (drafted[n]["tpot_ms"] * given[n], given[n], base[n]["tpot_ms"])
@@ -151,7 +150,8 @@ def steps(target: str, model: str) -> dict[int, tuple[float, float, float]]:
 
 def acceptance(target: str, model: str) -> Recorded:
     """The gain against the tokens that a step gives: a step takes as long whatever is accepted, so one measurement says all."""
-    found, base = steps(target, model), comparison(target, model)
+    found, every = steps(target, model), levers(target, model)
+    base = beside(every, speculating(every))
     title = f"{model} on {load_target(target).title}: FP8 + EAGLE3 against {base}"
     lines = [
         title,
