@@ -190,6 +190,19 @@ def test_a_known_failure_of_one_request_ends_no_server():
     assert died.fatal and died.exception == "RuntimeError: x"
 
 
+def test_a_request_that_failed_is_not_what_ended_the_engine_later():
+    failed = "ERROR:    Exception in ASGI application\n"
+    failed += traceback("pyo3_runtime.PanicException: called `Result::unwrap()` on an `Err` value", prefix="")
+    died = traceback(
+        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.",
+        prefix="(APIServer pid=5) ERROR 11-27 12:22:31 [async_llm.py:906] ",
+    )
+    alone = judged(READY + failed)
+    assert alone.request and not alone.fatal and "PanicException" in alone.exception
+    both = judged(READY + failed + died)
+    assert both.fatal and "EngineDeadError" in both.exception and both.cause.signature.id == "F23"
+
+
 def test_a_signature_says_nothing_where_the_server_went_another_way():
     warning = "(EngineCore pid=7) WARNING 11-20 10:00:20 [x.py:1] Failed to import Triton kernels. Error: No module named 'x'\n"
     marlin = "(EngineCore pid=7) INFO 11-20 10:00:19 [mxfp4.py:412] Using 'MARLIN' Mxfp4 MoE backend.\n"

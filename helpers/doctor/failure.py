@@ -114,7 +114,7 @@ def first_cause(failures: Iterable[Failure], harmless: Callable[[str], bool] | N
         deadly = [f for f in server if f.fatal or not (f.started or f.caught)]
         early = [f for f in server if not f.started]
         return (deadly or early or [f for f in server if f.number <= ended[0].number] or server)[0]
-    for pool in (server, roots, real):
+    for pool in (server, ended, roots, real):  # a request that failed ends no engine
         if pool:
             return pool[0]
     return None
