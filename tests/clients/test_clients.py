@@ -23,6 +23,11 @@ import pytest
 from test_cpu_notebook import nbval, prepared
 
 from helpers.paths import CACHE, NOTEBOOKS, ROOT
+from hunt.cases import cases as harmful
+from hunt.request import Request
+from hunt.send import sent
+from hunt.served import Given
+from hunt.state import State
 from maintain.clients import cases
 from maintain.clients.catalogue import MIDDLEWARE, needs, program, served
 
@@ -30,6 +35,7 @@ PACKAGES = {"@openai/codex": "0.171.0", "opencode-ai": "1.18.33"}
 PLAIN, WITH_TOOL = "What is the capital of France?", "What is the weather in Paris?"
 SHORT = "You are a helpful assistant."
 TURN_S, INSTALL_S = 150, 300
+REFUSED_S = 10.0  # without the rules, 50 s and 11 GiB
 FRAMEWORKS = ("openai_agents", "langchain", "llamaindex", "pydantic_ai", "smolagents", "anthropic")
 QUIET = {"DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 PROGRAMS = str(ROOT / "tests" / "clients" / "programs.py")
@@ -325,6 +331,19 @@ def test_the_table_of_reported_requests_is_what_the_server_does(server) -> None:
     with httpx.Client(base_url=server.base_url, timeout=120) as web:
         found = {row.what: cases.ask(row, web, server.model) for row in rows}
     assert found == {what: kept[what] for what in found}
+
+
+def test_what_would_end_the_server_is_refused_and_the_server_is_as_before(server) -> None:
+    """Each case of recipes/requests/ that only the middleware prevents, its own way and by a path that leads to the same."""
+    state = State(Given(server.base_url, server.log), server.model).begin()
+    deadly = [case for case in harmful().values() if case.guarded and case.kind in ("kill", "hang")]
+    asked = [one.request() for case in deadly for one in case.send]
+    assert {request.path for request in asked} == {"/v1/responses", "/v1/completions"}
+    around = [Request("/invocations", one.body) for one in asked if one.path == "/v1/completions"]
+    for outcome in sent(server.base_url, [*asked, *around], "alone"):
+        assert outcome.status == 400 and outcome.response.headers["x-compat"] == "refused", outcome.text[:300]
+        assert outcome.seconds < REFUSED_S, outcome.request.line()[:200]
+    assert state.fault() == ""
 
 
 def test_the_page_on_agents_holds(server, tmp_path: Path) -> None:
