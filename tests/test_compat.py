@@ -103,6 +103,12 @@ def test_other_endpoints_are_not_read(path: str) -> None:
     assert sent(body, path)[0][0][1]["body"] == body
 
 
+TEXTS = {
+    CHAT: lambda text: {"messages": [{"role": "user", "content": f"see {text}"}]},
+    RESPONSES: lambda text: {"input": [{"role": "user", "content": [{"type": "input_text", "text": text}]}]},
+    MESSAGES: lambda text: {"system": text, "messages": []},
+}
+WORDS = " ".join(["word", "字" * 4_999, "-" * 4_999, "\n" * 4_990, "x1" * 20_000, "0" * 20_000])
 REFUSED = [
     (COMPLETIONS, {"prompt": [7] * 2_001, "prompt_logprobs": 0}, "2,000 tokens"),
     (COMPLETIONS, {"prompt": [[7], [7] * 2_001], "prompt_logprobs": 0}, "2,000 tokens"),
@@ -114,9 +120,20 @@ REFUSED = [
         "1,000 tools, or parts",
     ),
     (RESPONSES, {"input": "a", "tools": [1] * 1_001}, "1,000 tools, or parts"),
+    (CHAT, {"messages": [{"role": "user", "content": "a" * 9_999}], "prompt": 3}, "a run of more than 5,000"),
+    (
+        CHAT,
+        {"messages": [{"role": "user", "content": "a " * 2_000}], "prompt": 3, "prompt_logprobs": 0},
+        "2,000 tokens",
+    ),
     ("/invocations", {"prompt": [7] * 2_001, "prompt_logprobs": 0}, "2,000 tokens"),
     ("/v1/chat/completions/batch", {"messages": [[{"content": "a" * 2_001}]], "prompt_logprobs": 0}, "2,000 tokens"),
     ("/tokenize", {"messages": [{"role": "user", "content": [1] * 1_001}]}, "1,000 tools, or parts"),
+    *(
+        (path, body(letter * 10_000), "a run of more than 5,000")
+        for path, body in TEXTS.items()
+        for letter in ("a", "\n", "=", "语")
+    ),
 ]
 TAKEN = [
     (COMPLETIONS, {"prompt": [[7] * 2_000] * 3, "prompt_logprobs": 0}),
@@ -126,6 +143,8 @@ TAKEN = [
     (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 1_000}]}),
     (MESSAGES, {"messages": [{"role": "user", "content": "a"}] * 200}),
     ("/v1/embeddings", {"input": ["a"] * 9_000}),
+    (COMPLETIONS, {"prompt": "a" * 20_000}),
+    *((path, body(WORDS)) for path, body in TEXTS.items() if path != MESSAGES),
 ]
 
 
@@ -156,7 +175,8 @@ def test_what_is_within_the_limits_is_not(path: str, body: dict) -> None:
 
 STRICT = """
 import json, time
-from helpers.instack.compat.requests import CHAT, RESPONSES, deadly
+from helpers.instack.compat.refusals import deadly
+from helpers.instack.compat.requests import CHAT, RESPONSES
 image = {"role": "user", "content": [{"type": "input_image", "image_url": "data:x"}]}
 called = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
 known = [image, {"type": "reasoning", "id": "r", "summary": []}, called]
@@ -167,7 +187,7 @@ chat = [*chat, {"role": "tool", "tool_call_id": "a", "content": "x"}] * 100
 ask = lambda path, body: deadly(json.dumps(body).encode(), path)
 told = [ask(RESPONSES, {"input": known}), ask(CHAT, {"messages": chat}), ask(RESPONSES, {"input": [*known, {"type": "x"}]})]
 began = time.monotonic()
-told += [ask(RESPONSES, {"input": [{"role": "tool", "content": "x"}] * 9_000}), ask(CHAT, {"messages": [1] * 100_000})]
+told += [ask(RESPONSES, {"input": [{"role": "tool", "content": "x"}] * 9_000}), ask(CHAT, {"messages": [[], *[1] * 100_000]})]
 told += [ask("/tokenize", {"messages": [1] * 9_000}), ask("/invocations", {"messages": [1] * 9_000})]
 print(json.dumps([told, time.monotonic() - began]))
 """

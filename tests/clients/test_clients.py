@@ -338,7 +338,7 @@ def test_what_would_end_the_server_is_refused_and_the_server_is_as_before(server
     state = State(Given(server.base_url, server.log), server.model).begin()
     deadly = [case for case in harmful().values() if case.guarded and case.kind in ("kill", "hang")]
     asked = [one.request() for case in deadly for one in case.send]
-    assert {request.path for request in asked} == {"/v1/responses", "/v1/completions"}
+    assert {request.path for request in asked} == {"/v1/responses", "/v1/completions", "/v1/chat/completions"}
     around = [Request("/invocations", one.body) for one in asked if one.path == "/v1/completions"]
     for outcome in sent(server.base_url, [*asked, *around], "alone"):
         assert outcome.status == 400 and outcome.response.headers["x-compat"] == "refused", outcome.text[:300]

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from helpers.instack.compat.answers import HEADER, Returned, sized
+from helpers.instack.compat.refusals import deadly
 from helpers.instack.compat.requests import (
     CHAT,
     COMPLETIONS,
@@ -19,7 +20,6 @@ from helpers.instack.compat.requests import (
     Rewrite,
     apply,
     continued,
-    deadly,
     referenced,
 )
 

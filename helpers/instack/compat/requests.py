@@ -7,16 +7,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
 from helpers.instack.compat.schemas import shown
 
 Body = dict[str, Any]
 CHAT, RESPONSES, MESSAGES, COMPLETIONS = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions"
-FEW, WIDE = 100, 1_000  # items of a list that vLLM alone may validate; parts of an item, or tools
-SCORED = 2_000  # tokens of a prompt whose logprobs are asked for: each takes 1.5 MiB meanwhile (docs/requests.md)
-HIDING = (b"logprobs", b"\\u", b"\0")  # in a body that is parsed whatever its size
 BUILTIN = (
     "function",
     "web_search_preview",
@@ -218,49 +214,6 @@ def referenced(body: Body, serving: Any, change: Rewrite) -> None:
         if item.get("type") == "item_reference" and item["id"] in known:
             history[place] = known[item["id"]].model_dump(exclude_none=True)
             change.note("returned-items", "item_reference as the item")
-
-
-def deadly(text: bytes, path: str) -> str:
-    """Why a request is refused that would end the server, or hold it up for all; '' for any other (docs/requests.md).
-
-    Its path may be any: /invocations and /tokenize read messages too. An escape or another encoding may hide a key.
-    """
-    try:
-        body = json.loads(text) if any(mark in text for mark in HIDING) or text.count(b",") > FEW else {}
-        echoed = body.get("echo") and (body.get("logprobs"), body.get("top_logprobs")) != (None, None)
-        prompt = body.get("prompt", text)
-        prompts = prompt if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else [prompt]
-        lengths = [len(one.encode() if isinstance(one, str) else one) for one in prompts]
-        if (echoed or body.get("prompt_logprobs") is not None) and max(lengths) > SCORED:
-            return f"logprobs of a prompt of more than {SCORED:,} tokens (text counts by its bytes): send ids, or a shorter one"
-        items = body.get(name := "input" if path == RESPONSES else "messages")
-        items = items if isinstance(items, list) else []
-        parts = [value for item in items if isinstance(item, dict) for value in item.values()]
-        if any(isinstance(one, list) and len(one) > WIDE for one in [body.get("tools"), *parts]):
-            return f"more than {WIDE:,} tools, or parts of one item: send fewer"
-        if len(items) > FEW and not path.startswith(MESSAGES) and not isinstance(items[0], list):
-            _first_odd(name).model_validate({"model": "", name: items})
-    except ValueError as error:  # pydantic's, and json's, which vLLM refuses itself
-        odd: list = getattr(error, "errors", lambda **_: [])(include_url=False, include_input=False)
-        where = ".".join(str(part) for part in odd[0]["loc"][:2]) if odd else ""
-        return f"{where} is of no known type" if where else ""
-    except (ImportError, TypeError, AttributeError, RecursionError):  # outside a server, or of a form that vLLM refuses
-        pass
-    return ""
-
-
-@cache
-def _first_odd(name: str) -> Any:
-    """vLLM's own request whose list ends at the first item that fits no type; it keeps some 230 errors for every one."""
-    from pydantic import FailFast, create_model
-    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-    from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
-
-    base: Any = ChatCompletionRequest if name == "messages" else ResponsesRequest
-    annotation = base.model_fields[name].annotation
-    items = next(one for one in (annotation, *get_args(annotation)) if get_origin(one) is list)
-    field: Any = {name: (Annotated[items, FailFast()], ...)}
-    return create_model("FirstOdd", __base__=base, **field)
 
 
 def continued(body: Body, serving: Any, change: Rewrite) -> None:
