@@ -136,9 +136,8 @@ class Run:
         (synthetic ones), that is gpt-oss-nano.
         """
         self.load_client()
-        server = self._serve(self.speaking)
-        Thread(target=throughput.import_drawing, daemon=True).start()
-        return server
+        Thread(target=throughput.import_ahead, daemon=True).start()
+        return self._serve(self.speaking)
 
     def _serve(self, serving: Serving, report: Report = print_phase) -> VLLM | Replicas:
         checkpoint = self.checkpoints[serving]

@@ -114,7 +114,7 @@ def takeaways(points: Sequence[Point]) -> str:
     return f"{where}.\n{feels}{alone}; the server gives {at.output_tok_s:,.0f} output tok/s."
 
 
-def import_drawing() -> None:
-    """Import what the table and the figure of a sweep need: a second, better spent while the server answers a request."""
-    for module in ("pandas.io.formats.style", "helpers.plots.throughput"):
+def import_ahead() -> None:
+    """Import what the cells after the launch need: two seconds, better spent on the core that a start of vLLM leaves idle."""
+    for module in ("openai", "pandas.io.formats.style", "helpers.plots.throughput", "mcp.server", "uvicorn"):
         import_module(module)
