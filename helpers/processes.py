@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -33,6 +34,13 @@ def start_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since boot: unlike a wall-clock time, it survives clock jumps."""
     fields = _stat(pid)
     return int(fields[19]) if fields else None
+
+
+@cache
+def host() -> str:
+    """What a pid and a loopback address are good for: this boot of this machine, in its process and network namespaces."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return "-".join([boot, *(str(os.stat(f"/proc/self/ns/{kind}").st_ino) for kind in ("pid", "net"))])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.errors import UsageError
+from helpers.processes import host
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
 from maintain.deploy import nodes as several
@@ -136,6 +137,9 @@ def test_a_node_ends_with_the_head_and_by_itself(tmp_path: Path):
             argv = inside(hosts[1], *words, str(several.MASTER_PORT), *command)
             return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
+        ask = [sys.executable, "-c", "from helpers.processes import host; print(host())"]
+        named = [subprocess.run([*inside(one), *ask], capture_output=True, text=True).stdout.strip() for one in hosts]
+        assert len({host(), *named}) == 3 and all(named), "their servers' leases are told apart"
         assert follow("bash", "-c", "exit 7").wait(10) == 7, "the command's own end"
         asked = follow("bash", "-c", "trap 'kill $!; echo in order; exit 3' TERM; echo up; sleep 60 > /dev/null & wait")
         assert asked.stdout.readline() == "up\n"

@@ -4,10 +4,12 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from helpers.machine.preflight import software
 from helpers.processes import group_members, healthy
 from helpers.recipes import check_parameters, load_target
 from helpers.runs.status import row_of
@@ -100,6 +102,11 @@ def test_a_lease_of_before_is_still_read(tmp_path: Path, monkeypatch: pytest.Mon
     assert kept.restart is False and '"restarts": []' in text and lease.read(kept.path) == kept
     kept.path.write_text(text.replace('"restarts": [],', ""))
     assert [one.id for one in leases()] == ["x"]
+    gone = lease.Identity(own.pid, own.start + 1)  # as another host's pid looks from here
+    away = replace(kept, id="away", server=gone, supervisor=gone, host="of a checkout that hosts share")
+    away.write()
+    assert [one.id for one in leases()] == ["x"] and lease.reap() == [] and away.path.exists()
+    assert software.leases(tmp_path) == ({8000: "m"}, [])
     assert port_free(free_port())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from helpers.files import alone, write_whole
 from helpers.paths import CACHE
-from helpers.processes import Identity, end_group, group_members
+from helpers.processes import Identity, end_group, group_members, host
 
 FOLDER = CACHE / "leases"
 
@@ -44,6 +44,7 @@ class Lease:
     restart: bool = False  # its supervisor starts it anew when it ends by itself
     restarts: list[Restart] = field(default_factory=list)
     ending: bool = False  # its supervisor is ending it: nobody may attach any more
+    host: str = field(default_factory=host)  # hosts may share a checkout: another's pids mean nothing here
 
     @property
     def path(self) -> Path:
@@ -87,8 +88,8 @@ def read(path: Path) -> Lease | None:
 
 
 def leases() -> list[Lease]:
-    """Every lease on file, the oldest first."""
-    found = [lease for path in FOLDER.glob("*.json") if (lease := read(path))]
+    """Every lease of this host on file, the oldest first."""
+    found = [lease for path in FOLDER.glob("*.json") if (lease := read(path)) and lease.host == host()]
     return sorted(found, key=lambda lease: lease.started)
 
 

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from helpers.paths import STACKS
-from helpers.processes import Identity
+from helpers.processes import Identity, host
 
 # o200k_base.tiktoken as published; 3,613,922 bytes (openai/harmony, tiktoken_ext)
 VOCABULARY_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -161,11 +161,13 @@ def harmony(site: Path) -> str:
 
 
 def leases(folder: Path) -> tuple[dict[int, str], list[str]]:
-    """(port: model of the cookbook's living servers, names of leases whose server is gone)."""
+    """(port: model of the cookbook's living servers, names of leases whose server is gone), of this host."""
     living, stale = {}, []
     for path in sorted(folder.glob("*.json")):
         try:
             lease = json.loads(path.read_text())
+            if lease.get("host", host()) != host():
+                continue
             if Identity(**lease["server"]).alive():
                 living[int(lease["port"])] = str(lease["model"])
                 continue
