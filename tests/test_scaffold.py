@@ -106,6 +106,7 @@ def test_a_scaffolded_target_rehearses(
     assert git(checkout, "status", "--porcelain") == ""
 
 
+@pytest.mark.full
 def test_removal_needs_no_git_for_the_readme(checkout: Path):
     """The rows that `render` wrote go with the target, whatever else the README says."""
     assert run(checkout, "new-target", "h20", "--like", "h200").returncode == 0

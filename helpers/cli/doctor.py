@@ -99,7 +99,9 @@ def run_folder(name: str, what: str = "run") -> Path:
 
 def recorded(folder: Path | None) -> dict[str, Any]:
     """The run's record, as far as it can be read: its launch command and target serve the report."""
-    record = (read_json(folder / "record.json") if folder else None) or {}
+    record = read_json(folder / "record.json") if folder else None
+    if record is None:
+        return {}
     argv = record.get("argv")
     sound = isinstance(argv, list) and argv and all(isinstance(word, str) for word in argv)
     return record | {"argv": argv if sound else None}
