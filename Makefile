@@ -38,7 +38,7 @@ test: stacks    ## install, then the quick tests and those on a real vLLM, the C
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not full" --durations=15 --durations-min=5 $(ARGS)
 
-test-all: test test-rest  ## every test, every target rehearsed; an hour
+test-all: test test-rest  ## every test, every target rehearsed; 35 minutes
 
 test-rest: stacks  ## what test-all has beyond test: on two workers, then alone what measures
 	@$(BIN)/python tests/rest.py $(ARGS)

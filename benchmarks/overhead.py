@@ -59,9 +59,10 @@ def bare(folder: Path) -> None:
     from helpers.server import end_group, free_port
     from helpers.server.weights import build_nano
 
-    interpreter, port, source = ensure("cpu"), free_port(), requests_of(CPU)
+    interpreter, source = ensure("cpu"), requests_of(CPU)
     checkpoint = build_nano(interpreter, CACHE / "models")
     tools = start_tools("gpt-oss-nano", needed=False, run_dir=folder)
+    port = free_port()  # after the tool servers have theirs
     began = time.perf_counter()
     command = recipe_command(checkpoint, port).with_tools(tools.argument, tools.env)
     argv, env = command.run_by(interpreter), command.env
