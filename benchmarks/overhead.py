@@ -7,14 +7,13 @@ A side's seconds are those of its process, imports included: a reader starts `co
 
 import ast
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from benchmarks.sweep_cost import recipe_command
+from benchmarks.sweep_cost import recipe_command, served_by_hand
 from helpers.errors import CookbookError
 from helpers.paths import CACHE, NOTEBOOKS, ROOT, shown
 from helpers.runs.folder import kept_on_failure
@@ -54,9 +53,8 @@ def bare(folder: Path) -> None:
     from helpers.bench.sweep import plan, sampling, sweep
     from helpers.bench.worker import LoadWorker
     from helpers.machine.stack import ensure
-    from helpers.processes import Identity, healthy
     from helpers.runs.steps import start_tools
-    from helpers.server import end_group, free_port
+    from helpers.server import free_port
     from helpers.server.weights import build_nano
 
     interpreter, source = ensure("cpu"), requests_of(CPU)
@@ -65,17 +63,11 @@ def bare(folder: Path) -> None:
     port = free_port()  # after the tool servers have theirs
     began = time.perf_counter()
     command = recipe_command(checkpoint, port).with_tools(tools.argument, tools.env)
-    argv, env = command.run_by(interpreter), command.env
-    with (folder / "bare.log").open("wb") as log, LoadWorker(interpreter, folder / "load.log") as worker:
-        process = subprocess.Popen(argv, env=os.environ | env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-        server = Identity.of(process.pid)
-        try:
-            while not healthy(port):
-                if process.poll() is not None:
-                    raise CookbookError(
-                        "the bare server died", do=f"see `cookbook doctor {shown(folder / 'bare.log')}`"
-                    )
-                time.sleep(0.2)
+    try:
+        with (
+            LoadWorker(interpreter, folder / "load.log") as worker,
+            served_by_hand(command, interpreter, folder / "bare.log"),
+        ):
             ready = time.perf_counter()
             address = f"http://127.0.0.1:{port}"
             names = {"__name__": "__main__", "server": SimpleNamespace(model="gpt-oss-nano", base_url=address)}
@@ -84,10 +76,8 @@ def bare(folder: Path) -> None:
             loads = plan(SWEEP["concurrency"], SWEEP["input_tokens"], SWEEP["output_tokens"])
             sweep(address, "gpt-oss-nano", checkpoint, interpreter, loads, folder, worker=worker, **sampling("nano"))
             swept = time.perf_counter()
-        finally:
-            end_group(server)
-            process.wait()
-            tools.stop()
+    finally:
+        tools.stop()
     (folder / TAKEN).write_text(json.dumps({"start": ready - began, "sweep": swept - asked}))
 
 

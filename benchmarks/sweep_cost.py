@@ -3,7 +3,10 @@
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from benchmarks.result import Result, Value, result_of
 from helpers.bench.sweep import plan, sweep
@@ -43,63 +46,61 @@ def cookbook(interpreter: Path, checkpoint: Path, folder: Path) -> float:
     return time.perf_counter() - began
 
 
-def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
-    """Seconds for the same server started by hand and one `vllm bench serve` call per point."""
-    began, port = time.perf_counter(), free_port()
-    command = recipe_command(checkpoint, port)
-    with (folder / "bare.log").open("wb") as log:
-        process = subprocess.Popen(
-            command.run_by(interpreter),
-            env=os.environ | command.env,
-            cwd=ROOT,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+@contextmanager
+def served_by_hand(command: Command, interpreter: Path, log: Path) -> Iterator[IO[bytes]]:
+    """A server by its command alone, ready when the block begins, ended after it; yields its open log."""
+    with log.open("wb") as out:
+        argv, env = command.run_by(interpreter), os.environ | command.env
+        process = subprocess.Popen(argv, env=env, cwd=ROOT, stdout=out, stderr=out, start_new_session=True)
         server = Identity.of(process.pid)
         try:
-            while not healthy(port):
+            while not healthy(command.port):
                 if process.poll() is not None:
-                    raise CookbookError(
-                        "the bare server died", do=f"see `cookbook doctor {shown(folder / 'bare.log')}`"
-                    )
-                time.sleep(0.5)
-            for load in plan(CONCURRENCY, INPUT, OUTPUT):
-                call = [
-                    *vllm(interpreter),
-                    "bench",
-                    "serve",
-                    "--port",
-                    str(port),
-                    "--model",
-                    "gpt-oss-nano",
-                    "--tokenizer",
-                    str(checkpoint),
-                    "--dataset-name",
-                    "random",
-                    "--random-input-len",
-                    str(INPUT),
-                    "--random-output-len",
-                    str(OUTPUT),
-                    "--ignore-eos",
-                    "--num-prompts",
-                    str(load.prompts),
-                    "--max-concurrency",
-                    str(load.concurrency),
-                    "--num-warmups",
-                    str(load.concurrency),
-                    "--temperature",
-                    "1.0",
-                    "--save-result",
-                    "--result-dir",
-                    str(folder),
-                    "--percentile-metrics",
-                    "ttft,tpot,itl,e2el",
-                ]
-                subprocess.run(call, env=environment(), cwd=ROOT, stdout=log, stderr=log, check=True)
+                    raise CookbookError("the bare server died", do=f"see `cookbook doctor {shown(log)}`")
+                time.sleep(0.2)
+            yield out
         finally:
             end_group(server)
             process.wait()
+
+
+def bare(interpreter: Path, checkpoint: Path, folder: Path) -> float:
+    """Seconds for the same server started by hand and one `vllm bench serve` call per point."""
+    began, port = time.perf_counter(), free_port()
+    with served_by_hand(recipe_command(checkpoint, port), interpreter, folder / "bare.log") as log:
+        for load in plan(CONCURRENCY, INPUT, OUTPUT):
+            call = [
+                *vllm(interpreter),
+                "bench",
+                "serve",
+                "--port",
+                str(port),
+                "--model",
+                "gpt-oss-nano",
+                "--tokenizer",
+                str(checkpoint),
+                "--dataset-name",
+                "random",
+                "--random-input-len",
+                str(INPUT),
+                "--random-output-len",
+                str(OUTPUT),
+                "--ignore-eos",
+                "--num-prompts",
+                str(load.prompts),
+                "--max-concurrency",
+                str(load.concurrency),
+                "--num-warmups",
+                str(load.concurrency),
+                "--temperature",
+                "1.0",
+                "--save-result",
+                "--result-dir",
+                str(folder),
+                "--percentile-metrics",
+                "ttft,tpot,itl,e2el",
+            ]
+            subprocess.run(call, env=environment(), cwd=ROOT, stdout=log, stderr=log, check=True)
     return time.perf_counter() - began
 
 

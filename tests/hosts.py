@@ -26,6 +26,15 @@ def as_host(host: str, *words: str) -> list[str]:
     return inside(host, "unshare", "--mount", "--ipc", "--uts", "bash", "-c", own, host, *words)
 
 
+def ended(running: list[subprocess.Popen], patience_s: float) -> None:
+    """End what was started on the hosts, the last first: SIGTERM, so many seconds for each, SIGKILL."""
+    for one in reversed(running):
+        one.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            one.wait(patience_s)
+        one.kill()
+
+
 @contextlib.contextmanager
 def two_hosts() -> Iterator[tuple[str, str]]:
     """The names of two connected hosts, whose addresses are `ADDRESSES`; skips where they cannot be made."""

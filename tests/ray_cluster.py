@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.hosts import ADDRESSES, as_host, two_hosts
+from tests.hosts import ADDRESSES, as_host, ended, two_hosts
 
 DASHBOARD = "http://127.0.0.1:8265"
 COMMON = ("--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
@@ -60,8 +60,4 @@ def ray_cluster(env: dict[str, str]) -> Iterator[Cluster]:
                     time.sleep(0.5)
             yield cluster
         finally:
-            for one in reversed(running):
-                one.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    one.wait(40)
-                one.kill()
+            ended(running, 40)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hosts import ADDRESSES, inside, two_hosts
+from tests.hosts import ADDRESSES, ended, inside, two_hosts
 from tests.programs import needed
 
 CONFIGURATION = """ClusterName=test
@@ -90,11 +90,7 @@ def _cluster(folder: Path) -> Iterator[Cluster]:
             _wait(made)
             yield made
         finally:
-            for one in reversed(running):
-                one.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    one.wait(20)
-                one.kill()
+            ended(running, 20)
 
 
 def _wait(made: Cluster) -> None:

@@ -331,16 +331,16 @@ def test_skipped_runs_do_not_fail_the_batch_and_failed_ones_do(cli_process, tmp_
     ] == "failed"
 
 
+def ending_at_once(folder: Path, output_tokens: list[int]) -> Path:
+    """A plan of one sweep for each number; their interpreter holds no vLLM."""
+    parameters = {"install": "existing", "port": 0}
+    return plan(folder, targets=["cpu"], sweep=True, parameters=parameters, vary={"output_tokens": output_tokens})
+
+
 @pytest.mark.full
 def test_a_real_slurm_runs_each_task_of_the_array(tmp_path: Path):
     """Three runs that end at once, for want of a vLLM, on two real nodes: each task does its own run and no other."""
-    path = plan(
-        tmp_path,
-        targets=["cpu"],
-        sweep=True,
-        parameters={"install": "existing", "port": 0},
-        vary={"output_tokens": [8, 16, 32]},
-    )
+    path = ending_at_once(tmp_path, [8, 16, 32])
     _, runs, folder = load_plan(path)
     folder.mkdir()
     with cluster() as slurm:
@@ -360,13 +360,7 @@ def test_a_real_slurm_runs_each_task_of_the_array(tmp_path: Path):
 @pytest.mark.full
 def test_a_real_ray_runs_each_job_of_a_plan(tmp_path: Path):
     """Two runs that end at once, for want of a vLLM, on two real nodes, side by side."""
-    path = plan(
-        tmp_path,
-        targets=["cpu"],
-        sweep=True,
-        parameters={"install": "existing", "port": 0},
-        vary={"output_tokens": [8, 16]},
-    )
+    path = ending_at_once(tmp_path, [8, 16])
     _, runs, folder = load_plan(path)
     (tmp_path / "plan.sh").write_text(ray_jobs.script(path, runs, folder))
     with ray_cluster({"COOKBOOK_PYTHON": sys.executable}) as cluster_of_two:

@@ -221,8 +221,7 @@ def begin(campaign: Campaign, step: Step) -> threading.Thread:
     campaign.free -= set(gpus)
 
     def take() -> None:
-        cores = campaign.cores(gpus)
-        os.sched_setaffinity(0, cores)  # this thread's, and so of every process that the step starts
+        os.sched_setaffinity(0, campaign.cores(gpus))  # this thread's, and so of every process that the step starts
         try:
             campaign.run(dataclasses.replace(step, gpus=gpus))
         finally:
