@@ -155,16 +155,22 @@ def test_an_interpreter_that_cannot_run_says_so(tmp_path, monkeypatch):
 
 @pytest.mark.real
 def test_the_known_server_keeps_its_deadlines():
+    """Never early, and not late in the best of a few answers: a busy machine delays one, not each."""
     import httpx
 
     with latency_server("--ttft-ms", "200", "--itl-ms", "20") as url, httpx.Client() as client:
         client.get(url + "/health")
-        began, stamps = time.perf_counter(), []
-        with client.stream(
-            "POST", url + "/v1/completions", json={"prompt": "a b", "max_tokens": 6, "stream": True}
-        ) as answer:
-            for line in answer.iter_lines():
-                if line.startswith("data: {"):
-                    stamps.append((time.perf_counter() - began) * 1e3)
-    assert stamps[0] == pytest.approx(200, abs=20)
-    assert stamps[5] == pytest.approx(300, abs=20)
+        answers = [stamps_ms(client, url + "/v1/completions", tokens=6) for _ in range(5)]
+    for token, due in ((0, 200), (5, 300)):
+        assert due - 1 <= min(stamps[token] for stamps in answers) <= due + 20
+
+
+def stamps_ms(client, url: str, tokens: int) -> list[float]:
+    """When each token of a streamed answer came, in milliseconds from the request."""
+    began, stamps = time.perf_counter(), []
+    body = {"prompt": "a b", "max_tokens": tokens, "stream": True}
+    with client.stream("POST", url, json=body) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                stamps.append((time.perf_counter() - began) * 1e3)
+    return stamps

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from eval_server import EvalServer, solve
 
@@ -168,12 +169,13 @@ def test_a_server_that_hangs_ends_the_run_within_a_minute(scorer: Path, tmp_path
 def test_a_killed_run_goes_on_and_gives_the_same_score(scorer: Path, tmp_path: Path) -> None:
     """SIGKILL between samples, a line torn in half, and the same settings: asked once each, same score as in one go."""
 
-    def slowly(prompt: str, count: int) -> str:
-        time.sleep(0.05)
-        return solve(prompt) if count % 3 else solve(prompt).replace("{", "{1")
+    answered, goes_on = 12, threading.Event()
+    goes_on.set()
 
     def by_prompt(prompt: str, count: int) -> str:
-        return slowly(prompt, len(prompt))
+        if count >= answered:
+            goes_on.wait()
+        return solve(prompt) if len(prompt) % 3 else solve(prompt).replace("{", "{1")
 
     with EvalServer(by_prompt) as server:
         (whole,) = run(server, tmp_path / "whole", scorer, concurrency=1)
@@ -184,20 +186,24 @@ def test_a_killed_run_goes_on_and_gives_the_same_score(scorer: Path, tmp_path: P
             "evaluate(sys.argv[1], Plan.model_validate_json(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))"
         )
         argv = [server.url, plan(concurrency=1).model_dump_json(), str(tmp_path / "cut"), str(scorer)]
+        server.requests.clear()
+        goes_on.clear()
         process = subprocess.Popen([sys.executable, "-c", code, *argv], cwd=ROOT, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
-        while (not samples.exists() or samples.read_text().count("\n") < 8) and time.monotonic() < deadline:
+        while not samples.exists() or samples.read_text().count("\n") < answered:
+            assert time.monotonic() < deadline, "the run does not come so far"
             time.sleep(0.02)
+        below = psutil.Process(process.pid).children()
         process.send_signal(signal.SIGKILL)
         process.wait()
-        time.sleep(1.5)  # the scorer sees that its owner is gone
+        assert below and not psutil.wait_procs(below, timeout=30)[1], "the scorer ends with its owner"
+        goes_on.set()
         done = samples.read_text()
-        count = done.count("\n")
-        assert 8 <= count < 32
+        assert done.count("\n") == answered
         samples.write_text(done + '{"id": "nano-integer-0')
         server.requests.clear()
         (resumed,) = run(server, tmp_path / "cut", scorer, concurrency=1)
-        assert len(server.requests) == 32 - count
+        assert len(server.requests) == 32 - answered
     assert asked == 32 and resumed.samples == 32
     assert 0 < whole.score < 1 and resumed.score == whole.score and resumed.stderr == whole.stderr
     lines = samples.read_text().splitlines()

@@ -129,7 +129,7 @@ def test_the_check_names_what_differs_between_two_hosts(tmp_path: Path):
 @pytest.mark.real
 def test_a_node_ends_with_the_head_and_by_itself(tmp_path: Path):
     """The check's `--follow` with a listener in the head's place and `sleep` in the server's."""
-    listen = "import socket, time; s = socket.create_server(('{}', {})); time.sleep(60)"
+    listen = "import socket as k, time; s = k.create_server(('{}', {})); c = s.accept(); print('came', flush=1); time.sleep(60)"
     with two_hosts() as hosts:
         words = [sys.executable, str(several.CHECK), *several.check_words(Nodes(ADDRESSES, INTERFACE), 1), "--follow"]
 
@@ -140,22 +140,22 @@ def test_a_node_ends_with_the_head_and_by_itself(tmp_path: Path):
         ask = [sys.executable, "-c", "from helpers.processes import host; print(host())"]
         named = [subprocess.run([*inside(one), *ask], capture_output=True, text=True).stdout.strip() for one in hosts]
         assert len({host(), *named}) == 3 and all(named), "their servers' leases are told apart"
-        assert follow("bash", "-c", "exit 7").wait(10) == 7, "the command's own end"
+        assert follow("bash", "-c", "exit 7").wait(30) == 7, "the command's own end"
         asked = follow("bash", "-c", "trap 'kill $!; echo in order; exit 3' TERM; echo up; sleep 60 > /dev/null & wait")
         assert asked.stdout.readline() == "up\n"
         asked.terminate()
-        assert asked.wait(10) == 3 and asked.stdout.read() == "in order\n", "a supervisor's signal reaches the server"
+        assert asked.wait(30) == 3 and asked.stdout.read() == "in order\n", "a supervisor's signal reaches the server"
         node = follow("sleep", "60")
         time.sleep(0.5)
         assert node.poll() is None, "no head yet: it waits"
-        head = subprocess.Popen(
-            inside(hosts[0], sys.executable, "-c", listen.format(ADDRESSES[0], several.MASTER_PORT))
-        )
-        time.sleep(3)
+        words = inside(hosts[0], sys.executable, "-c", listen.format(ADDRESSES[0], several.MASTER_PORT))
+        head = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert head.stdout.readline() == "came\n"
+        time.sleep(1)
         assert node.poll() is None, "the head lives"
         head.kill()
         head.wait()
-        assert node.wait(5) == 1
+        assert node.wait(30) == 1
         assert f"node 0 at {ADDRESSES[0]}:{several.MASTER_PORT} is lost" in node.stdout.read()
 
 

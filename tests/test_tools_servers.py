@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from helpers.errors import CookbookError
 from helpers.tools import servers
 from helpers.tools.text import browser_schemas, standard
 
-CANARY = "canary-key-51b2e8"
+CANARY = f"canary-key-{secrets.token_hex(6)}"  # this process's own: every process of the machine is looked at
 
 pytestmark = pytest.mark.real
 

@@ -37,13 +37,13 @@ print("ready", server.lease.id, server.attached, flush=True)
 WAIT = "\ntime.sleep(300)\n"
 
 
-def wait(condition: Callable[[], object], seconds: float = 15.0) -> bool:
-    """Whether the condition comes true in time."""
+def wait(condition: Callable[[], object], seconds: float = 15.0, every: float = 0.05) -> bool:
+    """Whether the condition comes true in time, looked at every so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if condition():
             return True
-        time.sleep(0.05)
+        time.sleep(every)
     return bool(condition())
 
 

@@ -60,7 +60,7 @@ def test_install_killed(place: Place, seconds: float, moment: float, said) -> No
             break
         delay *= 0.7
     assert process.returncode == -signal.SIGKILL, f"no kill hit a running installation in {ATTEMPTS} attempts"
-    assert wait(lambda: not processes_of(place.token), 5), processes_of(place.token)
+    assert wait(lambda: not processes_of(place.token)), processes_of(place.token)
     assert not tiny.stamp.exists() or not tiny.faults(), "a stamp on half a stack"
     said(tiny.whole())
 
@@ -84,7 +84,7 @@ def test_half_a_package_is_not_taken_for_whole(place: Place, said) -> None:
     for attempt in range(ATTEMPTS):  # the window is some tens of milliseconds
         tiny = Tiny(fresh(place, attempt))
         process = tiny.start()
-        assert wait(lambda tiny=tiny: next(tiny.stacks.glob("tiny/lib/python3*/site-packages/drill*"), None), 30)
+        assert wait(lambda tiny=tiny: next(tiny.stacks.glob("tiny/lib/python3*/site-packages/drill*"), None), 30, 0.002)
         os.killpg(process.pid, signal.SIGSTOP)
         caught = not tiny.stamp.exists()
         os.killpg(process.pid, signal.SIGKILL)
@@ -104,7 +104,7 @@ def test_install_interrupted(place: Place, tiny: Tiny, said) -> None:
     assert wait(lambda: (tiny.stacks / "tiny").exists(), 30)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate()
-    assert process.returncode != 0 and wait(lambda: not processes_of(place.token), 5)
+    assert process.returncode != 0 and wait(lambda: not processes_of(place.token))
     said(tiny.whole())
 
 

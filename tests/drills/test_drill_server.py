@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -51,12 +52,16 @@ def kernel(place: Place):
         manager.shutdown_kernel(now=True)
 
 
-def execute(client, code: str) -> str:
-    """Run code in the kernel; what it printed, or `NAME: message` when it raised."""
+def execute(client, code: str, told: Callable[[], None] = lambda: None) -> str:
+    """Run code in the kernel; what it printed, or `NAME: message` when it raised. Calls `told` at all that it prints."""
     out: list[str] = []
-    reply = client.execute_interactive(
-        code, timeout=60, allow_stdin=False, output_hook=lambda message: out.append(message["content"].get("text", ""))
-    )["content"]
+
+    def hear(message: dict) -> None:
+        if text := message["content"].get("text", ""):
+            out.append(text)
+            told()
+
+    reply = client.execute_interactive(code, timeout=60, allow_stdin=False, output_hook=hear)["content"]
     return f"{reply['ename']}: {reply['evalue']}" if reply["status"] == "error" else "".join(out)
 
 
@@ -83,8 +88,8 @@ def test_kernel_interrupted(place: Place, kernel, said) -> None:
     assert re.search(r"ready \w+ True", execute(client, code)), "attached to the one that was starting"
     assert len(leases()) == 1
     server = place.lease().server
-    threading.Timer(0.5, manager.interrupt_kernel).start()
-    assert "KeyboardInterrupt" in execute(client, "time.sleep(60)")
+    asleep = "print('asleep', flush=True); time.sleep(60)"
+    assert "KeyboardInterrupt" in execute(client, asleep, manager.interrupt_kernel)
     assert place.lease().running() and place.lease().server == server
     assert "no process is left" in said(execute(client, "print(server.stop())"))
 
@@ -254,15 +259,16 @@ class Thief:
 def test_port_stolen(place: Place, said) -> None:
     """the thief is not taken for the server, the message names the address, nothing is left, the next launch works"""
     box: list[Thief] = []
-    timer = threading.Timer(1.0, lambda: box.append(Thief(place.port)))
-    timer.start()
+    # a lease is there once the port was looked at and the server, which binds after two seconds, was started
+    thread = threading.Thread(target=lambda: wait(leases) and box.append(Thief(place.port)))
+    thread.start()
     try:
         with pytest.raises(CookbookError, match="Address already in use") as caught:
             place.launch("slow")
         said(caught.value.line())
         assert caught.value.exit_code == 1
     finally:
-        timer.join()
+        thread.join()
         box[0].close()
     place.works()
 
