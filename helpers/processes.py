@@ -106,12 +106,12 @@ def end_group(leader: Identity, term_seconds: float = TERM_SECONDS) -> None:
             time.sleep(0.05)
 
 
-def port_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could bind this port now."""
+def port_free(port: int) -> bool:
+    """Whether a server could bind this port of loopback now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True
@@ -142,10 +142,10 @@ def healthy(port: int) -> bool:
         connection.close()
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free at this moment."""
+def free_port() -> int:
+    """A port of loopback that is free at this moment."""
     with socket.socket() as probe:
-        probe.bind((host, 0))
+        probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 

@@ -50,7 +50,8 @@ def test_shell_says_what_the_launch_runs(name: str, given: dict):
 def test_docker_stays_on_loopback_and_sees_its_devices(name: str, given: dict):
     target, parameters, command, text = made(name, given, "docker")
     runs = text.partition("\n# one address")[0].split("docker run")[1:]
-    assert len(runs) == parameters.replicas == text.count("http://127.0.0.1:") or parameters.replicas == 1
+    behind_the_router = parameters.replicas if parameters.replicas > 1 else 0
+    assert len(runs) == parameters.replicas and text.count("http://127.0.0.1:") == behind_the_router
     for replica, run in enumerate(runs):
         words = shlex.split(run.replace("\\\n", " "), comments=True)
         image = words.index(target.stack.image)

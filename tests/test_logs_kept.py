@@ -42,9 +42,12 @@ def test_nobody_else_works_in_a_folder_that_goes_away() -> None:
 
 
 @pytest.mark.parametrize("trouble", [CookbookError("it failed"), KeyboardInterrupt(), None])
-def test_a_folder_stays_where_its_block_failed(tmp_path: Path, trouble) -> None:
+def test_a_folder_stays_where_its_block_failed(
+    tmp_path: Path, trouble: BaseException | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "RUNS", tmp_path)
     try:
-        with kept_on_failure("try", tmp_path) as folder:
+        with kept_on_failure("try") as folder:
             (folder / "server.log").write_text(DEAD)
             if trouble is not None:
                 raise trouble
@@ -55,9 +58,10 @@ def test_a_folder_stays_where_its_block_failed(tmp_path: Path, trouble) -> None:
     )
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs").write_text("a file")
-    with pytest.raises(CookbookError, match="set COOKBOOK_RUNS"), kept_on_failure("try", tmp_path / "runs"):
+    monkeypatch.setattr(folder_module, "RUNS", tmp_path / "runs")
+    with pytest.raises(CookbookError, match="set COOKBOOK_RUNS"), kept_on_failure("try"):
         pass
 
 

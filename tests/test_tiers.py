@@ -1,8 +1,10 @@
 """The tier check itself: a planted test without a marker that starts a process, or takes too long, fails and is named."""
 
+import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from itertools import product
@@ -14,6 +16,7 @@ import tiers
 
 from helpers.paths import ROOT
 
+SCHEDSTAT = Path("/proc/thread-self/schedstat")  # where the kernel counts the wait for a core
 PLANTED = """
 import subprocess, time
 import pytest
@@ -152,6 +155,22 @@ def test_the_wait_for_a_core_is_not_the_tests() -> None:
     before = tiers.waited()
     time.sleep(0.3)
     assert 0 <= tiers.waited() - before < 0.25
+    core, whole = {min(os.sched_getaffinity(0))}, os.sched_getaffinity(0)
+
+    def busy() -> None:
+        os.sched_setaffinity(0, core)  # of this thread alone
+        began = time.thread_time()
+        while time.thread_time() < began + 0.1:
+            hashlib.sha256(bytes(2_000_000))  # without Python's own lock: two threads want the core
+
+    before, beside = tiers.waited(), threading.Thread(target=busy)
+    try:
+        beside.start()
+        busy()
+        beside.join()
+    finally:
+        os.sched_setaffinity(0, whole)
+    assert tiers.waited() - before > 0.02 or not SCHEDSTAT.exists()
 
 
 def test_real_inside_full_is_refused() -> None:

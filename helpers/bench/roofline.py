@@ -55,16 +55,16 @@ def attended(geometry: Geometry, context: float) -> float:
     return geometry.full_layers * context + geometry.sliding_layers * min(context, geometry.sliding_window)
 
 
-def kv_bytes(geometry: Geometry, context: float, kv_width: float = BF16) -> float:
-    """Bytes of KV cache that one sequence reads per step."""
-    return 2 * geometry.kv_heads * geometry.head_dim * kv_width * attended(geometry, context)
+def kv_bytes(geometry: Geometry, context: float) -> float:
+    """Bytes of KV cache that one sequence reads per step, in BF16."""
+    return 2 * geometry.kv_heads * geometry.head_dim * BF16 * attended(geometry, context)
 
 
-def step_bytes(geometry: Geometry, precision: str, batch: float, context: float, kv_width: float = BF16) -> float:
+def step_bytes(geometry: Geometry, precision: str, batch: float, context: float) -> float:
     """Bytes that one decode step of `batch` sequences with `context` tokens each must move."""
     experts = experts_hit(geometry.experts, geometry.experts_per_token, batch)
-    written = 2 * geometry.kv_heads * geometry.head_dim * kv_width * geometry.layers
-    per_sequence = kv_bytes(geometry, context, kv_width) + BF16 * geometry.hidden_size + written
+    written = 2 * geometry.kv_heads * geometry.head_dim * BF16 * geometry.layers
+    per_sequence = kv_bytes(geometry, context) + BF16 * geometry.hidden_size + written
     return (
         always_read_bytes(geometry)
         + geometry.layers * experts * expert_bytes(geometry, precision)
@@ -135,9 +135,7 @@ class Bound:
     step_gb: float  # 10^9 bytes that a decode step moves, over all GPUs of a replica
 
 
-def bound(
-    model: Model, device: Device, load: Load, tensor_parallel: int = 1, replicas: int = 1, kv_width: float = BF16
-) -> Bound | None:
+def bound(model: Model, device: Device, load: Load, tensor_parallel: int = 1, replicas: int = 1) -> Bound | None:
     """The limit of a load on `tensor_parallel * replicas` devices, None where the device's speed is unknown.
 
     Tensor parallelism splits every byte and FLOP evenly and talks for free; replicas split the sequences.
@@ -149,7 +147,7 @@ def bound(
     bandwidth, peak = (device.bandwidth_gb_s * 1e9 * tensor_parallel, device.bf16_tflops * 1e12 * tensor_parallel)
     batch = min(load.concurrency, load.prompts) / replicas
     context = load.input_tokens + load.output_tokens / 2
-    moved = step_bytes(geometry, precision, batch, context, kv_width)
+    moved = step_bytes(geometry, precision, batch, context)
     decode = batch * decode_flops(geometry, context) / peak
     prefill = batch * prefill_flops(geometry, load.input_tokens) / load.output_tokens / peak
     step = max(moved / bandwidth, decode)
@@ -163,12 +161,12 @@ def bound(
 
 
 def roofline(
-    model: Model, device: Device, tensor_parallel: int = 1, replicas: int = 1, kv_width: float = BF16
+    model: Model, device: Device, tensor_parallel: int = 1, replicas: int = 1
 ) -> Callable[[Load], float | None]:
     """For `sweep(roofline=...)`: a load's bound in output tok/s over all GPUs (prefill fully overlapped)."""
 
     def of(load: Load) -> float | None:
-        limit = bound(model, device, load, tensor_parallel, replicas, kv_width)
+        limit = bound(model, device, load, tensor_parallel, replicas)
         return None if limit is None else limit.overlap_tok_s
 
     return of

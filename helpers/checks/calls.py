@@ -96,12 +96,12 @@ def same_tools(called: Sequence[str], wanted: Sequence[str]) -> bool:
     return called[0] == wanted[0] and set(called) <= set(wanted) and all(name in rest for name in wanted)
 
 
-def cited(trace: Any, cursor: int, line: int, contract: str = "browser.citation") -> Contract:
+def cited(trace: Any, cursor: int, line: int) -> Contract:
     """The answer names the page and line that it comes from."""
     facts = Facts()
     mark = rf"【{cursor}†L{line}(-L\d+)?】"
     facts.need("cites its line", bool(re.search(mark, trace.answer)), f"the answer is {trace.answer[:200]!r}")
-    return facts.contract(contract, "builtin_tools")
+    return facts.contract("browser.citation", "builtin_tools")
 
 
 def matches_schema(text: str, model: Any, contract: str, reasoning: str | None = None) -> Contract:
@@ -128,7 +128,7 @@ def matches_pattern(text: str, pattern: str, contract: str, reasoning: str | Non
     return facts.contract(contract, "structured_output")
 
 
-def streamed_call(chunks: Sequence[Any], name: str, contract: str = "function.streaming") -> Contract:
+def streamed_call(chunks: Sequence[Any], name: str) -> Contract:
     """Streamed chat chunks whose argument pieces join to JSON, the name sent once."""
     facts = Facts()
     pieces = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or []]
@@ -136,7 +136,7 @@ def streamed_call(chunks: Sequence[Any], name: str, contract: str = "function.st
     text = "".join(piece.function.arguments or "" for piece in pieces if piece.function)
     facts.same("names", ", ".join(names), name)
     facts.need("arguments JSON", isinstance(_json(text), dict), f"joined they are {text[:200]!r}")
-    return facts.contract(contract, "function_calling")
+    return facts.contract("function.streaming", "function_calling")
 
 
 def _json(text: str) -> Any:

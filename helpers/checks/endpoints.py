@@ -28,29 +28,27 @@ def _expected(facts: Facts, text: str, expect: str | None) -> None:
         facts.need(f"answer has {expect!r}", expect.lower() in text.lower(), f"the answer is {text[:200]!r}")
 
 
-def responses(
-    reply: Any, expect: str | None = None, status: str = "completed", name: str = "responses", group: str = "endpoints"
-) -> Contract:
+def responses(reply: Any, expect: str | None = None, name: str = "responses") -> Contract:
     """A finished Responses reply: it completed, it counted its tokens, and it says what is expected."""
     facts = Facts()
     facts.same("object", reply.object, "response")
-    facts.same("status", reply.status, status)
+    facts.same("status", reply.status, "completed")
     usage = reply.usage
     counted = usage.input_tokens > 0 and usage.output_tokens > 0
     facts.need("usage", counted and usage.total_tokens == usage.input_tokens + usage.output_tokens, f"usage is {usage}")
     if expect is not None:
         facts.need("reasoning", bool(response_reasoning(reply)), "no reasoning item came back")
     _expected(facts, response_text(reply), expect)
-    return facts.contract(name, group)
+    return facts.contract(name, "endpoints")
 
 
-def truncated(reply: Any, limit: int, name: str = "responses.truncated") -> Contract:
+def truncated(reply: Any, limit: int) -> Contract:
     """A Responses reply cut off by `max_output_tokens`: reported as incomplete, with the reason and the count."""
     facts = Facts()
     facts.same("status", reply.status, "incomplete")
     facts.same("reason", getattr(reply.incomplete_details, "reason", None), "max_output_tokens")
     facts.same("output tokens", reply.usage.output_tokens, limit)
-    return facts.contract(name, "endpoints")
+    return facts.contract("responses.truncated", "endpoints")
 
 
 def chat(
@@ -59,7 +57,6 @@ def chat(
     expect: str | None = None,
     reasoning: bool | None = None,
     name: str = "chat.completions",
-    group: str = "endpoints",
 ) -> Contract:
     """A finished chat completion; `reasoning` says whether the chain of thought must be there, or must not."""
     facts = Facts()
@@ -74,7 +71,7 @@ def chat(
     elif reasoning is False:
         facts.need("no reasoning", not thought, f"a chain of thought came back: {str(thought)[:80]!r}")
     _expected(facts, choice.message.content or "", expect)
-    return facts.contract(name, group)
+    return facts.contract(name, "endpoints")
 
 
 def completion(reply: Any, finish: str = "length", name: str = "completions") -> Contract:
@@ -107,7 +104,7 @@ def efforts(replies: dict[str, Any], growing: bool = False) -> Contract:
     return facts.contract("reasoning.effort", "reasoning")
 
 
-def structured(reply: Any, wanted: dict, name: str = "chat.completions.json_schema") -> Contract:
+def structured(reply: Any, wanted: dict) -> Contract:
     """A chat completion under a JSON schema: valid JSON with the fields, and the values that the prompt holds.
 
     A full model may write more around a text ("Paris, France").
@@ -122,7 +119,7 @@ def structured(reply: Any, wanted: dict, name: str = "chat.completions.json_sche
     facts.need("valid JSON", isinstance(found, dict), f"the content is {str(found)[:120]!r}")
     fits = isinstance(found, dict) and found.keys() == wanted.keys() and holds(found, wanted)
     facts.same("values", json.dumps(wanted if fits else found, sort_keys=True), json.dumps(wanted, sort_keys=True))
-    return facts.contract(name, "structured_output")
+    return facts.contract("chat.completions.json_schema", "structured_output")
 
 
 def ungrouped(text: str) -> str:

@@ -10,8 +10,7 @@ import re
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from helpers.checks.contract import Contract, Facts
@@ -22,6 +21,7 @@ from helpers.errors import CookbookError
 from helpers.findings import Finding, Findings, preformatted
 from helpers.keys import authorised
 from helpers.paths import RECIPES
+from helpers.recipes import NANO
 
 if TYPE_CHECKING:
     import httpx
@@ -56,7 +56,7 @@ class Gate:
     replies: list[Reply]
     needed: float
     seconds: float = 0.0
-    rounds: int = field(default=ROUNDS)
+    rounds: int = ROUNDS
     gone: str = ""
 
     def share(self, number: int) -> float:
@@ -155,11 +155,11 @@ class Gate:
         return self
 
 
-def questions(path: Path = QUESTIONS) -> list[tuple[str, str]]:
+def questions() -> list[tuple[str, str]]:
     """(question, regular expression of the right answer)."""
     import yaml
 
-    return [(entry["ask"], str(entry["expect"])) for entry in yaml.safe_load(path.read_text())]
+    return [(entry["ask"], str(entry["expect"])) for entry in yaml.safe_load(QUESTIONS.read_text())]
 
 
 def right(text: str, expected: str) -> bool:
@@ -167,16 +167,15 @@ def right(text: str, expected: str) -> bool:
     return re.search(rf"(?<![\w.])(?:{expected})(?!\w)", ungrouped(text), re.I) is not None
 
 
-def takes(path: Path = QUESTIONS) -> str:
+def takes() -> str:
     """What the gate will ask, told before it starts."""
-    count = len(questions(path))
     return (
-        f"quick gate: {count} questions x {ROUNDS} rounds, all of a round at once, at most {TOKENS:,} output tokens "
+        f"quick gate: {len(questions())} questions x {ROUNDS} rounds, all of a round at once, at most {TOKENS:,} output tokens "
         "each (a short answer takes far fewer); meant to end within 3 min on a GPU, no time is on record"
     )
 
 
-def run_quick(base_url: str, model: str, path: Path = QUESTIONS, needed: float | None = None) -> Gate:
+def run_quick(base_url: str, model: str) -> Gate:
     """Ask every question in two rounds, each all at once, at low effort and temperature 0. `base_url` ends in /v1.
 
     `CookbookError` when the server does not serve the model or does not answer a first request; one that is lost
@@ -184,9 +183,8 @@ def run_quick(base_url: str, model: str, path: Path = QUESTIONS, needed: float |
     """
     import httpx
 
-    asked, began = questions(path), time.monotonic()
-    if needed is None:
-        needed = NEEDED_NANO if model == "gpt-oss-nano" else NEEDED
+    asked, began = questions(), time.monotonic()
+    needed = NEEDED_NANO if model == NANO else NEEDED
     limits = httpx.Limits(max_connections=len(asked))
     replies: list[Reply] = []
     address, gone = base_url.rstrip("/"), ""

@@ -1,9 +1,13 @@
 """`cookbook eval`: accuracy on a target, against the seed's reference scores."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from helpers.checks.known_answers import Gate
+    from helpers.runs.evaluation import EvalRun
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +50,6 @@ def register(app: typer.Typer) -> None:
         from helpers.checks.known_answers import takes as gate_takes
         from helpers.errors import CookbookError
         from helpers.evals.estimate import text as estimate_text
-        from helpers.evals.evaluation import write_json
-        from helpers.evals.table import text as table_text
         from helpers.paths import shown
         from helpers.runs.evaluation import EvalRun
 
@@ -79,24 +81,12 @@ def register(app: typer.Typer) -> None:
             typer.echo(estimate_text(run.estimate()))
         if dry_run:
             return
-        gate, failed = None, False
         try:
             run.serve()
-            if run.quick_asked:
-                gate = run.quick()
-                typer.echo(gate.text())
-                if json_file and run.nothing_but_quick:
-                    write_gate(json_file, gate)
+            gate = gated(run, json_file) if run.quick_asked else None
+            whole = True
             if not run.nothing_but_quick and (gate is None or gate.passed):
-                found = run.preflight(offline)
-                typer.echo(found.text())
-                found.raise_if_failed()
-                results = run.run(run_dir, fresh)
-                typer.echo(table_text(results))
-                failed = any(result.score is None for result in results)
-                if json_file:
-                    write_json(json_file, results)
-                typer.echo(f"samples and record in {shown(run.folder)}")
+                whole = scored(run, json_file, offline, run_dir, fresh)
                 if record:
                     typer.echo(f"kept: {shown(run.publish())}")
             if gate:
@@ -106,7 +96,7 @@ def register(app: typer.Typer) -> None:
         finally:
             if run.server:
                 typer.echo(run.stop())
-        if failed:
+        if not whole:
             raise typer.Exit(1)
 
 
@@ -127,7 +117,33 @@ def need_writable(path: Path) -> None:
         raise UsageError(f"{path} cannot be written", do="name a file in a folder that exists")
 
 
-def write_gate(path: Path, gate) -> None:
+def scored(run: "EvalRun", json_file: Path | None, offline: bool, run_dir: Path | None, fresh: bool) -> bool:
+    """Ask the samples of a run whose server answers, and show their table; whether every evaluation has a score."""
+    from helpers.evals.evaluation import write_json
+    from helpers.evals.table import text
+    from helpers.paths import shown
+
+    found = run.preflight(offline)
+    typer.echo(found.text())
+    found.raise_if_failed()
+    results = run.run(run_dir, fresh)
+    typer.echo(text(results))
+    if json_file:
+        write_json(json_file, results)
+    typer.echo(f"samples and record in {shown(run.folder)}")
+    return all(result.score is not None for result in results)
+
+
+def gated(run: "EvalRun", json_file: Path | None) -> "Gate":
+    """Ask the known answers; where they are all that was asked for, they go into the file in the shape of a result."""
+    gate = run.quick()
+    typer.echo(gate.text())
+    if json_file and run.nothing_but_quick:
+        write_gate(json_file, gate)
+    return gate
+
+
+def write_gate(path: Path, gate: "Gate") -> None:
     """The gate in the same shape as a result."""
     import json
 

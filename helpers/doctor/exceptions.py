@@ -41,19 +41,8 @@ DEATHS_WITHIN = re.compile(  # and what stands anywhere in it
     r": (?:Segmentation fault|Illegal instruction|Bus error|Aborted)(?: |$)|^ *CMake Error[ :]|"
     r"(?:^|: )(?:vllm|uv|docker|python3?|nvcc|ninja): (?:command )?not found|:\d+: .*Assertion [`'].*failed\.?$"
 )
-WITHIN = (
-    "ill",
-    "dumped",
-    "SIG",
-    "HSA_S",
-    "solution",
-    "fault",
-    "Bus",
-    "bort",
-    "not found",
-    "Assert",
-    "CMake",
-)  # in each of them
+# one of these stands in each of them: plain look-ups before the search
+WITHIN = ("ill", "dumped", "SIG", "HSA_S", "solution", "fault", "Bus", "bort", "not found", "Assert", "CMake")
 DEATH_HEAD = re.compile(
     r"EngineCore failed to start|EngineCore encountered a fatal error|EngineCore hit an exception|"
     r"WorkerProc failed to start|WorkerProc hit an exception|Exception in worker|^Process [\w:-]+:$"

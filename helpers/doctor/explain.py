@@ -59,13 +59,7 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
     )
     command = redact.argv(argv) if argv else launched(found.facts)
     cause = _cause(explains, command, found.facts) if explains else None
-    rest: dict[str, SignatureMatch] = {}
-    for match in sorted(telling, key=lambda match: (match.kind != "fatal", match.line.number)):
-        if explains is None or match.signature.id != explains.signature.id:
-            rest.setdefault(match.signature.id, match)
-    others = [
-        _cause(match, command, found.facts) for match in sorted(rest.values(), key=lambda match: match.line.number)
-    ]
+    others = [_cause(match, command, found.facts) for match in _beside(explains, telling)]
     exception = failure.message() if failure else (cause.text if cause else None)
     line = failure.line_number if failure else (cause.line if cause else 0)
     if failure and explains and _came_first(explains, failure):
@@ -88,6 +82,15 @@ def judge(found: Scan, named: str, known: list[Signature], argv: list[str] | Non
         tail=found.tail,
         is_server_log=found.is_server_log,
     )
+
+
+def _beside(explains: SignatureMatch | None, telling: list[SignatureMatch]) -> list[SignatureMatch]:
+    """The other known failures in the order of the log, one match of each: a fatal one where there is any."""
+    rest: dict[str, SignatureMatch] = {}
+    for match in sorted(telling, key=lambda match: (match.kind != "fatal", match.line.number)):
+        if explains is None or match.signature.id != explains.signature.id:
+            rest.setdefault(match.signature.id, match)
+    return sorted(rest.values(), key=lambda match: match.line.number)
 
 
 def _counts(match: SignatureMatch, found: Scan) -> bool:

@@ -110,9 +110,9 @@ class Scanner:
         self.started = 0
         self.number = 0  # lines before the current piece
         self._open_patterns = [(p, s) for s in signatures for p in s.match]  # those not matched outside a shutdown
-        anchors = [pattern.anchor for pattern, _ in self._open_patterns]
-        self._read, self._noted = any_of({*ANCHORS, *NOTED, *anchors}), any_of(NOTED)
-        self._matching, self._each = any_of(anchors), any_of(EVERY_TIME)
+        noted, anchors = frozenset(NOTED), frozenset(pattern.anchor for pattern, _ in self._open_patterns)
+        self._read, self._noted = any_of(noted.union(ANCHORS, anchors)), any_of(noted)
+        self._matching, self._each = any_of(anchors), any_of(frozenset(EVERY_TIME))
         self._shapes: set[bytes] = set()  # shapes of lines that need not be read again
 
     def piece(self, data: bytes) -> None:

@@ -1,7 +1,6 @@
 """The evaluations: what each asks, which files it reads, and where those come from."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,14 +98,14 @@ def local_file(evaluation: Evaluation, name: str, folder: Path | None) -> Path |
     return None
 
 
-def fetch(evaluation: Evaluation, report: Callable[[str], None] = print) -> None:
+def fetch(evaluation: Evaluation) -> None:
     """Download the files that are not here yet, before anything runs; a half one is never left under its name."""
     import httpx
 
     for name, place in evaluation.files.items():
         if local_file(evaluation, name, None):
             continue
-        report(f"fetching {name} from {place} into {shown(FETCHED)}")
+        print(f"fetching {name} from {place} into {shown(FETCHED)}")
         try:
             reply = httpx.get(place + name, follow_redirects=True, timeout=60).raise_for_status()
         except (httpx.HTTPError, OSError) as error:

@@ -92,29 +92,17 @@ def evaluate(
         write_whole(folder / "settings.json", json.dumps(wanted, indent=1) + "\n")
         stale = [job for job in plan.jobs if lost(read_samples(samples_path(folder, *job)), plan, job[0])]
         error = _score(base_url, plan, folder, interpreter, progress)
-        references = references or {}
-        results = [
-            result_of(
-                read_samples(samples_path(folder, evaluation, effort)),
-                plan,
-                evaluation,
-                effort,
-                references.get((evaluation.name, effort)),
-                tolerance,
-            )
-            for evaluation, effort in plan.jobs
-        ]
-        if error:
-            results = [
-                result.model_copy(update={"why": f"{error}; {result.why}"}) if result.state == "incomplete" else result
-                for result in results
-            ]
-        results = [
-            result.model_copy(update={"why": f"{result.why}; {AGAIN}"})
-            if result.state == "refused" and job in stale
-            else result
-            for job, result in zip(plan.jobs, results, strict=True)
-        ]
+        results = []
+        for job in plan.jobs:
+            evaluation, effort = job
+            reference = (references or {}).get((evaluation.name, effort))
+            samples = read_samples(samples_path(folder, evaluation, effort))
+            result = result_of(samples, plan, evaluation, effort, reference, tolerance)
+            if error and result.state == "incomplete":
+                result = result.model_copy(update={"why": f"{error}; {result.why}"})
+            if job in stale and result.state == "refused":
+                result = result.model_copy(update={"why": f"{result.why}; {AGAIN}"})
+            results.append(result)
         write_whole(folder / "results.json", json.dumps([r.model_dump(mode="json") for r in results], indent=1) + "\n")
         if all(result.state == "scored" for result in results):
             write_whole(folder / "finished", "")
@@ -138,7 +126,7 @@ def _score(base_url: str, plan: Plan, folder: Path, interpreter: Path, progress:
     request = folder / "request.json"
     write_whole(request, json.dumps(request_of(base_url, plan, folder), indent=1) + "\n")
     env = environment(os.environ.get("VLLM_API_KEY") or "none")
-    shownow, error, began = EvalProgress(plan, progress), "", time.monotonic()
+    shown_so_far, error, began = EvalProgress(plan, progress), "", time.monotonic()
     with open(folder / "scorer.log", "ab") as log:
         scorer = subprocess.Popen(
             [str(interpreter), "-m", MODULE, str(request)], stdout=subprocess.PIPE, stderr=log, env=env, text=True
@@ -148,13 +136,13 @@ def _score(base_url: str, plan: Plan, folder: Path, interpreter: Path, progress:
             event = json.loads(line)
             if event["event"] == "error":
                 error = f"{event['what']} ({event['why']})"
-            shownow.take(event)
+            shown_so_far.take(event)
         code = scorer.wait()
     finally:
         if scorer.poll() is None:
             scorer.kill()
             scorer.wait()
-        shownow.close()
+        shown_so_far.close()
     if code and not error:
         error = f"the scorer ended with exit code {code} after {time.monotonic() - began:.0f} s"
     return error

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 PROMPT_ROOM = 1024  # tokens that a question may take of the context besides the answer
 
 
-def preflight(base_url: str, plan: Plan, offline: bool = False, report=print) -> Preflight:
+def preflight(base_url: str, plan: Plan, offline: bool = False) -> Preflight:
     """Look at the data and the server. Fetches missing data here and never later; nothing is asked twice.
 
     `base_url` ends in /v1. The findings stop at the first one that makes the others pointless.
     """
     import httpx
 
-    findings = [data(evaluation, plan, offline, report) for evaluation in plan.evaluations]
+    findings = [data(evaluation, plan, offline) for evaluation in plan.evaluations]
     with httpx.Client(base_url=base_url.rstrip("/"), headers=authorised(), timeout=PROBE_S) as client:
         try:
             served = client.get("/models", timeout=NAMES_S)
@@ -38,7 +38,7 @@ def preflight(base_url: str, plan: Plan, offline: bool = False, report=print) ->
         return Preflight(findings, version(client))
 
 
-def data(evaluation: Evaluation, plan: Plan, offline: bool, report=print) -> Finding:
+def data(evaluation: Evaluation, plan: Plan, offline: bool) -> Finding:
     """The evaluation's data: on this machine and whole, fetched now where they are not."""
     title, folder = f"data of {evaluation.name}", Path(plan.data).expanduser() if plan.data else None
     missing = [name for name in evaluation.files if name not in plan.files_of(evaluation)]
@@ -48,7 +48,7 @@ def data(evaluation: Evaluation, plan: Plan, offline: bool, report=print) -> Fin
         return Finding(title, False, f"{missing[0]} is not {where}", fix=by_hand)
     try:
         if missing:
-            fetch(evaluation, report)
+            fetch(evaluation)
         files = plan.files_of(evaluation)
         check_rows(evaluation, files)
     except CookbookError as error:
@@ -79,22 +79,13 @@ def context(models: dict, plan: Plan) -> Finding:
 def answer(client: "httpx.Client", plan: Plan) -> Finding:
     """One real request with the run's own settings, at low effort."""
     needed = max(plan.max_tokens_of(evaluation) for evaluation in plan.evaluations)
+    message = [{"role": "user", "content": QUESTION}]
     if plan.sampler == "responses":
-        path, body = (
-            "/responses",
-            {
-                "input": [{"role": "user", "content": QUESTION}],
-                "max_output_tokens": needed,
-                "reasoning": {"effort": "low"},
-            },
-        )
+        path, asked = "/responses", {"input": message, "max_output_tokens": needed, "reasoning": {"effort": "low"}}
     else:
-        path, body = (
-            "/chat/completions",
-            {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": needed, "reasoning_effort": "low"},
-        )
-    body |= {"model": plan.model, "temperature": plan.temperature_of(plan.evaluations[0])}
-    return one_request(client, path, body)
+        path, asked = "/chat/completions", {"messages": message, "max_tokens": needed, "reasoning_effort": "low"}
+    settings = {"model": plan.model, "temperature": plan.temperature_of(plan.evaluations[0])}
+    return one_request(client, path, asked | settings)
 
 
 def version(client: "httpx.Client") -> str:

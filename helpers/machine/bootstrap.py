@@ -80,11 +80,7 @@ def main():
         python = os.path.join(VENV, "bin", "python")
         if os.path.exists(stamp):
             os.unlink(stamp)
-        if (
-            subprocess.run([python, "-c", "import pip"], stderr=subprocess.DEVNULL).returncode
-            if os.path.exists(python)
-            else 1
-        ):
+        if not os.path.exists(python) or subprocess.call([python, "-c", "import pip"], stderr=subprocess.DEVNULL):
             run(
                 [sys.executable, "-m", "venv", "--clear", VENV],
                 "creating .venv (Debian and Ubuntu: apt install python3-venv)",

@@ -5,7 +5,6 @@ import io
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from helpers.errors import CookbookError
 from helpers.paths import RECORDS, RUNS
@@ -56,10 +55,10 @@ class SpeedRecord:
         return "\n".join([*exports, shlex.join(self.record.argv).replace(" --", " \\\n    --")])
 
 
-def speed_sources(records: Path = RECORDS, runs: Path = RUNS) -> list[SpeedRecord]:
+def speed_sources() -> list[SpeedRecord]:
     """Every passed record with points, committed ones and own runs, the newest first; what cannot be read is left out."""
     found = []
-    for own, files in ((False, records.glob("*/*.json")), (True, runs.glob("[0-9]*/record.json"))):
+    for own, files in ((False, RECORDS.glob("*/*.json")), (True, RUNS.glob("[0-9]*/record.json"))):
         for file in files:
             try:
                 record = RunRecord.read(file)

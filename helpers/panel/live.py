@@ -1,12 +1,12 @@
 """A server as the panel sees it: found by its lease, stopped with what it names, its gauges off `/metrics`; no widgets."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from helpers.files import read_json
 from helpers.paths import RECORDS, RUNS
 from helpers.server import Lease, leases, stop
 
@@ -84,9 +84,10 @@ def tail(log: Path) -> str:
 def expected_start(target: str, model: str, size: int, profile: str) -> float | None:
     """Seconds that the newest start of this kind took: of a run on this machine, else of a record; None for neither."""
     for files in (RUNS.glob("[0-9]*/record.json"), (RECORDS / target).glob("*.json")):
-        for found in (json.loads(file.read_text()) for file in sorted(files, reverse=True)):  # their names are times
+        for file in sorted(files, reverse=True):  # their names are times
+            found = read_json(file) or {}
             served, seconds = found.get("serving", {}), found.get("startup_s", {}).get("total")
-            own = found["target"], found["model"], served.get("tensor_parallel_size"), served.get("profile")
+            own = found.get("target"), found.get("model"), served.get("tensor_parallel_size"), served.get("profile")
             if own == (target, model, size, profile) and seconds:
                 return float(seconds)
     return None

@@ -51,10 +51,8 @@ def best_target(device: SeenDevice) -> Fit:
         return Fit("cpu", False, f"no recipe is for {device.vendor} devices")
     nearest = min(own, key=lambda target: _distance(target, device))
     differences = _differences(nearest, device)
-    same_kernels = (nearest.match.compute_capability, nearest.match.gfx) == (
-        nearest.match.compute_capability and device.compute_capability,
-        nearest.match.gfx and device.gfx,
-    )
+    wanted = nearest.match
+    same_kernels = wanted.compute_capability in (None, device.compute_capability) and wanted.gfx in (None, device.gfx)
     way = (
         "it runs here, with that card's sizes"
         if same_kernels

@@ -75,9 +75,8 @@ class TargetSummary:
 
     target: str
     title: str
-    measured: list[
-        str
-    ]  # "gpt-oss-120b TP1: synthetic weights, vLLM 0.32.0, 2026-11-27 (the pinned release, the newest)"
+    # "gpt-oss-120b TP1: synthetic weights, vLLM 0.32.0, 2026-11-27 (the pinned release, the newest)"
+    measured: list[str]
     held: list[str]  # "endpoints, streaming with gpt-oss-nano, ..."
     day: str  # ISO date; empty where nothing ran
 

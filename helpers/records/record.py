@@ -191,14 +191,13 @@ class Served(Part):
     variant: str = ""  # what a campaign changed on top, in words; empty for the recipe as it is
 
     @classmethod
-    def of(cls, parameters: Parameters, variant: str = "") -> Self:
+    def of(cls, parameters: Parameters) -> Self:
         """What a run's checked parameters ask for."""
         return cls(
             tensor_parallel_size=parameters.tensor_parallel_size,
             replicas=parameters.replicas,
             profile=parameters.profile,
             activations=parameters.activations,
-            variant=variant,
         )
 
     @property

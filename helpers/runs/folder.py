@@ -12,24 +12,24 @@ from helpers.errors import CookbookError
 from helpers.paths import RUNS
 
 
-def new_folder(target: str, runs: Path = RUNS) -> Path:
+def new_folder(target: str) -> Path:
     """Make `runs/<UTC time>-<target>-<4 hex digits>/bench` and point `runs/latest` at the run."""
-    folder = _made(target, runs, "bench")
+    folder = _made(target, "bench")
     link_latest(folder)
     return folder
 
 
 @contextmanager
-def kept_on_failure(name: str, runs: Path | None = None) -> Iterator[Path]:
+def kept_on_failure(name: str) -> Iterator[Path]:
     """A folder below `runs/` that goes when the block ends well; what fails or is interrupted leaves it, logs and all."""
-    folder = _made(name, runs or RUNS)
+    folder = _made(name)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _made(name: str, runs: Path, below: str = "") -> Path:
+def _made(name: str, below: str = "") -> Path:
     moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder = runs / f"{moment}-{name}-{secrets.token_hex(2)}"
+    folder = RUNS / f"{moment}-{name}-{secrets.token_hex(2)}"
     try:
         (folder / below).mkdir(parents=True)
     except OSError as error:

@@ -8,9 +8,9 @@ from helpers.server import Lease, leases
 from helpers.server.replicas import ROUTER
 
 
-def status_rows(now: datetime | None = None) -> list[dict[str, str]]:
+def status_rows() -> list[dict[str, str]]:
     """One row per lease: target, model, port, state, age, memory (GiB), owners, restarts with their causes."""
-    now = now or datetime.now(UTC)
+    now = datetime.now(UTC)
     return [row_of(lease, now) for lease in leases()]
 
 

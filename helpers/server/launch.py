@@ -133,26 +133,18 @@ def launch(
     mark = fingerprint(identity or [word for word in argv if word != str(port)], env, checkpoint)
     with locked("launch"):
         reap()
-        lease = _attach(mark, port, owner)
-        supervisor = None
-        attached = lease is not None
-        if lease is None:
+        found, supervisor, offset = _attach(mark, owner), None, 0
+        if found is None:
             check_port(port)
             log.touch()
             offset = log.stat().st_size  # an older server's lines say nothing about this one
-            fields = {
-                "port": port,
-                "fingerprint": mark,
-                "target": target,
-                "model": model,
-                "kept": kept,
-                "restart": restart,
-            }
-            lease, supervisor = _start(list(argv), dict(env), log, owner, fields)
-        elif Path(lease.log).resolve() != log.resolve():
-            log.unlink(missing_ok=True)
-            _same_file(Path(lease.log), log)
-    progress = StartProgress(time.monotonic(), offset=0 if attached else offset)
+            known = {"port": port, "fingerprint": mark, "target": target, "model": model}
+            known |= {"kept": kept, "restart": restart}
+            lease, supervisor = _start(list(argv), dict(env), log, owner, known)
+        else:
+            lease = found
+            _share_log(lease, log)
+    progress, attached = StartProgress(time.monotonic(), offset=offset), found is not None
     if attached and _healthy(lease):
         report("attached", 0.0, f"pid {lease.server.pid} on port {lease.port}, started {lease.started}")
         return Server(lease, log, True, {"total": 0.0}, owner)
@@ -167,14 +159,8 @@ def launch(
         return Server(lease, log, attached, progress.durations(seconds), owner)
     if state == "timeout":
         stop(lease)
-    raise _start_error(
-        state,
-        list(progress.phases)[-1],
-        log,
-        supervisor.returncode if supervisor and state == "dead" else None,
-        seconds,
-        0 if attached else offset,
-    )
+    code = supervisor.returncode if supervisor and state == "dead" else None
+    raise _start_error(state, list(progress.phases)[-1], log, code, seconds, offset)
 
 
 def _start_error(state: str, phase: str, log: Path, code: int | None, seconds: float, offset: int) -> CookbookError:
@@ -209,7 +195,7 @@ def check_port(port: int) -> None:
     )
 
 
-def _attach(mark: str, port: int, owner: Identity) -> Lease | None:
+def _attach(mark: str, owner: Identity) -> Lease | None:
     for lease in leases():
         if lease.fingerprint == mark and lease.running() and not lease.ending:
             current = change(lease, with_owner(owner))
@@ -262,12 +248,16 @@ def _healthy(lease: Lease) -> bool:
     return healthy(lease.port) and listens(lease.port, group_members(lease.server))
 
 
-def _same_file(source: Path, target: Path) -> None:
-    """Let a run that attached have the server's log too: the same file, or a link where that cannot be."""
+def _share_log(lease: Lease, log: Path) -> None:
+    """Let a run that attached have the server's log as `log` too: the same file, or a link where that cannot be."""
+    own = Path(lease.log).resolve()
+    if own == log.resolve():
+        return
+    log.unlink(missing_ok=True)
     try:
-        os.link(source, target)
+        os.link(own, log)
     except OSError:
-        target.symlink_to(source.resolve())
+        log.symlink_to(own)
 
 
 def stop(lease: Lease) -> str:

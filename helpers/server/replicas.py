@@ -134,11 +134,8 @@ def launch_vllm(
             log=log.with_stem(f"{log.stem}-router"),
             report=lambda *_: None,
             model=commands[0].model,
-            identity=[
-                *ROUTER,
-                *router_words(ports, 0, 0, policy),
-                *authorised(),
-            ],  # one with a key answers nobody without
+            # with a key it is another router: it answers nobody without
+            identity=[*ROUTER, *router_words(ports, 0, 0, policy), *authorised()],
             **options | {"checkpoint": None},
         )
     except BaseException:

@@ -9,13 +9,12 @@ from typing import Any
 from helpers.logs import backends, memory
 from helpers.paths import shown
 from helpers.processes import free_port
-from helpers.recipes import Model, Parameters, Target, check_parameters, load_model, load_target
+from helpers.recipes import NANO, Model, Parameters, Target, check_parameters, load_model, load_target
 from helpers.recipes.block import serve_block
 from helpers.recipes.command.replicas import replica_commands
 from helpers.recipes.command.serve import SPECULATION, Command, serve_command
 from helpers.server.replicas import VLLM, Replicas
 
-NANO = "gpt-oss-nano"
 # A rehearsal's sweep shows that the cells work; its figures are nobody's.
 REHEARSED_SWEEP = {"concurrency": [1, 2], "input_tokens": 32, "output_tokens": 16}
 

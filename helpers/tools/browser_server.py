@@ -16,7 +16,7 @@ SECONDS = 60.0  # for one call; the web backends stop themselves well before
 MOST = 512  # conversations with pages open
 
 
-def service(backend, seconds: float = SECONDS, results: int = MAX_RESULTS) -> mcp_app.Service:
+def service(backend, results: int) -> mcp_app.Service:
     """The MCP service: search, open and find with the schemas that gpt-oss was trained on."""
 
     async def make() -> BrowserSession:
@@ -47,7 +47,7 @@ def service(backend, seconds: float = SECONDS, results: int = MAX_RESULTS) -> mc
         ],
         close=conversations.close,
         close_all=conversations.close_all,
-        seconds=seconds,
+        seconds=SECONDS,
         opened=conversations.opened,
         closed=conversations.closed,
     )
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"backend: {backend.describe()}", file=sys.stderr, flush=True)
 
     async def build() -> mcp_app.Service:
-        return service(backend, results=arguments.results)
+        return service(backend, arguments.results)
 
     mcp_app.serve(build, arguments)
 

@@ -22,13 +22,13 @@ class Toolbox:
         self.functions = {function.__name__: function for function in functions}
         self._models = {name: parameters(function) for name, function in self.functions.items()}
 
-    def schemas(self, strict: bool = False) -> list[dict]:
+    def schemas(self) -> list[dict]:
         """The `tools` of a chat completion."""
-        return [{"type": "function", "function": self._schema(name, strict)} for name in self.functions]
+        return [{"type": "function", "function": self._schema(name)} for name in self.functions]
 
-    def response_schemas(self, strict: bool = False) -> list[dict]:
+    def response_schemas(self) -> list[dict]:
         """The `tools` of a Responses request, which has the function's fields one level higher."""
-        return [{"type": "function"} | self._schema(name, strict) for name in self.functions]
+        return [{"type": "function"} | self._schema(name) for name in self.functions]
 
     def call(self, name: str, arguments: str) -> str:
         """Call a function with the model's JSON arguments. Whatever goes wrong becomes text for the model."""
@@ -47,12 +47,9 @@ class Toolbox:
             return f"Error: {name} failed: {type(error).__name__}: {error}"
         return shorten(harmless(_text(result)), MAX_RESULT_CHARS)
 
-    def _schema(self, name: str, strict: bool) -> dict:
-        schema = _plain(self._models[name].model_json_schema())
-        if strict:
-            schema["additionalProperties"] = False
+    def _schema(self, name: str) -> dict:
         described = inspect.getdoc(self.functions[name]) or ""
-        return {"name": name, "description": described, "parameters": schema, **({"strict": True} if strict else {})}
+        return {"name": name, "description": described, "parameters": _plain(self._models[name].model_json_schema())}
 
 
 def parameters(function: Callable):

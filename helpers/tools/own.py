@@ -28,11 +28,11 @@ class MCPTools:
         listing = self._with(lambda session: session.list_tools())
         self._tools = {tool.name: tool for tool in listing.tools if allowed is None or tool.name in allowed}
 
-    def schemas(self, strict: bool = False) -> list[dict]:
+    def schemas(self) -> list[dict]:
         """The `tools` of a chat completion."""
         return [{"type": "function", "function": self._schema(tool)} for tool in self._tools.values()]
 
-    def response_schemas(self, strict: bool = False) -> list[dict]:
+    def response_schemas(self) -> list[dict]:
         """The `tools` of a Responses request."""
         return [{"type": "function"} | self._schema(tool) for tool in self._tools.values()]
 

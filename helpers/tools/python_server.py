@@ -22,23 +22,14 @@ WASM_BYTES = 200 << 20  # of one resident WASM interpreter at rest (150 MiB meas
 class Interpreters:
     """The resident interpreters of all conversations on one rung."""
 
-    def __init__(
-        self,
-        chosen: Chosen,
-        limits: Limits,
-        data: Path | None = None,
-        packages: Path | None = None,
-        most: int = 0,
-        idle_s: float = 900.0,
-    ):
+    def __init__(self, chosen: Chosen, limits: Limits, data: Path | None, packages: Path | None):
         self.rung, self.limits, self.data, self.packages = chosen.rung, limits, data, packages
         self.watch = Watch()
         self.conversations = Conversations(
             self._make,
             lambda interpreter: interpreter.end(),
             lambda interpreter: not interpreter.alive,
-            most=most or places(self.rung.name),
-            idle_s=idle_s,
+            most=places(self.rung.name),
         )
         self._spare: asyncio.Task | None = None
 

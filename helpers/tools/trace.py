@@ -105,11 +105,8 @@ def harmony_steps(message: Any) -> list[Step]:
     """The steps of one raw Harmony message, as `enable_response_messages` returns them."""
     author = _get(message, "author") or {}
     role = _get(author, "role") or _get(message, "role") or ""
-    name, channel, recipient = (
-        _get(author, "name") or _get(message, "name"),
-        _get(message, "channel"),
-        _get(message, "recipient"),
-    )
+    name = _get(author, "name") or _get(message, "name")
+    channel, recipient = _get(message, "channel"), _get(message, "recipient")
     text = _content(_get(message, "content"))
     if role == "tool":
         return [Step("result", text, name or "")]

@@ -13,6 +13,7 @@ from helpers.recipes.tuning import ObjectiveName
 from helpers.records.record import Argv, Document, Environment, MachineRecord, Model, Part, Point, Weights
 
 BARE = "bare"
+SHOWN = 200  # characters of a cause in a table
 
 
 class Trial(Part):
@@ -114,7 +115,7 @@ def compared(target: str, model: str, objective: str = "") -> list[Study]:
     return [study for study in studies(target, model, objective) if study.baseline]
 
 
-def one_line(cause: str, most: int = 200) -> str:
+def one_line(cause: str) -> str:
     """A cause on one line, cut where it is long; the study has it whole."""
     line = " ".join(cause.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"

@@ -14,7 +14,7 @@ from helpers.bench.tune.measurement import Measured
 from helpers.bench.tune.plan import Proposal, TuningPlan, Values, digest, label
 from helpers.bench.tune.study import BARE, Study, Trial, TunerCall, one_line
 from helpers.errors import CookbookError, UsageError
-from helpers.paths import RUNS, shown
+from helpers.paths import ROOT, RUNS, shown
 from helpers.records.record import MachineRecord
 from helpers.server import free_port, leases, stop
 from helpers.server.serving import public
@@ -77,9 +77,10 @@ class Tuner:
     def _search(self, call: TunerCall, limit: int | None, deadline: float | None) -> str:
         """Try the candidates in their order, an equal command once; returns what ended it."""
         last = len(self.plan.candidates) + (not self.plan.grid)
+        local = Path(self.checkpoint) if os.path.isdir(self.checkpoint) else None  # else a hub's
         for values in self._candidates():
             proposal = self.plan.proposal(values, self.checkpoint, free_port())
-            name = proposal.identity(self._local)
+            name = proposal.identity(local)
             if self.study.trial(name):
                 continue
             if limit is not None and len(self.study.trials) >= limit:
@@ -102,7 +103,7 @@ class Tuner:
 
     def _baseline(self, call: TunerCall) -> None:
         self.report("[bare] vllm serve " + self.plan.model.model)
-        trial = self._measured(BARE, self._bare, call)
+        trial = self._measured(BARE, self.plan.bare(self.checkpoint, free_port()), call)
         if trial.state == "failed":
             raise CookbookError(
                 "bare `vllm serve` could not be measured, so there is nothing to compare with",
@@ -111,14 +112,6 @@ class Tuner:
             )
         self.study.baseline = trial
         self._save()
-
-    @property
-    def _bare(self) -> Proposal:
-        return self.plan.bare(self.checkpoint, free_port())
-
-    @property
-    def _local(self) -> Path | None:
-        return Path(self.checkpoint) if os.path.isdir(self.checkpoint) else None
 
     def _measured(self, name: str, proposal: Proposal, call: TunerCall) -> Trial:
         found = self.measure(proposal, self.plan.loads(proposal.gpus), self.folder / name)
@@ -194,6 +187,4 @@ class Tuner:
 
 def public_text(text: str) -> str:
     """A cause without the checkout's own path."""
-    from helpers.paths import ROOT
-
     return text.replace(f"{ROOT}/", "").strip()

@@ -13,12 +13,8 @@ from helpers.instack.compat.schemas import shown
 
 Body = dict[str, Any]
 CHAT, RESPONSES, MESSAGES, COMPLETIONS = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions"
-BUILTIN = (
-    "function",
-    "web_search_preview",
-    "code_interpreter",
-    "container",
-)  # tools, also labels of mcp ones, that vLLM takes
+# tools, also labels of mcp ones, that vLLM takes
+BUILTIN = ("function", "web_search_preview", "code_interpreter", "container")
 ITEMS = ("message", "function_call", "function_call_output", "reasoning")  # items that it reads, responses/harmony.py
 UNREAD = "[a file that was not read]"
 MEDIA = {"image": "[an image that this model cannot see]", "audio": "[audio]", "file": UNREAD, "document": UNREAD}

@@ -116,18 +116,18 @@ def amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes"), drm: Path = Path(
     """AMD GPUs from the kernel's topology, or None; the arguments are for tests."""
     cards: list[Gpu] = []
     for node in sorted(kfd.glob("*/properties"), key=lambda path: int(path.parent.name)):
-        facts = dict(line.split(None, 1) for line in _read(node).splitlines() if " " in line)
+        facts = dict(line.split(None, 1) for line in intel_files.read(node).splitlines() if " " in line)
         version = int(facts.get("gfx_target_version", 0))
         if not version:
             continue  # a CPU node
         card = drm / f"renderD{facts.get('drm_render_minor', '').strip()}" / "device"
-        total = float(_read(card / "mem_info_vram_total") or 0) / GIB
-        used = float(_read(card / "mem_info_vram_used") or 0) / GIB
-        name = _read(card / "product_name").strip() or f"AMD {gfx_name(version)}"
+        total = float(intel_files.read(card / "mem_info_vram_total") or 0) / GIB
+        used = float(intel_files.read(card / "mem_info_vram_used") or 0) / GIB
+        name = intel_files.read(card / "product_name").strip() or f"AMD {gfx_name(version)}"
         cards.append(Gpu(len(cards), name, total, max(0.0, total - used), gfx=gfx_name(version)))
     if not cards:
         return None
-    driver = _read(Path("/sys/module/amdgpu/version")).strip() or None
+    driver = intel_files.read(Path("/sys/module/amdgpu/version")).strip() or None
     return "amd", cards, driver, None, ""
 
 
@@ -140,13 +140,6 @@ def intel(root: Path = Path("/")) -> Found | None:
 def gfx_name(version: int) -> str:
     """The architecture of the kernel's number: 90402 is gfx942, 90010 is gfx90a, 120001 is gfx1201."""
     return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
 
 
 def device_files() -> dict[str, bool]:

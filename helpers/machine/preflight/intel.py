@@ -19,12 +19,12 @@ def cards(root: Path = Path("/")) -> list[Gpu]:
     found: list[Gpu] = []
     folders = (root / "sys/class/drm").glob("card*/device")
     for device in sorted(folders, key=lambda path: _number(path.parent.name)):
-        if not re.fullmatch(r"card\d+", device.parent.name) or _read(device / "vendor") != VENDOR:
+        if not re.fullmatch(r"card\d+", device.parent.name) or read(device / "vendor") != VENDOR:
             continue  # a connector (card1-DP-1), or another vendor's
         memory = _memory_gib(device)
         if not memory and _integrated(device):
             continue
-        identity = _read(device / "device").removeprefix("0x").lower()
+        identity = read(device / "device").removeprefix("0x").lower()
         found.append(Gpu(len(found), name_of(identity, root), memory, memory))
     return found
 
@@ -34,14 +34,14 @@ def driver(root: Path = Path("/")) -> str | None:
     for name in DRIVERS:
         folder = root / "sys/module" / name
         if folder.is_dir():
-            return " ".join(filter(None, [name, _read(folder / "version")]))
+            return " ".join(filter(None, [name, read(folder / "version")]))
     return None
 
 
 def name_of(identity: str, root: Path = Path("/")) -> str:
     """The name of a PCI device id of Intel: `Intel Arc Pro B60`, or the number where nobody names it."""
     for place in PCI_IDS:
-        section = re.search(r"^8086  .*\n((?:[\t#].*\n|\n)*)", _read(root / place) + "\n", re.M)
+        section = re.search(r"^8086  .*\n((?:[\t#].*\n|\n)*)", read(root / place) + "\n", re.M)
         named = section and re.search(rf"^\t{re.escape(identity)}  (.*)$", section[1], re.M | re.I)
         if named:
             short = re.search(r"\[(.*)\]", named[1])
@@ -61,7 +61,7 @@ def _memory_gib(device: Path) -> float:
 def _integrated(device: Path) -> bool:
     """Whether the GPU is part of the processor: those sit on the root bus (0000:00:02.0), cards behind a bridge."""
     address = device.resolve().name
-    slot = re.search(r"^PCI_SLOT_NAME=(.*)$", _read(device / "uevent"), re.M)
+    slot = re.search(r"^PCI_SLOT_NAME=(.*)$", read(device / "uevent"), re.M)
     return bool(re.match(r"[0-9a-f]{4}:00:", slot[1] if slot else address))
 
 
@@ -71,11 +71,12 @@ def _number(card: str) -> int:
 
 def _whole(path: Path) -> int:
     with contextlib.suppress(ValueError):
-        return int(_read(path) or "0", 0)
+        return int(read(path) or "0", 0)
     return 0
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """A small file of the kernel, "" where it is not there."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\n")
     except OSError:

@@ -54,14 +54,15 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
         return requirement(cpu, check_parameters(cpu, {"port": parameters.port}), machine)
     model = load_model(parameters.model)
     on_cpu = target.stack.install == "cpu"
-    memory = None if machine is None else machine.device_memory_gib if on_cpu == (not machine.gpus) else None
+    alike = machine is not None and on_cpu == (not machine.gpus)  # else the recipe's own memory counts
+    memory = machine.device_memory_gib if machine and alike else None
     budget = budgets.memory_budget(target, model, parameters, memory)
     options = [] if budget.fits else budgets.alternatives(target, model, parameters, budget, memory)
     fix = "what would fit: " + "; ".join(options) if options else "nothing that this recipe offers would fit"
     installed = (STACKS / target.stack.install / ".ready").exists()
     from_hub = parameters.weights_kind == "hub" and not (machine and model.hub_id in machine.cached)
     size = model.weights.bytes / GIB
-    oldest = re.search(r"\b(\d{3})\b", target.stack.driver or "")
+    each = max(0.0, budget.weights + budget.working + budget.start) if on_cpu else HOST_GIB
     return Need(
         target=target.target,
         vendor=target.match.vendor,
@@ -75,15 +76,9 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
         gpus=0 if on_cpu else parameters.tensor_parallel_size * parameters.replicas,
         tensor_parallel=parameters.tensor_parallel_size,
         gpu_free=0.0 if on_cpu else budget.usable,
-        host_memory=max(0.0, budget.weights + budget.working + budget.start) * parameters.replicas
-        if on_cpu
-        else HOST_GIB * parameters.replicas,
+        host_memory=each * parameters.replicas,
         architecture=target.stack.architecture,
-        driver=int(oldest[1])
-        if oldest and target.stack.install == "cuda"
-        else DRIVER_OF_CUDA["13"]
-        if target.stack.install == "cuda"
-        else None,
+        driver=_driver(target),
         weights_disk=(model.download.bytes / GIB if from_hub and model.download else 0.0),
         stack_disk=0.0 if installed or parameters.install == "existing" else disk_gib(target.stack.install),
         cache_disk=size * 1.1 if parameters.weights in ("synthetic", "nano") else 0.0,
@@ -97,6 +92,14 @@ def requirement(target: Target, parameters: Parameters, machine: Machine | None 
         budget_missing=budget.missing,
         budget_fix=fix,
     )
+
+
+def _driver(target: Target) -> int | None:
+    """The oldest NVIDIA driver branch that a recipe takes; None where it asks for none."""
+    if target.stack.install != "cuda":
+        return None
+    named = re.search(r"\b(\d{3})\b", target.stack.driver or "")
+    return int(named[1]) if named else DRIVER_OF_CUDA["13"]
 
 
 def _folder_fault(folder: str, model: Model) -> str:

@@ -21,17 +21,17 @@ VOCABULARY_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cf
 HUB_TIMEOUT = 5.0  # seconds
 
 
-def uv(root: Path) -> str:
+def uv() -> str:
     """Where uv is ("" when it is not)."""
     beside = Path(sys.executable).with_name("uv")
     return str(beside) if beside.exists() else shutil.which("uv") or ""
 
 
-def docker(path: str = "/var/run/docker.sock") -> str:
+def docker() -> str:
     """usable, the reason why not, or "" when docker is not installed."""
     if not shutil.which("docker"):
         return ""
-    path = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or path
+    path = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
     if not path.startswith("/"):
         return "usable"
     if not os.path.exists(path):
@@ -134,6 +134,12 @@ def nvcc() -> str:
         if found := re.search(r"#define CUDA_VERSION (\d+)", (home / "include" / "cuda.h").read_text()):
             return f"{int(found[1]) // 1000}.{int(found[1]) % 1000 // 10}"
     return "of an unknown version"
+
+
+def compiler() -> str:
+    """Where the C compiler is that Triton would take ("" without one)."""
+    names = filter(None, (os.environ.get("CC"), "gcc", "clang", "cc"))
+    return next(filter(None, map(shutil.which, names)), "")
 
 
 def headers(site: Path) -> bool:

@@ -99,7 +99,7 @@ def choose_python(
         for v in re.findall(r"-cp(\d+)-cp", w)
     }
     for version in [current, *sorted(available)]:
-        if version in local and version in [current, *available]:
+        if version in local:
             return version, True
     return current, False
 

@@ -109,10 +109,8 @@ async def _read(url: str, response) -> Fetched:
     if not media.startswith(TEXT_TYPES):
         raise BrowserError(f"`{url[:200]}` is {media or 'of unknown type'}, not text: refused.")
     too_big = BrowserError(f"`{url[:200]}` is larger than {MAX_BYTES // 1_000_000} MB: refused.")
-    if (
-        response.headers.get("content-length", "0").isdigit()
-        and int(response.headers.get("content-length", 0)) > MAX_BYTES
-    ):
+    announced = response.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > MAX_BYTES:
         raise too_big
     body = bytearray()
     try:

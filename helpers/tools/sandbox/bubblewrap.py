@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 WORK = "/mnt/data"  # where gpt-oss is told that its files live
 DATA = "/data"  # the optional read-only folder
 PACKAGES = "/packages"
+ISOLATED = ("-I", "-S", "-B", "-X", "utf8", "-c")  # Python that reads no site, no user's files and writes no bytecode
 FIRST_ID = 64_100  # ids looked at for one that no account has
 
 
@@ -61,6 +62,20 @@ def config(limits: Limits, packages: bool, own_pids: bool = True, identity: int 
     # RLIMIT_CORE of zero reads as "unset" here, so the soft default (no core) is kept by the tmpfs bound.
     place = PACKAGES if packages else ""
     return json.dumps({"limits": bounds, "own_pids": own_pids, "packages": place, "identity": identity})
+
+
+def environment(shared: tuple[str, ...]) -> dict[str, str]:
+    """The variables inside: what the interpreter needs to find itself and its `shared` libraries, one thread each."""
+    return {
+        "PATH": str(interpreter().parent),
+        "HOME": WORK,
+        "TMPDIR": "/tmp",
+        "LANG": "C.UTF-8",
+        "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}",
+        "LD_LIBRARY_PATH": ":".join(sorted({os.path.dirname(name) for name in shared})),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
 
 
 @functools.cache
@@ -105,17 +120,7 @@ def arguments(
     else:
         argv += ["--unshare-user", "--uid", "1000", "--gid", "1000", *(["--disable-userns"] if nested else [])]
     argv += ["--hostname", "sandbox", "--new-session", "--die-with-parent", "--clearenv"]
-    environment = {
-        "PATH": str(interpreter().parent),
-        "HOME": WORK,
-        "TMPDIR": "/tmp",
-        "LANG": "C.UTF-8",
-        "PYTHONHOME": f"{sys.base_prefix}:{sys.base_exec_prefix}",
-        "LD_LIBRARY_PATH": ":".join(sorted({os.path.dirname(name) for name in shared})),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    for name, value in environment.items():
+    for name, value in environment(shared).items():
         argv += ["--setenv", name, value]
     for place in parents([str(interpreter()), *shared, str(stdlib), WORK]):
         argv += ["--perms", "0755", "--dir", place]  # else closed to every id but the builder's
@@ -137,18 +142,8 @@ def arguments(
     argv += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORK]
     if seccomp_fd is not None:
         argv += ["--seccomp", str(seccomp_fd)]
-    command = [
-        str(interpreter()),
-        "-I",
-        "-S",
-        "-B",
-        "-X",
-        "utf8",
-        "-c",
-        source(),
-        config(limits, bool(packages), identity=inner_id),
-    ]
-    return [*argv, "--", *command]
+    settings = config(limits, bool(packages), identity=inner_id)
+    return [*argv, "--", str(interpreter()), *ISOLATED, source(), settings]
 
 
 class Bubblewrap:

@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from helpers.tools.sandbox.bubblewrap import config, interpreter, source
+from helpers.tools.sandbox.bubblewrap import ISOLATED, config, interpreter, source
 from helpers.tools.sandbox.interpreter import Launch
 from helpers.tools.sandbox.limits import Limits
 
@@ -31,6 +31,6 @@ class Unsandboxed:
         """A plain process in a directory of its own."""
         place = tempfile.mkdtemp(prefix="gpt-oss-python-")
         settings = config(limits, False, own_pids=False)
-        argv = [str(interpreter()), "-I", "-S", "-B", "-X", "utf8", "-c", source(), settings]
+        argv = [str(interpreter()), *ISOLATED, source(), settings]
         env = {"PATH": os.defpath, "HOME": place, "LANG": "C.UTF-8"}
         return Launch(argv=argv, env=env, options={"cwd": place}, tree_bytes=limits.tree_bytes(), count_limit=256)
