@@ -143,7 +143,7 @@ def started(interpreter: Path, checkpoint: Path, folder: Path, variant: str, pro
 
 def look(seen: Seen, server: Server, seed: int, kinds: list[str]) -> None:
     """One start's figures; the requests that may end it come last, and none is sent to a server that is gone."""
-    seen.start_s.append(cpu_seconds(server.lease.server))
+    seen.start_s.append(cpu_seconds(server.members()))
     asyncio.run(load(server, seen, seed))
     seen.memory_gib.append(memory_gib(server))
     for kind in kinds:
@@ -170,7 +170,7 @@ def measure(interpreter: Path, checkpoint: Path, names: list[str] | None = None)
                     server.stop()
         for name in (BARE, WHOLE, WHOLE, BARE):  # the first of each compiles, the second finds that
             server = started(interpreter, checkpoint, folder, name, "throughput")
-            compiled[name].append(cpu_seconds(server.lease.server))
+            compiled[name].append(cpu_seconds(server.members()))
             server.stop()
     return result(found, compiled, facts.versions(interpreter)["vllm"])
 

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,9 +82,9 @@ def group_members(leader: Identity) -> list[int]:
     return members
 
 
-def cpu_seconds(leader: Identity) -> float:
-    """The CPU time that a group's living processes have taken, with that of the children they waited for."""
-    taken = [fields[11:15] for pid in group_members(leader) if (fields := _stat(pid))]
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """The CPU time that processes have taken, with that of the children they waited for; 0 for those that ended."""
+    taken = [fields[11:15] for pid in pids if (fields := _stat(pid))]
     return sum(int(ticks) for four in taken for ticks in four) / os.sysconf("SC_CLK_TCK")
 
 

@@ -21,11 +21,12 @@ from benchmarks.campaign.probes import seen
 from helpers.bench.sweep import Load, sampling, sweep
 from helpers.bench.worker import LoadWorker
 from helpers.errors import CookbookError
+from helpers.files import write_whole
+from helpers.processes import cpu_seconds
 from helpers.records.record import Point
 from helpers.server.replicas import Replicas
 from helpers.server.serving import public
 
-TICKS = os.sysconf("SC_CLK_TCK")  # of /proc's clocks, a second
 # (name, clients, whether they ask through the router, the copies in use): the first again at the end, to see the host drift
 ASKED = (
     ("one copy", 1, False, 1),
@@ -87,10 +88,9 @@ def copies(campaign, step: Copies, folder: Path) -> None:
                     )
                     said = ", ".join(f"{group} {share:.1f}" for group, share in cores.items())
                     campaign.say(step.name, f"{name:26} {total:9,.0f} tok/s  {common:.0%} in common  cores: {said}")
+                    write(campaign, step, folder, len(rows) == len(ASKED) * len(step.loads), rows, server)
         finally:
             campaign.say(step.name, " ".join(server.stop().split("\n")))
-            whole = len(rows) == len(ASKED) * len(step.loads)
-            write(campaign, step, folder, whole, rows, server, log)
 
 
 def times(load: Load, number: int) -> Load:
@@ -136,18 +136,9 @@ def measured(campaign, step, addresses, clients, load, weights, place, groups):
 
 def used(groups: dict[str, list[int]]) -> dict[str, float]:
     """CPU seconds so far of each group of processes; `free`: those that the whole host's cores had nothing to do."""
-    found = {group: sum(map(seconds, pids)) for group, pids in groups.items()}
+    found = {group: cpu_seconds(pids) for group, pids in groups.items()}
     idle, waiting = Path("/proc/stat").read_text().split("\n", 1)[0].split()[4:6]
-    return found | {"free": (int(idle) + int(waiting)) / TICKS}
-
-
-def seconds(pid: int) -> float:
-    """CPU seconds of a process; 0 for one that has ended."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(words[11]) + int(words[12])) / TICKS
+    return found | {"free": (int(idle) + int(waiting)) / os.sysconf("SC_CLK_TCK")}
 
 
 def recurring(campaign, step: Recurring, folder: Path) -> None:
@@ -194,9 +185,9 @@ def recurring(campaign, step: Recurring, folder: Path) -> None:
                 campaign.say(
                     step.name, f"turn {turn}: {took:.1f} s, TTFT {rows[-1]['ttft_p50_ms']:,.0f} ms, {rows[-1]}"
                 )
+                write(campaign, step, folder, len(rows) == step.turns, rows, server)
         finally:
             campaign.say(step.name, server.stop())
-            write(campaign, step, folder, len(rows) == step.turns, rows, server, log)
 
 
 def counted(base_url: str) -> list[float]:
@@ -207,8 +198,8 @@ def counted(base_url: str) -> list[float]:
     ]
 
 
-def write(campaign, step, folder: Path, whole: bool, rows: list[dict], server, log: Path) -> None:
-    """What was measured, and on what."""
+def write(campaign, step, folder: Path, whole: bool, rows: list[dict], server) -> None:
+    """What was measured so far, and on what."""
     value = {
         "state": "passed" if whole else "failed",
         "model": step.model,
@@ -218,7 +209,7 @@ def write(campaign, step, folder: Path, whole: bool, rows: list[dict], server, l
         "host_cores": os.cpu_count(),
         "cores": len(os.sched_getaffinity(0)),  # what servers, router and clients share
         "rows": rows,
-        **seen(campaign, server.commands[0], log),
+        **seen(campaign, server.commands[0], folder / "server.log"),
         **({"router": public(server.router.lease.argv)} if isinstance(server, Replicas) else {}),
     }
-    (folder / step.done).write_text(json.dumps(value, indent=1) + "\n")
+    write_whole(folder / step.done, json.dumps(value, indent=1) + "\n")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -15,7 +16,8 @@ from helpers.bench.sweep import line_of, sampling, sweep
 from helpers.bench.worker import LoadWorker
 from helpers.checks import Contract, Facts
 from helpers.errors import CookbookError
-from helpers.recipes.command.serve import bare_command
+from helpers.files import write_whole
+from helpers.recipes.command.serve import Command, bare_command
 from helpers.runs.steps import start_tools
 
 PYTHON = {"type": "code_interpreter", "container": {"type": "auto"}}
@@ -24,6 +26,7 @@ BROWSER = {"type": "web_search_preview"}
 MCP = {"type": "mcp", "server_label": "code_interpreter", "server_url": "http://127.0.0.1"}
 SUM = "What is 123 * 456?"
 PAUSE_S = 1.0  # between the calls of a conversation: about what a model takes to write the next one
+WAYS = {"alone": None, "pausing": PAUSE_S, "restless": 0.0, "alone again": None}
 
 
 def tools(campaign, step: Tools, folder: Path) -> None:
@@ -126,7 +129,9 @@ def tool_load(campaign, step: ToolLoad, folder: Path) -> None:
         server = campaign.launch(step, [command(campaign, job, str(weights), port)], port, log)
         address = servers.argument.split(",")[0]
         try:
-            for name, pause in (("alone", None), ("pausing", PAUSE_S), ("restless", 0.0), ("alone again", None)):
+            for name, pause in WAYS.items():
+                place = folder / name.replace(" ", "-")
+                shutil.rmtree(place, ignore_errors=True)  # a kept point would have met no conversation
                 with Talk(address, step.conversations, pause) as talk:
                     (point,) = sweep(
                         server.base_url,
@@ -134,26 +139,32 @@ def tool_load(campaign, step: ToolLoad, folder: Path) -> None:
                         weights,
                         campaign.interpreter,
                         [step.load],
-                        folder / name.replace(" ", "-"),
+                        place,
                         worker=worker,
                         progress=lambda event: None,
+                        timeout_s=campaign.left_s(),
                         **sampling("nano" if nano else "synthetic"),
                     )
                 rows.append({"beside": name, **talk.summary(), "point": point.model_dump(mode="json")})
                 campaign.say(step.name, f"{name:12} {talk.calls:6} calls  {line_of(point)}")
+                keep_load(campaign, step, folder, rows, servers.sandbox, server.command)
         finally:
             campaign.say(step.name, server.stop())
-            value = {
-                "state": "passed" if len(rows) == 4 else "failed",
-                "model": step.model,
-                "weights": "nano" if nano else "synthetic",
-                "sandbox": servers.sandbox,
-                "conversations": step.conversations,
-                "cores": len(os.sched_getaffinity(0)),  # what the server, the load and the tools share
-                "rows": rows,
-                **seen(campaign, server.command, log),
-            }
-            (folder / step.done).write_text(json.dumps(value, indent=1) + "\n")
+
+
+def keep_load(campaign, step: ToolLoad, folder: Path, rows: list[dict], sandbox: str, served: Command) -> None:
+    """What is known so far of a tool load: it passed once all four ways were measured."""
+    value = {
+        "state": "passed" if len(rows) == len(WAYS) else "failed",
+        "model": step.model,
+        "weights": "nano" if step.model == "gpt-oss-nano" else "synthetic",
+        "sandbox": sandbox,
+        "conversations": step.conversations,
+        "cores": len(os.sched_getaffinity(0)),  # what the server, the load and the tools share
+        "rows": rows,
+        **seen(campaign, served, folder / "server.log"),
+    }
+    write_whole(folder / step.done, json.dumps(value, indent=1) + "\n")
 
 
 class Talk:

@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers.errors import CookbookError
 from helpers.keys import authorised
 from helpers.paths import ROOT, shown
-from helpers.processes import Identity, cpu_seconds, healthy
+from helpers.processes import Identity, cpu_seconds, group_members, healthy
 from helpers.server import end_group, launch
 from helpers.server.launch import READY_TIMEOUT, plain_environment
 from helpers.server.readiness import StartProgress, wait_until
@@ -99,7 +99,7 @@ def by_hand(argv: Sequence[str], env: Mapping[str, str], *, port: int, log: Path
 
             raise CookbookError("the start by hand failed", first_exception(log) or state, _see(log))
         ready = time.monotonic() - began
-        cpu = cpu_seconds(server)
+        cpu = cpu_seconds(group_members(server))
         request = first_token(port, model, log)
         seconds = time.monotonic() - began
     finally:
