@@ -1,6 +1,7 @@
 """A campaign's plan, its way through steps that fail, wait or come too late, and the way into the records."""
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -17,13 +18,12 @@ from test_bench_record import point, record
 from benchmarks.campaign import driver, probes
 from benchmarks.campaign import measure as measuring
 from benchmarks.campaign.driver import Campaign, pack, run_campaign
-from benchmarks.campaign.import_results import take
+from benchmarks.campaign.import_results import known, take
 from benchmarks.campaign.measure import command, medians, missing
 from benchmarks.campaign.plan import (
     EAGLE3,
     FP8,
     FP8_CACHE,
-    PLANS,
     Answers,
     Copies,
     Hunt,
@@ -40,19 +40,26 @@ from benchmarks.campaign.plan import (
     shared,
     waves,
 )
+from benchmarks.campaign.plans import PLANS, rehearsed, timetable
 from benchmarks.campaign.scale import used
+from benchmarks.campaign.tool_probes import WAYS
 from benchmarks.result import RECORDS, Result
 from helpers.bench.sweep import plan
+from helpers.errors import UsageError
+from helpers.paths import ROOT
 from helpers.recipes import load_target
 from helpers.recipes.command import bare_command
 from helpers.recipes.tuning import load_space, load_spaces
 from helpers.records.curves import curves, load_records
 from helpers.records.record import Point, RunRecord
 from hunt.cases import hunted
-from maintain.studies.copies import UNKNOWN, shares
+from maintain.studies import answers
+from maintain.studies.copies import UNKNOWN, beside_tools, shares
+
+HOSTS = {"single": 1, "two": 2, "four": 4}
 
 
-def steps(target: str, plan: str = "hopper") -> dict[str, Step]:
+def steps(target: str, plan: str = "four") -> dict[str, Step]:
     return {step.name: step for step in PLANS[plan](load_target(target))}
 
 
@@ -60,25 +67,61 @@ def events(folder) -> str:
     return (folder / "events.log").read_text()
 
 
-@pytest.mark.parametrize(
-    ("target", "plan"), [("h100", "hopper"), ("h200", "hopper"), ("h100", "single"), ("h100", "four"), ("h200", "four")]
-)
+@pytest.mark.parametrize("target", ["h100", "h200"])
+@pytest.mark.parametrize("plan", ["single", "two", "four", "wide", "copies", "hunt"])
 def test_the_plan_holds_what_the_pages_need(target, plan):
     found = steps(target, plan)
     assert len(found) == len(PLANS[plan](load_target(target))), "two steps of one name share a folder"
-    if target == "h100":  # a page's figures are those of its own defaults
+    if target == "h100" and "20b-notebook" in found:  # a page's figures are those of its own defaults
         assert found["20b-notebook"].concurrency is None
     if "120b-notebook" in found:
         assert found["120b-notebook"].needs == load_target(target).models["gpt-oss-120b"].default
-    for name in [name for name in found if "-fp8" in name and isinstance(found[name], Job)]:
-        model = "120b-tp2" if name.startswith("120b-tp2") else name.split("-")[0]
-        bare = found[f"{model}-bare"]
-        both = {x.concurrency for x in bare.loads + bare.once} & {x.concurrency for x in found[name].loads}
-        assert both, f"{name} is compared with nothing on its host"
+    levers = [step for name, step in found.items() if isinstance(step, Job) and ("-fp8" in name or "-eagle3" in name)]
+    for step in levers:
+        base = found[f"{step.name.split('-')[0]}-{'fp8' if 'kv' in step.name else 'bare'}"]
+        both = {x.concurrency for x in base.loads + base.once} & {x.concurrency for x in step.loads + step.once}
+        assert both, f"{step.name} is compared with nothing on its host"
     for step in found.values():
         loads = [*step.loads, *step.once] if isinstance(step, Job) else []
         assert all(x.prompts >= 2 * x.concurrency for x in loads if x.concurrency > 1)
-        assert step.least_s, "begun when it cannot end"
+        assert 0 < step.least_s <= step.takes_s, "begun when it cannot end"
+
+
+@pytest.mark.parametrize("target", ["h100", "h200"])
+@pytest.mark.parametrize("plan", HOSTS)
+def test_a_plan_fills_the_borrowed_time_with_the_page_whole(target, plan):
+    limit, slots = 1560.0, HOSTS[plan]
+    every = PLANS[plan](load_target(target))
+    rows = list(timetable(every, slots, limit))
+    for gpu in range(slots):
+        own = sorted((row.begin, row.end) for row in rows if gpu in row.gpus)
+        assert all(first[1] <= second[0] for first, second in itertools.pairwise(own)), "two steps on one GPU"
+    assert isinstance(rows[0].step, Notebook) and rows[0].step is every[0]
+    assert not any(row.cut for row in rows if isinstance(row.step, Notebook | ToolLoad | Routing | Copies))
+    assert sum((row.end - row.begin) * len(row.gpus) for row in rows) > 0.9 * slots * limit, "GPUs wait"
+    if plan != "single":
+        levers = [row.step for row in rows if isinstance(row.step, Job) and row.step.variant and not row.cut]
+        assert {"bare vllm serve", (FP8 + EAGLE3).variant} <= {step.variant for step in levers if step.repeats == 3}
+
+
+def test_a_timetable_lets_nothing_overtake_and_leaves_out_what_has_no_time():
+    one = Job("a", "gpt-oss-nano", [], takes_s=100)
+    wide, late = dataclasses.replace(one, name="wide", needs=2), dataclasses.replace(one, name="late", least_s=250)
+    rows = list(timetable([one, wide, dataclasses.replace(one, name="b"), late], 2, 300))
+    assert [(row.step.name, row.begin, row.end) for row in rows] == [("a", 0, 100), ("wide", 100, 200), ("b", 200, 300)]
+    assert [row.cut for row in timetable([one, wide], 2, 150)] == [False, True]
+
+
+@pytest.mark.parametrize("plan", ["single", "two", "four", "wide", "copies", "hunt"])
+def test_a_rehearsed_plan_is_the_same_steps_on_the_test_model(plan):
+    for target in ("h100", "h200"):
+        for step in PLANS[plan](load_target(target)):
+            small = rehearsed(step)
+            assert (small.name, type(small), small.model) == (step.name, type(step), "gpt-oss-nano")
+            if lever := getattr(small, "lever", None):
+                assert not lever.arguments and not lever.env and lever.variant == step.lever.variant
+            if isinstance(small, Job):
+                assert small.size == 1 and max(x.concurrency for x in small.loads) <= 2
 
 
 def test_an_agents_prompts_share_nine_tenths_and_are_their_whole_length():
@@ -210,8 +253,11 @@ def test_a_step_that_fails_or_comes_late_stops_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.real
 def test_a_server_command_is_the_recipes_with_the_lever_over_it(tmp_path):
+    tight = Job("120b-tp1", "gpt-oss-120b", waves([1, 4, 16, 64, 128]), arguments=[])
+    more = {"20b-throughput": Job("20b-throughput", "gpt-oss-20b", waves([1, 4, 16, 64, 256])), "120b-tp1": tight}
+
     def made(target: str, name: str, **changes) -> tuple[list[str], dict[str, str]]:
-        step = dataclasses.replace(steps(target)[name], **changes)
+        step = dataclasses.replace((steps(target) | steps("h100") | more)[name], **changes)
         step = dataclasses.replace(step, gpus=tuple(range(step.needs)))
         own = command(Campaign(tmp_path, sys.executable, target), step, "W", 8000, "HEAD")
         return own.argv, own.env
@@ -304,6 +350,27 @@ def test_results_become_records_and_curves(tmp_path):
     assert list(curves(found, "gpt-oss-20b", 64, 101)) == ["TP2"]
     assert list(curves(found, "gpt-oss-20b", 64, 101, variants=True)) == ["TP2", "TP2 async scheduling off"]
     assert isinstance(found[0], RunRecord)
+
+
+def test_a_commit_that_a_host_could_not_tell_is_set_and_another_stays(tmp_path, capsys):
+    raw = record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"}
+    told = {"none": "unknown", "changed": "a" * 40 + "+", "told": "b" * 40}
+    for name, commit in told.items():
+        (tmp_path / "campaign" / name).mkdir(parents=True)
+        (tmp_path / "campaign" / name / "record.json").write_text(json.dumps(raw | {"commit": commit}))
+    for asked, expected in (("f" * 40, {"f" * 40, "b" * 40}), (None, set(told.values()))):
+        take(tmp_path / "campaign", tmp_path / str(asked), asked)
+        assert {r.commit for r in load_records("h200", tmp_path / str(asked))} == expected
+
+
+@pytest.mark.real
+def test_a_commit_is_named_whole_and_one_that_is_none_is_refused():
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    if not head:
+        pytest.skip("no git here")
+    assert known(head[:12]) == known("HEAD") == head
+    with pytest.raises(UsageError, match="no commit of this checkout"):
+        known("f" * 40)
 
 
 def test_a_hunt_becomes_a_record_that_the_page_names(tmp_path):
@@ -470,28 +537,61 @@ def test_cores_in_use_are_counted_by_process(tmp_path):
     assert 0.15 < after["this"] - before["this"] < 0.5 and after["gone"] == 0 and after["free"] >= before["free"]
 
 
-def test_the_page_shows_who_takes_what_copies_lose(tmp_path):
-    assert shares(tmp_path / "none.json") == UNKNOWN
-    first = {"input_tokens": 1024, "output_tokens": 1024}
-    cores = {"copy 0": 1.0, "copy 1": 1.5, "router": 0.5, "client 0": 1.0, "free": 28.0}
-    rows = [
-        {"asked": name, "users_per_copy": 64, "output_tok_s_per_copy": rate, "cores": cores, "time_in_common": common}
-        | {"points": [first]}
+ONE = {"input_tokens": 1024, "output_tokens": 1024}
+CORES = {"copy 0": 1.0, "copy 1": 1.5, "router": 0.5, "client 0": 1.0, "free": 28.0}
+COPIED = {
+    "model": "gpt-oss-20b",
+    "gpu": "NVIDIA H100",
+    "cores": 32,
+    "vllm": "0.32.0",
+    "day": "2026-11-27",
+    "rows": [
+        {"asked": name, "users_per_copy": 64, "output_tok_s_per_copy": rate, "cores": CORES, "time_in_common": common}
+        | {"points": [ONE]}
         for name, rate, common in (
             ("one copy", 6000.0, 1.0),
             ("router, two clients", 4500.0, 0.95),
             ("apart", 1.0, 0.4),
         )
-    ]
-    told = {
-        "model": "gpt-oss-20b",
-        "gpu": "NVIDIA H100",
-        "cores": 32,
-        "vllm": "0.32.0",
-        "day": "2026-11-27",
-        "rows": rows,
-    }
-    (tmp_path / "copies.json").write_text(json.dumps(told))
+    ],
+}
+LOADED = {
+    "model": "gpt-oss-20b",
+    "gpu": "NVIDIA H100",
+    "cores": 16,
+    "vllm": "0.32.0",
+    "conversations": 50,
+    "rows": [
+        {"beside": name, "calls": 90 * number, "calls_per_s": 45.0, "call_p50_ms": 5.0, "call_p99_ms": 31.0}
+        | {"point": point() | {"concurrency": 64, "output_tok_s": 6000.0 - 600 * number}}
+        for number, name in enumerate(WAYS)
+    ],
+}
+
+
+def test_the_page_shows_who_takes_what_copies_lose(tmp_path):
+    assert shares(tmp_path / "none.json") == UNKNOWN
+    (tmp_path / "copies.json").write_text(json.dumps(COPIED))
     text = shares(tmp_path / "copies.json")
     assert "| 64 | one copy | 6,000 | 1.00x | 2.5 | 0.5 | 1.0 | 28.0 |" in text
     assert "| 64 | router, two clients | 4,500 | 0.75x |" in text and "apart (only 40% of the time together)" in text
+
+
+def test_the_page_shows_what_tools_cost_a_server_under_load(tmp_path):
+    assert beside_tools(tmp_path / "none.json") == ""
+    (tmp_path / "load.json").write_text(json.dumps(LOADED))
+    text = beside_tools(tmp_path / "load.json")
+    assert "gpt-oss-20b at 64 requests at once" in text and "NVIDIA H100 with 16 CPU cores" in text
+    assert "| alone | 6,000 | 1.00x |" in text and text.splitlines()[-4].endswith("| none | |")
+    assert "| beside 50 conversations, no pause | 4,800 | 0.80x |" in text and "| 45.0 | 31 |" in text
+
+
+def test_a_study_says_what_copies_and_tools_cost_where_a_campaign_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "RECORDS", tmp_path)
+    assert "What do tools cost" not in str(answers.answers("h100"))
+    kept = tmp_path / "h100" / "evidence"
+    kept.mkdir(parents=True)
+    (kept / "gpt-oss-20b-tool-load.json").write_text(json.dumps(LOADED))
+    (kept / "gpt-oss-20b-copies.json").write_text(json.dumps(COPIED))
+    told = str(answers.answers("h100"))
+    assert told.count("What do tools cost") == told.count("Who takes what copies lose?") == 1

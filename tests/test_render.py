@@ -19,7 +19,7 @@ from maintain.pages import measured, notebook, overview, readme, sections, study
 from maintain.pages.matrix import targets_table
 from maintain.pages.notebook import TEMPLATE, keep_outputs, path_of, printed_model, text_of
 from maintain.pages.pages import fill
-from maintain.pages.publish import joined
+from maintain.pages.publish import cleaned, joined
 from maintain.pages.study import from_source
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
@@ -130,6 +130,20 @@ def test_a_text_printed_in_pieces_is_kept_as_one() -> None:
     shown = {"output_type": "display_data", "data": {}, "metadata": {}}
     found = joined([{**piece, "text": "The|"}, {**piece, "text": ["sky", "|"]}, shown, {**piece, "text": "."}])
     assert [output.get("text") for output in found] == ["The|sky|", None, "."]
+
+
+def test_a_published_page_names_no_place_of_the_machine_that_ran_it() -> None:
+    printed = (
+        "in /opt/gcc/bin/gcc\n/home/ann/kit/ld\nsee /tmp/c/run/server.log, /dev/shm/x, /mnt/data/a, http://h/opt/y\n"
+    )
+    html = {"text/html": "<td>/opt/gcc/bin/gcc</td>"}
+    ran = from_source(SOURCE)
+    first = next(cell for cell in ran.cells if cell.cell_type == "code")
+    first.outputs = [nbformat.v4.new_output("stream", text=printed), nbformat.v4.new_output("display_data", html)]
+    found = cleaned(ran, from_source(SOURCE), {"/tmp/c/run": "runs/run"})
+    text, shown = next(cell for cell in found.cells if cell.cell_type == "code").outputs
+    assert text.text == "in gcc\nld\nsee runs/run/server.log, /dev/shm/x, /mnt/data/a, http://h/opt/y\n"
+    assert shown.data["text/html"] == "<td>gcc</td>"
 
 
 @pytest.mark.parametrize("name", target_names())

@@ -1,6 +1,7 @@
 """One campaign on a bare GPU host: checkpoints, servers, sweeps and routing, detached and resumable.
 
-    PYTHON -m benchmarks.campaign.driver --target h100 --out DIR --minutes 20     # start or go on
+    PYTHON -m benchmarks.campaign.driver --plan two --target h100 --out DIR --minutes 20     # start or go on
+    PYTHON -m benchmarks.campaign.driver --plan two --target h100 --slots 2 --minutes 26 --timetable
     PYTHON -m benchmarks.campaign.driver --status --out DIR [--pack FILE.tgz]
 
 Steps are taken in the plan's order, each as soon as as many GPUs are free as it needs, on GPUs and a port of its own. None
@@ -23,7 +24,6 @@ from pathlib import Path
 
 from benchmarks.campaign.measure import measure
 from benchmarks.campaign.plan import (
-    PLANS,
     Answers,
     Copies,
     Hunt,
@@ -38,12 +38,13 @@ from benchmarks.campaign.plan import (
     Tools,
     Tuning,
 )
+from benchmarks.campaign.plans import PLANS, rehearsed, timetable
 from benchmarks.campaign.probes import answer, hunt, notebook, profile, route, tune
 from benchmarks.campaign.scale import copies, recurring
 from benchmarks.campaign.tool_probes import tool_load, tools
 from helpers.errors import CookbookError
 from helpers.machine import facts
-from helpers.paths import CACHE
+from helpers.paths import CACHE, RUNS
 from helpers.processes import port_free
 from helpers.recipes import Target, load_model, load_target
 from helpers.recipes.command.replicas import VISIBLE
@@ -52,6 +53,7 @@ from helpers.server.launch import READY_TIMEOUT
 from helpers.server.replicas import VLLM, Replicas, launch_vllm
 from helpers.server.serving import nano_form
 from helpers.server.weights import build_nano, write_draft, write_synthetic
+from helpers.tools.sandbox import choose
 
 # How each kind of step is carried out: a function of the campaign, the step and its folder.
 WAYS = {
@@ -249,13 +251,15 @@ def slots_of(target: Target) -> int:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plan", choices=PLANS, default="hopper")
+    parser.add_argument("--plan", choices=PLANS, default="two")
     parser.add_argument("--target", default="h100")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=RUNS / "campaign")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="when everything must have ended")
     parser.add_argument("--slots", type=int, help="steps at one time (default: the GPUs of this machine)")
     parser.add_argument("--interpreter", type=Path, default=Path(sys.executable), help="the Python that holds vLLM")
     parser.add_argument("--only", nargs="*", help="names of the steps to take")
+    parser.add_argument("--rehearse", action="store_true", help="the plan's steps small, with gpt-oss-nano on the CPU")
+    parser.add_argument("--timetable", action="store_true", help="print when each step would run, and run nothing")
     parser.add_argument("--status", action="store_true", help="print the event log instead")
     parser.add_argument("--pack", type=Path, help="with --status: write the results to this .tgz")
     options = parser.parse_args()
@@ -269,9 +273,35 @@ def main() -> None:
     target = load_target(options.target)
     plan = [step for step in PLANS[options.plan](target) if not options.only or step.name in options.only]
     slots = options.slots or slots_of(target)
-    run_campaign(
-        Campaign(options.out.resolve(), options.interpreter.absolute(), options.target, slots, options.minutes), plan
-    )
+    if options.timetable:
+        print("\n".join(laid_out(plan, slots, options.minutes)))
+        return
+    if options.rehearse:
+        plan, target = [rehearsed(step) for step in plan], load_target("cpu")
+    interpreter = options.interpreter.absolute()
+    campaign = Campaign(options.out.resolve(), interpreter, target.target, slots, options.minutes)
+    campaign.say("campaign", f"python tool: {sandbox()}")
+    run_campaign(campaign, plan)
+
+
+def laid_out(plan: Plan, slots: int, minutes: float) -> list[str]:
+    """A plan's timetable, a line each step, and what it leaves out."""
+    rows = list(timetable(plan, slots, minutes * 60))
+    lines = [
+        f"{row.begin:6.0f} to {row.end:6.0f} s  GPU {', '.join(map(str, row.gpus)):10}  {row.step.name}"
+        f"{', cut off' if row.cut else ''}"
+        for row in rows
+    ]
+    left = [step.name for step in plan if step not in [row.step for row in rows]]
+    return [*lines, f"no time: {', '.join(left) or 'none'}"]
+
+
+def sandbox() -> str:
+    """Where model-written Python runs here, or that it runs nowhere: pages then skip the tool, a tool load fails."""
+    try:
+        return choose("auto").describe()
+    except CookbookError as error:
+        return f"SKIPPED: {error.line()}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ every take of both in `evidence/levers.json`: one row for each lever and load.
 import argparse
 import json
 import statistics
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable
@@ -22,7 +23,8 @@ from helpers.bench.sweep import line_of
 from helpers.bench.tune import Study, chosen
 from helpers.bench.tune.profile import record_path
 from helpers.bench.tune.table import outcome
-from helpers.paths import RECORDS, shown
+from helpers.errors import UsageError
+from helpers.paths import RECORDS, ROOT, shown
 from helpers.records.record import Document, RunRecord
 
 Ran = TypeVar("Ran", Document, Result)
@@ -144,8 +146,20 @@ def write_table(file: Path, rows: list[dict]) -> str:
 
 
 def named(document: Ran, commit: str | None) -> Ran:
-    """The document with the commit that ran, where its host had no git to tell it."""
-    return document.model_copy(update={"commit": commit}) if commit and document.commit == "unknown" else document
+    """The document with the commit that ran, where its host could not tell: it had no git, or a copy with changes (`+`)."""
+    told = document.commit != "unknown" and not document.commit.endswith("+")
+    return document if told or not commit else document.model_copy(update={"commit": commit})
+
+
+def known(commit: str) -> str:
+    """The whole name of a commit of this checkout. Raises `UsageError` for one that it does not hold."""
+    asked = ["git", "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise UsageError(
+            f"--commit {commit} is no commit of this checkout", do="name the one that was carried to the host"
+        )
+    return done.stdout.strip()
 
 
 def whole(record: RunRecord) -> RunRecord:
@@ -174,13 +188,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("archive", type=Path)
     parser.add_argument("--target", default="h200")
-    parser.add_argument("--commit", help="the commit that ran, where the host had no git")
+    parser.add_argument("--commit", help="the commit that ran, for records that say `unknown` or end with `+`")
     options = parser.parse_args()
+    try:
+        commit = known(options.commit) if options.commit else None
+    except UsageError as error:
+        parser.error(error.line())
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(options.archive) as tar:
             tar.extractall(scratch, filter="data")
         (folder,) = Path(scratch).iterdir()
-        print("\n".join(take(folder, RECORDS / options.target, options.commit)))
+        print("\n".join(take(folder, RECORDS / options.target, commit)))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
-"""What a campaign measures: servers, loads, levers, and which is wanted most. Data, and the little that reads it."""
+"""What a campaign can measure: kinds of steps, levers over a recipe, loads. Data, and the little that reads it."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from helpers.bench.sweep import Load, plan
-from helpers.recipes import Target
 from helpers.records.record import Acceptance
-from maintain.deploy.fragments import fragments
 
 CHUNKS = "stream interval 20: itl_ms is the time between chunks of 20 tokens"
 DRAFT = "<draft>"  # in a lever's arguments: the folder of the model's draft head
@@ -70,8 +67,9 @@ def eagle3(acceptance: float) -> Lever:
 
 
 NONE = Lever("")
-# the same flags, a name of its own where the notebook measures the recipe itself
-BASE = Lever("base of the levers")
+BASE = Lever(
+    "base of the levers"
+)  # the recipe's own flags, a name of its own where a page's notebook measures them too
 HUMMING = Lever("humming experts", ["--moe-backend", "humming"])
 FP8 = Lever(
     "FP8 activations (humming)", HUMMING.arguments, {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'}
@@ -93,6 +91,9 @@ class Step:
     needs: int = field(default=1, kw_only=True)
     gpus: tuple[int, ...] = field(default=(), kw_only=True)
     least_s: float = field(default=0, kw_only=True)  # with less time left it is not begun
+    takes_s: float = field(
+        default=0, kw_only=True
+    )  # as long as it took on such a card, its checkpoint written: for timetables
 
 
 @dataclass(frozen=True)
@@ -271,196 +272,3 @@ def shared(concurrency: list[int], input_tokens: int, output_tokens: int) -> lis
     tenth = input_tokens // 10
     loads = waves(concurrency, input_tokens, output_tokens, 3)
     return [load.model_copy(update={"shared_tokens": input_tokens - tenth, "warmup_prompts": 1}) for load in loads]
-
-
-USERS = [1, 4, 16, 64]
-SWEEP = [*USERS, 128, 256]
-LONG_NOTE = "nine tenths of each prompt are the same tokens, and the prefix cache is on"
-
-
-def hopper(target: Target) -> Plan:
-    """Several GPUs of one host: a page's runs where the target has none yet (80 GB cards), levers beside bare vLLM."""
-    return pages(target) if target.device.memory_gib < 100 else levers()
-
-
-def pages(target: Target) -> Plan:
-    """What the page of a card shows on which 120b takes two: notebooks, the known limit, two GPUs, then levers."""
-    small, large = "gpt-oss-20b", "gpt-oss-120b"
-    return [
-        Notebook("120b-notebook", large, [1, 16, 64], needs=2, least_s=400),
-        Notebook("20b-notebook", small, least_s=400),
-        tight(),
-        Job("120b-tp2", large, waves(SWEEP), once=waves([16, 64, 1], 8192), needs=2, least_s=300),
-        Job("20b-fp8-eagle3", small, waves([*USERS, 128]), FP8 + EAGLE3, repeats=2, least_s=200),
-        Job("20b-bare", small, waves([*USERS, 256]), profile="", note="", repeats=2, least_s=250),
-        Tools("nano-tools", "gpt-oss-nano", least_s=110),
-        Job("20b-fp8", small, waves([*USERS, 256]), FP8, repeats=2, least_s=180),
-        Job("120b-tp2-fp8-eagle3", large, waves(USERS), FP8 + EAGLE3, needs=2, once=waves([128]), least_s=200),
-        ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
-        Job("20b-base", small, waves([*USERS, 256]), BASE, repeats=2, least_s=200),
-        long_context(2),
-        Job("120b-tp1-bare", large, waves([1, 64]), profile="", note="", least_s=200),
-        Job("120b-tp2-bare", large, waves([1, 16, 64]), profile="", note="", needs=2, least_s=300),
-        eight("20b-tp1"),
-        Job("20b-eagle3", small, waves(USERS), EAGLE3, least_s=180),
-    ]
-
-
-def tight() -> Job:
-    """120b on one 80 GB card with the recipe's own flags against the known limit, and not one other."""
-    loads, long = waves([*USERS, 128]), waves([1, 16], 8192)
-    return Job("120b-tp1", "gpt-oss-120b", loads, once=long, arguments=[], exact=True, least_s=300)
-
-
-def eight(name: str, also: list[int] | None = None) -> Job:
-    """20b as the recipe serves it at 8,192 tokens in (and 1,024); after the notebook's server its start is a warm one."""
-    loads = [*waves([1, 16, 64], 8192), *(waves(also) if also else [])]
-    return Job(name, "gpt-oss-20b", loads, arguments=[], exact=True, least_s=180)
-
-
-def long_context(gpus: int) -> Job:
-    """The published agent's point, and a prompt as long as the model takes."""
-    loads = [*shared([8, 16, 32], 64_000, 400), *waves([1], 130_048, 512, 1)]
-    return Job("120b-long", "gpt-oss-120b", loads, arguments=[], needs=gpus, note=LONG_NOTE, least_s=250)
-
-
-def levers() -> Plan:
-    """Each lever beside bare `vllm serve` on one host, the gain against acceptance, tools, a long context."""
-    small, large = "gpt-oss-20b", "gpt-oss-120b"
-    return [
-        Job("120b-bare", large, waves(USERS), profile="", note="", once=waves([128]), least_s=300),
-        Job("120b-fp8-eagle3", large, waves(USERS), FP8 + EAGLE3, repeats=2, once=waves([128, 256]), least_s=250),
-        Job("20b-bare", small, waves([*USERS, 256]), profile="", note="", repeats=2, least_s=250),
-        Job("20b-fp8-eagle3", small, waves([*USERS, 128]), FP8 + EAGLE3, repeats=2, once=waves([256]), least_s=200),
-        Job("120b-fp8", large, waves(USERS), FP8, once=waves([128]), least_s=250),
-        Routing("120b-routing-fp8", large, FP8, least_s=130),
-        Job("20b-fp8-eagle3-1.0", small, waves([1, 16, 64]), FP8 + eagle3(1.0), least_s=170),
-        Tools("nano-tools", "gpt-oss-nano", least_s=150),
-        Job("20b-fp8-eagle3-4.0", small, waves([1, 16, 64]), FP8 + eagle3(4.0), least_s=170),
-        Job("20b-throughput", small, waves([*USERS, 256]), BASE, least_s=200),
-        Job("20b-latency", small, waves([1, 4, 16]), Lever("latency profile"), profile="latency", least_s=170),
-        ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
-        long_context(1),
-        Job("120b-fp8-kv", large, waves([128, 256]), FP8 + FP8_CACHE, least_s=230),
-        Job("20b-fp8-eagle3-2.0", small, waves([1, 16, 64]), FP8 + eagle3(2.0), least_s=170),
-        Job("20b-eagle3", small, waves(USERS), EAGLE3, least_s=170),
-        Job("20b-fp8-kv", small, waves([256, 512]), FP8 + FP8_CACHE, least_s=200),
-        Job("20b-fp8-eagle3-kv", small, waves([256, 512]), FP8 + EAGLE3 + FP8_CACHE, least_s=200),
-        Job("120b-base", large, waves(USERS), BASE, least_s=280),
-    ]
-
-
-def single(target: Target) -> Plan:
-    """One GPU for a quarter of an hour, all that an 80 GB card can tell: its page, the known limit, then levers."""
-    small, large = "gpt-oss-20b", "gpt-oss-120b"
-    return [
-        Notebook("20b-notebook", small, least_s=300),
-        Job("120b-tp1-bare", large, waves([1, 64]), profile="", note="", least_s=120),
-        tight(),
-        eight("20b-tp1"),
-        Job("20b-fp8", small, waves([*USERS, 256]), FP8, least_s=170),
-        Job("20b-fp8-eagle3", small, waves([*USERS, 128]), FP8 + EAGLE3, least_s=170),
-        Job("20b-bare", small, waves([*USERS, 256]), profile="", note="", least_s=220),
-    ]
-
-
-def four(target: Target) -> Plan:
-    """Four GPUs of one host: what takes all of them first, then the page anew beside what no card has told yet."""
-    small, large = "gpt-oss-20b", "gpt-oss-120b"
-    longest = waves([128], 8192)  # 128 at once: the workload that vLLM's own tracking publishes
-    tp4 = Job("120b-tp4", large, waves([1, 16, 64, 256]), once=[*waves([300]), *longest], needs=4, least_s=350)
-    two = Job("120b-tp2", large, waves(SWEEP), once=waves([64, 16, 1], 8192), needs=2, least_s=300)
-    return [
-        tp4,
-        Notebook("20b-notebook", small, least_s=400),
-        Tools("nano-tools", "gpt-oss-nano", least_s=150),
-        ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
-        eight("20b-tp1"),
-        long_context(2 if target.device.memory_gib < 100 else 1),
-        *([two] if target.device.memory_gib > 100 else []),  # H100's is on record
-        *(step for step in levers() if step.name not in ("nano-tools", "20b-tool-load", "120b-long")),
-    ]
-
-
-def two(target: Target) -> Plan:
-    """Two GPUs of one host: the page's own model, and beside it what the card lacks."""
-    small, large = "gpt-oss-20b", "gpt-oss-120b"
-    if target.device.memory_gib < 100:
-        return [
-            Notebook("20b-notebook", small, least_s=400),
-            ToolLoad("20b-tool-load", small, waves([64])[0], least_s=200),
-            eight("20b-tp1", also=[128]),
-            Job("20b-base", small, waves([*USERS, 256]), BASE, repeats=2, least_s=200),
-        ]
-    return [
-        Notebook("120b-notebook", large, USERS, least_s=550),  # with 256 at once it takes 200 s more
-        Job("120b-bare", large, waves(USERS), profile="", note="", least_s=300),
-        Job("120b-fp8-eagle3", large, waves(USERS), FP8 + EAGLE3, once=waves([128]), least_s=230),
-        eight("20b-tp1"),
-    ]
-
-
-SMALL_CACHE = ["--kv-cache-memory-bytes", str(8 * 2**30)]  # two sessions of 16 x 8,192 tokens of 20b, where six recur
-HOST_GIB = 48
-
-
-def copies(target: Target) -> Plan:
-    """Two GPUs of one host: what holds two copies of 20b back, and what KV cache in host memory gives prompts that come back."""
-    small, load = "gpt-oss-20b", waves([16], 8192, 64, 1)[0]
-    offload = fragments()["kv-offload"].flags(HOST_GIB)
-    words = [word for flag, value in offload.items() for word in (flag, *value)]
-    lever = Lever(f"KV cache in {HOST_GIB} GiB of host memory", words)
-    return [
-        Copies("20b-copies", small, waves([64, 256]), needs=2, least_s=450),
-        Recurring("20b-recurring-offload", small, load, SMALL_CACHE, lever, least_s=180),
-        Recurring("20b-recurring", small, load, SMALL_CACHE, least_s=180),
-    ]
-
-
-def hunt(target: Target) -> Plan:
-    """What a card's own kernels make of hostile requests: each profile, then speculation and FP8, alone and together."""
-    small = "gpt-oss-20b"
-    return [
-        Hunt("20b-hunt", small, seconds=500, least_s=250),
-        Hunt("20b-hunt-latency", small, profile="latency", seconds=400, least_s=200),
-        Hunt("20b-hunt-fp8-eagle3", small, FP8 + EAGLE3, seconds=400, least_s=200),
-        Hunt("20b-hunt-eagle3", small, EAGLE3, seconds=300, least_s=200),
-        Hunt("20b-hunt-fp8-kv", small, FP8_CACHE, seconds=300, least_s=200),
-    ]
-
-
-def rehearsal(target: Target) -> Plan:
-    """Every kind of step with gpt-oss-nano on the CPU stack."""
-    nano = "gpt-oss-nano"
-    tiny = waves([1, 2], 64, 16)
-    cpu = ["--enforce-eager", "--max-model-len", "2048", *NO_PREFIXES]
-    few = Lever("64 at once", ["--max-num-seqs", "64"], {"VLLM_CPU_KVCACHE_SPACE": "1"})
-    return [
-        Job("nano", nano, [*tiny, *waves([1], 128, 16)], repeats=2, weights="nano", arguments=cpu, note=""),
-        Job("nano-few", nano, tiny, few, repeats=3, weights="nano", arguments=cpu, note=""),
-        Job("nano-large", nano, tiny, weights="nano", arguments=cpu, needs=99),
-        Job("nano-broken", nano, tiny, Lever("broken", ["--max-num-seqs", "0"]), weights="nano", arguments=cpu),
-        Job("late", nano, tiny, weights="nano", arguments=cpu, least_s=1e9),
-        Notebook("nano-notebook", nano, [1, 2], weights="nano"),
-        Routing("nano-routing", nano, batches=(1, 4), prompts=8),
-        Routing("nano-routing-few", nano, few, batches=(1,), prompts=8),
-        Tuning("nano-latency", nano, "latency", [1, 2], 1, [{"max-num-seqs": 2}]),
-        Answers("nano-answers", nano, Lever("eager", ["--enforce-eager"])),
-        Tools("nano-tools", nano),
-        Hunt("nano-hunt", nano, few, seconds=20, weights="nano", arguments=["--enforce-eager"]),
-        ToolLoad("nano-tool-load", nano, tiny[1], conversations=4),
-        Copies("nano-copies", nano, tiny[1:], arguments=cpu, needs=2),
-        Recurring("nano-recurring", nano, waves([2], 640, 16, 1)[0], cpu[:3], sessions=2),
-        Job("nano-shared", nano, shared([2], 640, 16), weights="nano", arguments=cpu[:3], note=LONG_NOTE),
-    ]
-
-
-PLANS: dict[str, Callable[[Target], Plan]] = {
-    "two": two,
-    "four": four,
-    "copies": copies,
-    "hopper": hopper,
-    "single": single,
-    "hunt": hunt,
-    "rehearsal": rehearsal,
-}

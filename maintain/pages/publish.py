@@ -5,6 +5,7 @@ A topic's page has no record: `.venv/bin/python -m maintain.pages.publish endpoi
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from helpers.records.record import RunRecord
 from maintain.pages.notebook import keep_outputs, path_of, source_of, write
 from maintain.pages.overview import refresh
 from maintain.pages.pages import fill
+
+# A program or file where only that machine keeps it: a page names the thing itself.
+OWN = re.compile(r"(?:(?<![\w.:/<~-])|(?<=\\n))/(?:opt|home|srv|scratch|Users)/(?:[\w.+-]+/)*([\w.+-]+)")
 
 
 def _code(cells: list[NotebookNode]) -> list[str]:
@@ -40,6 +44,7 @@ def cleaned(executed: NotebookNode, source: NotebookNode, folders: dict[str, str
             text = json.dumps(old.outputs)
             for folder, shown_as in folders.items():
                 text = text.replace(json.dumps(folder)[1:-1], shown_as)
+            text = OWN.sub(r"\1", text)
             new.outputs = [nbformat.from_dict(output) for output in joined(json.loads(text))]
             for output in new.outputs:
                 if "execution_count" in output:

@@ -14,7 +14,7 @@ from helpers.records.anchors import load_anchors, matching
 from helpers.records.curves import LENGTHS, by_version, curves, options, speed_records
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
-from maintain.studies.copies import shares
+from maintain.studies.copies import beside_tools, shares
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 
@@ -24,7 +24,10 @@ def answers(target: str) -> Markdown:
     records = speed_records(target)
     parts: list[str] = []
     for model in dict.fromkeys(record.model for record in records):
-        parts += [sizes(records, model), published(target, records, model), asynchronous(target, records, model)]
+        own = sizes(records, model)
+        parts += [own, published(target, records, model), asynchronous(target, records, model)]
+        copies, tools = (RECORDS / target / "evidence" / f"{model}-{name}.json" for name in ("copies", "tool-load"))
+        parts += [shares(copies) if copies.exists() and shares(copies) not in own else "", beside_tools(tools)]
     return Markdown("\n\n".join(filter(None, [*parts, memory(records)])))
 
 

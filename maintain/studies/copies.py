@@ -1,4 +1,4 @@
-"""What copies of a server on one host cost each other, from a campaign's step about it (benchmarks/campaign/scale.py)."""
+"""What copies of a server and tools on its host cost it, from a campaign's steps about them (benchmarks/campaign)."""
 
 import json
 from itertools import groupby
@@ -48,3 +48,36 @@ def _row(users: int, one: dict[str, Any], alone: float) -> str:
     ]
     cores = [f"{share:.1f}" for share in (*sums, used["free"])]
     return row(users, name, f"{rate:,.0f}", f"{rate / alone:.2f}x", *cores)
+
+
+def beside_tools(evidence: Path) -> str:
+    """A table of one load alone and beside conversations that call python; empty without evidence."""
+    if not evidence.exists():
+        return ""
+    told: dict[str, Any] = json.loads(evidence.read_text(encoding="utf-8"))
+    rows = told["rows"]
+    alone, first = rows[0]["point"]["output_tok_s"], rows[0]["point"]
+    named = {
+        "alone": "alone",
+        "pausing": f"beside {told['conversations']} conversations, a second between their calls",
+        "restless": f"beside {told['conversations']} conversations, no pause",
+        "alone again": "alone again",
+    }
+    lines = [
+        row(
+            named[one["beside"]],
+            f"{one['point']['output_tok_s']:,.0f}",
+            f"{one['point']['output_tok_s'] / alone:.2f}x",
+            f"{one['point']['tpot_ms']['p50']:.2f}",
+            *([f"{one['calls_per_s']:.1f}", f"{one['call_p99_ms']:,.0f}"] if one["calls"] else ["none", ""]),
+        )
+        for one in rows
+    ]
+    title = (
+        f"**What do tools cost the throughput?** {told['model']} at {first['concurrency']} requests at once, "
+        f"{first['input_tokens']:,}/{first['output_tokens']:,} tokens, {told['gpu'] or 'a CPU server'} with {told['cores']} "
+        f"CPU cores for the server, the load and the tools, vLLM {told['vllm']}. Each conversation calls python in a sandbox "
+        "of its own:"
+    )
+    columns = ["", "output tok/s", "against alone", "TPOT p50 (ms)", "calls per second", "call p99 (ms)"]
+    return f"{title}\n\n{table(columns, lines)}"
