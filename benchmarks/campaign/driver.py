@@ -107,8 +107,9 @@ class Campaign:
         print(line, flush=True)
 
     def visible(self, gpus: tuple[int, ...]) -> dict[str, str]:
-        """The variable that shows a process these GPUs only; none where there are none."""
-        return {} if self.on_cpu else {VISIBLE[self.target.match.vendor]: ",".join(map(str, gpus))}
+        """The variable that shows a process these GPUs only; on a CPU one that keeps equal servers of two slots apart."""
+        name = "CAMPAIGN_SLOTS" if self.on_cpu else VISIBLE[self.target.match.vendor]
+        return {name: ",".join(map(str, gpus))}
 
     def cores(self, gpus: tuple[int, ...]) -> set[int]:
         """The share of the host's cores that goes with these GPUs: steps side by side take no time from one another."""
