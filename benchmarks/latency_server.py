@@ -48,10 +48,13 @@ async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes] | None
 
 
 class LatencyServer:
-    """Answers with a first token after `ttft` seconds and the others `itl` seconds apart; fails on request."""
+    """Answers with a first token after `ttft` seconds and the others `itl` seconds apart; fails on request.
 
-    def __init__(self, ttft: float, itl: float, fail_every: int = 0):
-        self.ttft, self.itl, self.fail_every, self.requests = ttft, itl, fail_every, 0
+    The first `bursts` requests get all their tokens at once, as a client sees them that had no core.
+    """
+
+    def __init__(self, ttft: float, itl: float, fail_every: int = 0, bursts: int = 0):
+        self.ttft, self.itl, self.fail_every, self.bursts, self.requests = ttft, itl, fail_every, bursts, 0
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one keep-alive connection."""
@@ -83,16 +86,19 @@ class LatencyServer:
             return await writer.drain()
         tokens = int(request["max_tokens"])
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
-        for index in range(tokens):
+        frames = [framed(chunk(" a", "length" if index == tokens - 1 else None)) for index in range(tokens)]
+        if self.requests <= self.bursts:
+            frames = [b"".join(frames)]
+        for index, frame in enumerate(frames):
             await asyncio.sleep(began + self.ttft + index * self.itl - loop.time())
-            writer.write(framed(chunk(" a", "length" if index == tokens - 1 else None)))
+            writer.write(frame)
         writer.write(framed(usage(len(str(request["prompt"]).split()), tokens)) + framed(END) + b"0\r\n\r\n")
         await writer.drain()
 
 
 async def serve(options: argparse.Namespace) -> None:
     """Listen on loopback and say where."""
-    server = LatencyServer(options.ttft_ms / 1e3, options.itl_ms / 1e3, options.fail_every)
+    server = LatencyServer(options.ttft_ms / 1e3, options.itl_ms / 1e3, options.fail_every, options.bursts)
     listener = await asyncio.start_server(server.connection, "127.0.0.1", options.port, backlog=1024)
     port = listener.sockets[0].getsockname()[1]
     print(json.dumps({"base_url": f"http://127.0.0.1:{port}"}), flush=True)
@@ -106,4 +112,5 @@ if __name__ == "__main__":
     parser.add_argument("--ttft-ms", type=float, default=50)
     parser.add_argument("--itl-ms", type=float, default=10)
     parser.add_argument("--fail-every", type=int, default=0, help="answer every Nth request with an error")
+    parser.add_argument("--bursts", type=int, default=0, help="give the first N requests all their tokens at once")
     asyncio.run(serve(parser.parse_args()))

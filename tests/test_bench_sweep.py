@@ -79,6 +79,29 @@ def test_a_sweep_measures_what_the_server_does_and_resumes(worker, interpreter, 
 
 
 @pytest.mark.full
+def test_a_point_that_came_in_bursts_is_measured_again(worker, interpreter, checkpoint, tmp_path, capsys):
+    """Its two requests and the warm-up's come at once, the next take's do not: that one counts, the first is kept aside."""
+    with latency_server("--ttft-ms", "5", "--itl-ms", "2", "--bursts", "3") as url:
+        first, second = sweep(url, "m", checkpoint, interpreter, [load(1), load(2)], tmp_path, worker=worker)
+    assert (first.concurrency, second.concurrency) == (1, 2) and first.tpot_ms.p50 > 1
+    assert "measured again: Value error, concurrency 1" in capsys.readouterr().out
+    kept = sorted(file.name for file in (tmp_path / "bench").iterdir())
+    assert kept == ["c0001-i32-o24.json", "c0002-i32-o24.json", "implausible-c0001-i32-o24.json"]
+
+
+@pytest.mark.full
+def test_bursts_without_end_are_an_error_that_a_later_call_mends(shared, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv(CLIENT, client_words(shared[1]))
+    with (
+        latency_server("--ttft-ms", "5", "--itl-ms", "2", "--bursts", "99") as url,
+        pytest.raises(CookbookError, match=r"point at concurrency 1 is not plausible .* in bursts; measure it again"),
+    ):
+        sweep(url, "m", checkpoint, "no-interpreter", [load(1)], tmp_path, progress=silent)
+    with latency_server("--ttft-ms", "5", "--itl-ms", "2") as url:
+        assert len(sweep(url, "m", checkpoint, "no-interpreter", [load(1)], tmp_path, progress=silent)) == 1
+
+
+@pytest.mark.full
 def test_a_failed_request_is_an_error_and_keeps_earlier_points(worker, interpreter, checkpoint, tmp_path):
     with (
         latency_server("--ttft-ms", "5", "--itl-ms", "2", "--fail-every", "9") as url,

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -17,6 +17,7 @@ from helpers.records.record import Percentiles, Point, first_problem
 PROMPTS_PER_USER = 3  # at least three waves, so that the first and the last weigh little
 PROMPTS_PER_USER_LARGE = 2  # from LARGE users on, a wave is long enough
 LARGE = 512
+TAKES = 3  # so often at most is a point measured whose figures contradict each other: a busy client reads in bursts
 
 
 class Load(BaseModel):
@@ -118,6 +119,8 @@ class Console:
             self.bar = self.bar.close()
         if kind == "point":
             self.say(line_of(event["measured"]) + ("  (kept)" if event["skipped"] else ""))
+        elif kind == "implausible":
+            self.say(f"measured again: {event['why']}")
         elif kind in ("warmup", "progress"):
             self.shown = kind
             self.bar = self.bar or bar("warm-up" if kind == "warmup" else "load", event["of"], " requests")
@@ -151,7 +154,8 @@ def sweep(
 
     Points already there with the same settings and `tag` (say what the server runs) are kept, so that an
     interrupted sweep goes on where it stopped. `roofline` maps a load to its bound in output tok/s over all
-    GPUs. Raises `CookbookError` when a request fails, the client dies, or nothing happens for `stall_s`.
+    GPUs. A point whose figures contradict each other is measured again, at most `TAKES` times in all. Raises
+    `CookbookError` when it never agrees, a request fails, the client dies, or nothing happens for `stall_s`.
     """
     if not points:
         raise UsageError("the sweep has no points", do="pass at least one concurrency")
@@ -164,24 +168,17 @@ def sweep(
         "tag": tag,
         "temperature": temperature,
         "seed": seed,
-        "points": [load.model_dump(exclude_none=True) for load in points],
     }
     progress = progress or Console()
     own = None
     if worker is None:
         worker = own = LoadWorker(Path(interpreter), out_dir / "bench" / "load.log", api_key)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    measured: list[Point] = []
+    measured: dict[int, Point] = {}
     try:
-        for event in worker.events(request, stall_s):
-            if event["event"] == "error":
-                raise CookbookError(
-                    event["what"], event["why"], "look at server.log; the points taken so far are kept in bench/"
-                )
-            if event["event"] == "point":
-                bound = roofline(points[event["index"]]) if roofline else None
-                measured.append(point_of(json.loads(Path(event["file"]).read_text()), gpus, bound))
-                event = {**event, "measured": measured[-1]}
+        for event in _takes(worker, request, points, stall_s, gpus, roofline):
+            if "measured" in event:
+                measured[event["index"]] = event["measured"]
             progress(event)
             if deadline is not None and time.monotonic() > deadline and event["event"] != "done":
                 raise CookbookError(
@@ -192,4 +189,53 @@ def sweep(
     finally:
         if own is not None:
             own.close()
-    return measured
+    return [measured[index] for index in range(len(points))]
+
+
+def _takes(
+    worker: LoadWorker,
+    request: dict,
+    points: list[Load],
+    stall_s: float,
+    gpus: int,
+    roofline: Callable[[Load], float | None] | None,
+) -> Iterator[dict]:
+    """The client's events for all points, then for those whose figures contradicted each other, at most `TAKES` times.
+
+    A finished point's event holds it as `measured`, or is an event `implausible` that says why.
+    """
+    left = list(range(len(points)))
+    for take in range(1, TAKES + 1):
+        asked = request | {"points": [points[index].model_dump(exclude_none=True) for index in left]}
+        again: list[int] = []
+        for event in worker.events(asked, stall_s):
+            if event["event"] == "error":
+                raise CookbookError(
+                    event["what"], event["why"], "look at server.log; the points taken so far are kept in bench/"
+                )
+            if "index" in event:
+                event |= {"index": left[event["index"]], "of": len(points)}
+            if event["event"] == "point":
+                bound = roofline(points[event["index"]]) if roofline else None
+                event = _taken(event, gpus, bound, last=take == TAKES)
+                again += [event["index"]] if event["event"] == "implausible" else []
+            yield event
+        left = again
+        if not left:
+            return
+
+
+def _taken(event: dict, gpus: int, bound: float | None, last: bool) -> dict:
+    """The event of a finished point with what was `measured`.
+
+    The file of a point whose figures contradict each other is kept as `implausible-NAME`, so that this sweep, or the
+    next call, measures it again. Raises `CookbookError` where it was the `last` take.
+    """
+    file = Path(event["file"])
+    try:
+        return event | {"measured": point_of(json.loads(file.read_text()), gpus, bound)}
+    except CookbookError as error:
+        file.replace(file.with_name(f"implausible-{file.name}"))
+        if last:
+            raise
+        return event | {"event": "implausible", "why": error.why}
