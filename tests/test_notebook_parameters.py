@@ -92,3 +92,38 @@ def test_nothing_is_sent_that_the_notebook_does_not_declare(tmp_path: Path, monk
 def test_empty_stands_for_the_recipes_own(left_open: dict):
     for name in ("h100", "cpu"):
         assert check_parameters(load_target(name), left_open) == check_parameters(load_target(name))
+
+
+CELLS = (
+    "print('the first')",
+    "import json\nprint(json.loads(open('notebook.ipynb').read())['cells'][1]['outputs'][0]['text'])",
+    "raise ValueError('broken')",
+    "print('never')",
+)
+
+
+@pytest.mark.real
+def test_the_file_is_saved_as_a_code_cell_starts_and_where_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A cell finds on disk what was before it; prose, and what the next cell's save holds anyway, cost no save."""
+    from helpers.runs.notebook_file import OneSaveACell, WholeFiles, save_whole
+
+    saved: list[list[str]] = []
+    write = WholeFiles.write
+
+    def counted(self: WholeFiles, text: str, path: str) -> None:
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        saved.append([cell["metadata"]["papermill"]["status"] for cell in cells])
+        write(self, text, path)
+
+    monkeypatch.setattr(WholeFiles, "write", counted)
+    v4 = nbformat.v4
+    cells = [cell for source in CELLS for cell in (v4.new_markdown_cell("Prose."), v4.new_code_cell(source))]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "source.ipynb")
+    save_whole(tmp_path)
+    how = {"cwd": str(tmp_path), "progress_bar": False, "kernel_name": "python3", "engine_name": OneSaveACell.NAME}
+    with pytest.raises(papermill.PapermillExecutionError, match="broken"):
+        papermill.execute_notebook(str(tmp_path / "source.ipynb"), str(tmp_path / "notebook.ipynb"), **how)
+    executed = {cell.source: cell for cell in nbformat.read(tmp_path / "notebook.ipynb", as_version=4).cells}
+    assert "the first" in executed[CELLS[1]].outputs[0].text
+    before = [states.index("running") for states in saved if "running" in states]
+    assert before == [0, 1, 2] and saved[-1][:3] == ["completed", "completed", "failed"] and len(saved) <= 7, saved

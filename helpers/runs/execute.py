@@ -75,7 +75,7 @@ def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> 
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    from helpers.runs.notebook_file import save_whole
+    from helpers.runs.notebook_file import OneSaveACell, save_whole
 
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     os.environ[OFF] = "1"
@@ -92,6 +92,7 @@ def run_target(target: str, given: Mapping[str, Any], progress: bool = True) -> 
             parameters={name: resolved[name] for name in resolved if name in declared(path) or name in given}
             | {"run_dir": str(folder)},
             cwd=str(path.parent),
+            engine_name=OneSaveACell.NAME,
             progress_bar=progress,
             coalesce_streams=True,  # an answer that streams is one output, not one a token
             config=Config({"ConnectionFileMixin": ipc()}),

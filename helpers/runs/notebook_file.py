@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.iorw import LocalHandler, papermill_io
 
 from helpers import redact
@@ -16,8 +18,8 @@ from helpers.files import write_whole
 class WholeFiles(LocalHandler):
     """Writes a temporary file and renames it, so that a full disk or a kill leaves the notebook of before.
 
-    What a cell printed or raised is kept without secrets: a reader's own cell may show its environment. Papermill writes
-    the whole notebook twice a cell: a text is searched once, and where none held a secret nothing is encoded again.
+    What a cell printed or raised is kept without secrets: a reader's own cell may show its environment. A text is
+    searched once in all the notebook's saves, and where none held a secret nothing is encoded again.
     """
 
     def __init__(self) -> None:
@@ -56,3 +58,30 @@ def save_whole(folder: Path) -> WholeFiles:
     handler = WholeFiles()
     papermill_io.register(f"{folder}{os.sep}", handler)
     return handler
+
+
+class OneSaveACell(NBClientEngine):
+    """papermill's engine, saving the notebook as a code cell starts, where one fails, and at the end.
+
+    papermill itself saves before and after every cell, prose too: the file before a cell is the one after the last.
+    """
+
+    NAME = "one-save-a-cell"
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, *args: Any, **options: Any) -> None:
+        """Run the cells; raises what the kernel's client raises."""
+        whole, due = nb_man.save, {nb_man.RUNNING, nb_man.FAILED}
+
+        def save(**given: Any) -> None:
+            if any(cell.cell_type == "code" and cell.metadata.papermill["status"] in due for cell in nb_man.nb.cells):
+                whole(**given)
+
+        nb_man.save = save
+        try:
+            super().execute_managed_notebook(nb_man, *args, **options)
+        finally:
+            nb_man.save = whole  # for the last save, whatever came
+
+
+papermill_engines.register(OneSaveACell.NAME, OneSaveACell)
