@@ -147,12 +147,18 @@ def test_the_bootstrap_needs_no_package() -> None:
 
 
 @pytest.mark.real
-def test_the_first_cell_needs_no_heavy_library() -> None:
-    """Importing what a notebook's first cells import brings in no torch, vllm, pandas or matplotlib."""
-    code = (
-        "import sys; from helpers.runs.run import start; from helpers.checks import endpoints, streaming; "
-        "print(sorted({'torch', 'vllm', 'transformers', 'pandas', 'matplotlib'} & set(sys.modules)))"
-    )
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from helpers.runs.run import start; from helpers.checks import endpoints, streaming",
+        "from helpers.cli import application; application()",
+    ],
+    ids=["the first cells", "the command line"],
+)
+def test_no_heavy_library_is_imported_before_it_is_needed(imports: str) -> None:
+    """Neither a notebook's first cells nor any `cookbook` command brings in torch, vllm, pandas or matplotlib."""
+    heavy = "{'torch', 'vllm', 'transformers', 'pandas', 'numpy', 'matplotlib'}"
+    code = f"import sys; {imports}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -15,7 +15,6 @@ from helpers.paths import shown
 from helpers.records.record import RunRecord
 from helpers.runs.execute import Outcome
 from maintain.batch.plan import PlannedRun
-from maintain.batch.results import write_results
 from maintain.batch.slots import Slot, Slots, at_work
 
 NEVER = "never run"
@@ -132,6 +131,8 @@ def run_batch(
     try:
         batch.run(range(len(batch.runs)) if only is None else only, runner, report)
     finally:
+        from maintain.batch.results import write_results  # pandas: 0.4 s that no other command should wait for
+
         write_results(folder, [run.name for run in batch.runs])
     return batch.results
 
