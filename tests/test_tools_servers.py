@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from helpers.errors import CookbookError
+from helpers.server import leases
 from helpers.tools import servers
 from helpers.tools.text import browser_schemas, standard
 
@@ -22,13 +24,16 @@ CANARY = f"canary-key-{secrets.token_hex(6)}"  # this process's own: every proce
 pytestmark = pytest.mark.real
 
 
+BUSY_S = 60  # for a connection, when fifty sandboxes start at once on cores that are busy with something else
+
+
 async def talk(port: int, calls, headers: dict | None = None):
     """One MCP session: the greeting, the listing and the results of `calls` [(name, arguments)]."""
     from mcp import ClientSession
     from mcp.client.sse import sse_client
 
     async with (
-        sse_client(f"http://127.0.0.1:{port}/sse", headers=headers) as streams,
+        sse_client(f"http://127.0.0.1:{port}/sse", headers=headers, timeout=BUSY_S) as streams,
         ClientSession(*streams) as session,
     ):
         greeting = await session.initialize()
@@ -318,6 +323,16 @@ def test_a_wrong_start_says_what_is_wrong_and_leaves_nothing(tmp_path, monkeypat
         servers.start(python=False, corpus=tmp_path, run_dir=tmp_path)
     with pytest.raises(CookbookError, match=r"the browser tool server did not start.*EXA_API_KEY is not set"):
         servers.start(python=False, backend="exa", run_dir=tmp_path)
+
+
+def test_where_one_does_not_start_the_other_is_stopped(tmp_path):
+    """Both start at once: the python server is up when the browser's corpus turns out to be empty."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(CookbookError, match="the browser's corpus is empty"):
+        servers.start(corpus=empty, run_dir=tmp_path)
+    logs = {tmp_path / "python-tool.log", tmp_path / "browser-tool.log"}
+    assert all(log.exists() for log in logs) and not [lease for lease in leases() if Path(lease.log) in logs]
 
 
 @pytest.mark.parametrize(

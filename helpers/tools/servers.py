@@ -5,6 +5,7 @@ import re
 import sys
 import threading
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,14 @@ def start(
         if service:  # its server has no terminal to ask at; without a key it says so itself
             keys.key(service.key_name, f"web search with {service.name}")
         plans["browser"] = {"--backend": backend, "--corpus": corpus, "--results": results}
+
+    def begin(name: str) -> None:
+        started.servers[name] = _launch(name, plans[name] | place, logs, kept)
+
     try:
-        for name, settings in plans.items():
-            started.servers[name] = _launch(name, settings | place, logs, kept)
+        with ThreadPoolExecutor() as pool:  # each takes a second of imports
+            list(pool.map(begin, plans))
+        started.servers = {name: started.servers[name] for name in plans}  # in one order: vLLM's argument names them
         started.tools = started.check()
     except BaseException:
         started.stop()
