@@ -36,7 +36,7 @@ quick: setup workflows  ## tests without vLLM: units, recipes, drift of rendered
 
 test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; ten minutes
 	@$(STATIC)
-	@$(BIN)/python -m pytest -m "not full" --durations=15 --durations-min=5 $(ARGS)
+	@$(BIN)/python -m pytest -m "not full" -n 2 --dist loadgroup --durations=15 --durations-min=5 $(ARGS)
 
 test-all: test test-rest  ## every test, every target rehearsed; 35 minutes
 

@@ -33,6 +33,7 @@ from benchmarks.result import RECORDS, Result, Value, result_of
 from helpers.errors import CookbookError
 from helpers.paths import ROOT, shown
 from helpers.runs.folder import kept_on_failure
+from tests.tiers import row
 
 STEPS = ("fresh", "warm", "test", "quick", "rest", "overhead")
 BARS = {
@@ -82,12 +83,15 @@ def counted(printed: str) -> tuple[float, str]:
     return spent, " + ".join(f"{counts}; {tier}" for (counts, _), tier in zip(ended, tiers, strict=True))
 
 
-def by_file(report: Path) -> list[Value]:
-    """The seconds of each test file in a JUnit report, fixtures included, the longest first; two seconds at least."""
+def by_file(report: Path, tier: str) -> list[Value]:
+    """The seconds of each test file in a tier's JUnit report, fixtures included, the longest first; two seconds at least."""
     spent: dict[str, list[float]] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         spent.setdefault(case.get("classname").replace(".", "/") + ".py", []).append(float(case.get("time")))
-    values = [Value(name=name, value=sum(all_), unit="s", detail=f"{len(all_)} tests") for name, all_ in spent.items()]
+    values = [
+        Value(name=row(name, tier), value=sum(all_), unit="s", detail=f"{len(all_)} tests")
+        for name, all_ in spent.items()
+    ]
     return sorted((value for value in values if value.value >= 2), key=lambda value: -value.value)
 
 
@@ -116,14 +120,14 @@ def measure(steps: list[str]) -> tuple[list[Value], list[Value]]:
             wall, printed = timed_make(folder, "test", f"ARGS=--junitxml={scratch}/test.xml")
             own, counts = counted(printed)
             values += [seconds("make_test_fresh_s", wall), seconds("make_test_s", own, counts)]
-            files += by_file(scratch / "test.xml")
+            files += by_file(scratch / "test.xml", "real")
         if "quick" in steps:
             values.append(seconds("make_quick_s", timed_make(folder, "quick")[0]))
         if "rest" in steps:
             wall, printed = timed_make(folder, "test-rest", f"ARGS=--junitxml={scratch}/rest.xml")
             rest, counts = counted(printed)
             values.append(seconds("make_test_all_s", before(values) + rest, f"beyond `make test`: {counts}"))
-            files += [value for report in sorted(scratch.glob("rest*.xml")) for value in by_file(report)]
+            files += [value for report in sorted(scratch.glob("rest*.xml")) for value in by_file(report, "full")]
     if "overhead" in steps:
         value, unit, detail = overhead()
         values.append(

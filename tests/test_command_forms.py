@@ -213,7 +213,8 @@ def test_a_command_names_weights_that_exist(cli_process, checkpoint: Path, tmp_p
     for form in FORMS:
         text = cli_process("command", "cpu", "--format", form).stdout
         mounted = form in ("docker", "compose", "k8s")
-        assert str(checkpoint.resolve()) in text and (not mounted or "/weights" in text), (form, text)
+        named = str(checkpoint) in text or str(checkpoint.resolve()) in text  # one of two workers has a link to it
+        assert named and (not mounted or "/weights" in text), (form, text)
         assert "serve gpt-oss-nano" not in text
     empty = {"COOKBOOK_CACHE": str(tmp_path)}
     synthetic = "helpers.instack.synthetic --model gpt-oss-120b --out DIR`"

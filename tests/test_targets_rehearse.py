@@ -3,6 +3,8 @@
 All have the same code, so `make test` runs one of them; `make test-all` runs the others too.
 """
 
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -13,6 +15,7 @@ from helpers.records.record import RunRecord
 from maintain.pages import notebook
 
 REHEARSED = "h100"  # by `make test`
+AT_ONCE = 3  # rehearsals side by side on the one server: each waits for it most of its time
 OTHERS = [name for name in target_names() if name != "cpu"]
 
 
@@ -39,12 +42,25 @@ def test_every_target_runs_the_same_code() -> None:
         assert code_of(target) == code, f"{target}.ipynb runs other code than {REHEARSED}.ipynb"
 
 
+@pytest.fixture(scope="module")
+def rehearsals(server, cli_process, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """A future of the finished process for each rehearsal that this session asks for, `AT_ONCE` under way."""
+    asked = [item.callspec.params["target"] for item in request.session.items if "rehearsals" in item.fixturenames]
+    folder = tmp_path_factory.mktemp("rehearsals")
+
+    def run(target: str) -> subprocess.CompletedProcess:
+        words = ["-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(folder / target)]
+        return cli_process("run", target, *words, timeout=300)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {target: pool.submit(run, target) for target in asked}
+
+
 @pytest.mark.parametrize(
     "target", [pytest.param(t, marks=pytest.mark.real if t == REHEARSED else pytest.mark.full) for t in OTHERS]
 )
-def test_a_rehearsal_runs_every_cell(server, cli_process, target: str, tmp_path: Path) -> None:
-    words = ["-p", "rehearse", "true", "-p", "port", "0", "-p", "run_dir", str(tmp_path / target)]
-    done = cli_process("run", target, *words, timeout=300)
+def test_a_rehearsal_runs_every_cell(server, rehearsals, target: str) -> None:
+    done = rehearsals[target].result()
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     record = RunRecord.model_validate_json((Path(done.args[-1]) / "record.json").read_text())
     names = {contract.name for contract in record.contracts}

@@ -9,6 +9,7 @@ import time
 import tomllib
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import rest
@@ -69,6 +70,44 @@ def test_two_workers_share_the_files_and_count_together(tmp_path: Path) -> None:
     ran = {file.name.split("-")[0]: file.name.split("-")[1] for file in tmp_path.glob("*-*")}
     assert ran["a"] == ran["b"] == ran["aa"] == ran["bb"] and ran["c"] == ran["cc"] and ran["d"] == ran["dd"], ran
     assert len(set(ran.values())) == 2, ran
+
+
+def test_the_workers_take_the_longest_files_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick ones before all, then what shares the server, then by the record's seconds; a group has tests of one tier."""
+
+    class Item:
+        def __init__(self, nodeid: str, marks: tuple = (), fixtures: tuple = ()):
+            self.nodeid, self.own_markers, self.fixturenames, self.groups = nodeid, list(marks), fixtures, []
+
+        def iter_markers(self):
+            return iter(self.own_markers)
+
+        def add_marker(self, marker):
+            self.groups.append(marker.args[0])
+
+    real, full = (pytest.mark.real.mark,), (pytest.mark.full.mark,)
+    monkeypatch.setattr(tiers, "seconds_by_file", lambda: {"a.py": 1.0, "b.py": 70.0, "b.py, test-all": 3.0})
+    items = [
+        Item("a.py::test_full", full),
+        Item("a.py::test_real", real),
+        Item("b.py::test_real", real),
+        Item("new.py::test_real", real),
+        Item("b.py::test_full", full),
+        Item("new.py::test_shared", real, ("session",)),
+        Item("b.py::test_quick"),
+    ]
+    tiers.pytest_collection_modifyitems(SimpleNamespace(workerinput={}), items)
+    assert [(item.nodeid, *item.groups) for item in items] == [
+        ("b.py::test_quick", "b.py quick"),
+        ("new.py::test_shared", "shared"),
+        ("b.py::test_real", "b.py real"),
+        ("new.py::test_real", "new.py real"),
+        ("a.py::test_real", "a.py real"),
+        ("a.py::test_full", "a.py full"),
+        ("b.py::test_full", "b.py full"),
+    ]
+    assert all(tiers.plain(f"{item.nodeid}@{item.groups[0]}") == item.nodeid for item in items)
+    assert tiers.plain("a.py::test_x[root@host]") == "a.py::test_x[root@host]"
 
 
 REST = """

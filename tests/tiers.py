@@ -9,10 +9,11 @@
 `make quick` runs the first, `make test` the first two, `make test-all` all three; each test is in exactly one tier. A test that
 starts a process without a marker, or takes longer than its tier allows, fails here and is named.
 
-`full` runs in two parts (tests/rest.py): what may share the machine on two workers, then alone what is marked `measures` too,
+All three run on two workers. `full` has a second part (tests/rest.py), alone on the machine: what is marked `measures` too,
 since its figures or limits are those of an idle machine. On one of two workers such a test fails.
 """
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ COMMANDS = {"quick": "quick", "real": "test", "full": "test-all"}  # marker -> i
 STARTS = ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty", "os.system")
 STACK = {"interpreter", "session"}  # fixtures that install or start vLLM
 QUERIES = ("pandoc", "git")  # programs that only answer: a run asks for its commit
+SUITE = Path(__file__).parents[1] / "benchmarks" / "records" / "suite.json"  # the seconds of each file, as measured
+NEW_S = 10.0  # of a file that it does not know
 STRETCH = "COOKBOOK_TIER_STRETCH"  # a factor on the limits for a machine that is slower than two idle cores
 
 _taken = pytest.StashKey[float]()
@@ -54,10 +57,29 @@ def limit_of(tier: str) -> float:
     return TIERS[tier] * float(os.environ.get(STRETCH) or 1)
 
 
+def group_of(item: pytest.Item, tier: str) -> str:
+    """What goes to one worker as a whole: all that shares the server, else a file's tests of one tier."""
+    return "shared" if "session" in getattr(item, "fixturenames", ()) else f"{item.nodeid.split('::')[0]} {tier}"
+
+
 def plain(nodeid: str) -> str:
     """A test's name without the group that xdist writes behind it: `tests/test_x.py::test_y@shared`."""
     name, _, group = nodeid.rpartition("@")
-    return name if name and group in ("shared", nodeid.split("::")[0]) else nodeid
+    own = {"shared", *(f"{nodeid.split('::')[0]} {tier}" for tier in TIERS)}
+    return name if name and group in own else nodeid
+
+
+def row(file: str, tier: str) -> str:
+    """The name that a file's seconds have in the record: those of `make test`, or those beyond it."""
+    return f"{file}, {COMMANDS[tier]}" if tier == "full" else file
+
+
+def seconds_by_file() -> dict[str, float]:
+    """The record's rows; empty where there is none."""
+    try:
+        return {value["name"]: value["value"] for value in json.loads(SUITE.read_text())["values"]}
+    except OSError:
+        return {}
 
 
 def waited() -> float:
@@ -79,6 +101,7 @@ def fault(tier: str, started: list[str], seconds: float) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     _spent.update({tier: [0, 0.0] for tier in TIERS})
+    config.option.loadscopereorder = False  # xdist's own order: the groups with most tests first
 
     def watch(event: str, args: tuple) -> None:
         if event in STARTS:
@@ -92,15 +115,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Every item has exactly one tier; the quick ones first, then what shares the server, then the rest.
+    """Every item has exactly one tier; the quick ones first, then what shares the server, then the longest files.
 
-    Of two workers one takes all that shares the server; the rest goes to them file by file.
+    The workers take the groups in this order, so that none is left with a long one at the end.
     """
-    order = {item: list(TIERS).index(tier_of(item)) for item in items}
-    shares = {item: "session" in getattr(item, "fixturenames", ()) for item in items}
-    items.sort(key=lambda item: (order[item], not shares[item]))
+    known = seconds_by_file()
+    groups = {item: (tier := tier_of(item), group_of(item, tier)) for item in items}
+
+    def place(item: pytest.Item) -> tuple[int, bool, float, str]:
+        tier, group = groups[item]
+        file = item.nodeid.split("::")[0]
+        return list(TIERS).index(tier), group != "shared", -known.get(row(file, tier), NEW_S), file
+
+    items.sort(key=place)
     for item in items if hasattr(config, "workerinput") else ():
-        item.add_marker(pytest.mark.xdist_group("shared" if shares[item] else item.nodeid.split("::")[0]))
+        item.add_marker(pytest.mark.xdist_group(groups[item][1]))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
