@@ -23,8 +23,9 @@ run: setup      ## install, then run notebooks/targets/cpu.ipynb from cold to st
 	@$(BIN)/cookbook run $(TARGET) $(ARGS)
 
 # The checkout is Lab's root: pages link to docs/. As root (a container) Lab would refuse; it listens on loopback, with a token.
+# recipes/jupyter: no question about Jupyter's news, no look for updates. What you set in Lab yourself counts more.
 lab: setup      ## open the notebooks in JupyterLab (ARGS="--no-browser --port 8890" on a machine without a screen)
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+	@env JUPYTER_CONFIG_PATH=$(CURDIR)/recipes/jupyter$(addprefix :,$(JUPYTER_CONFIG_PATH)) $(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 clean-runs:     ## remove the run folders
 	@rm -rf runs

@@ -29,7 +29,6 @@ MISSING = "no Chromium: run `apt-get install -y chromium`, or set COOKBOOK_CHROM
 PICTURES = RUNS / "browser"  # what the tests saw, newest run only
 # What Chromium or Lab itself say on a healthy page.
 HARMLESS = re.compile(r"favicon|ResizeObserver loop")
-NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 
 
 @dataclass
@@ -59,9 +58,6 @@ def lab(folder: Path) -> Iterator[Lab]:
     (CACHE / "models").mkdir(parents=True, exist_ok=True)
     cache.mkdir()
     (cache / "models").symlink_to(CACHE / "models")
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps(NO_NEWS))
     port, token = free_port(), secrets.token_hex(8)
     own = {"COOKBOOK_CACHE": str(cache), "COOKBOOK_RUNS": str(folder / "runs"), "JUPYTER_PREFER_ENV_PATH": "1"}
     own |= {
