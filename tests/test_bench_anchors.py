@@ -7,6 +7,13 @@ from helpers.errors import CookbookError
 from helpers.records.anchors import load_anchors, matching
 from helpers.records.record import Point
 
+DRAWN = [
+    ("h200", "gpt-oss-20b", (1024, 1024)),
+    ("h200", "gpt-oss-120b", (1024, 1024)),
+    ("h200", "gpt-oss-120b", (8192, 1024)),
+    ("h100", "gpt-oss-120b", (1024, 1024)),
+]
+
 
 def test_anchors_are_read_and_in_output_tokens_per_gpu():
     anchors = load_anchors()
@@ -64,3 +71,22 @@ def test_the_pareto_figure_shows_points_fractions_roofline_and_anchors():
         pareto_figure({"TP1": points[:1]})
     with pytest.raises(CookbookError, match="several lengths"):
         pareto_figure({"TP1": points, "short": [Point.model_validate(point(4))]})
+
+
+@pytest.mark.parametrize(("target", "model", "lengths"), DRAWN)
+def test_every_label_of_a_figure_can_be_read(target: str, model: str, lengths: tuple[int, int]):
+    """It lies on no other text and on no mark, not even of the curve that stands back."""
+    from helpers.plots.recorded import pareto
+
+    made = pareto(target, model, *lengths).figure
+    made.draw_without_rendering()
+    (axis,) = made.axes
+    texts = [text for text in axis.texts if text.get_text().startswith("c")]
+    boxes = [text.get_window_extent() for text in axis.texts] + [axis.get_legend().get_window_extent()]
+    marks = [mark for line in axis.lines if line.get_marker() != "None" for mark in pixels(line)]
+    assert texts and all(sum(text.get_window_extent().overlaps(box) for box in boxes) == 1 for text in texts)
+    assert not [text.get_text() for text in texts for mark in marks if text.get_window_extent().contains(*mark)]
+
+
+def pixels(line) -> list:
+    return list(line.get_transform().transform(line.get_xydata()))

@@ -1,9 +1,14 @@
 """Throughput against speed per user: output tok/s per GPU over tok/s per user, with the physical limit."""
 
 from collections.abc import Container, Sequence
+from itertools import pairwise, product
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from helpers.errors import CookbookError
 from helpers.plots.style import Drawing, figure, series
@@ -11,6 +16,8 @@ from helpers.records.anchors import Anchor
 from helpers.records.record import Point
 
 ANCHOR_MARKERS = ["*", "P", "X", "h", "d", "<", ">"]
+AWAY = (4, 7, 11)  # points between a mark and its label
+SIDES = ((-1, -1), (1, 1), (1, -1), (-1, 1), (0, -1), (0, 1), (-1, 0), (1, 0))  # of the mark, the first that is free
 
 
 def front(points: list[Point]) -> list[Point]:
@@ -27,18 +34,8 @@ def front(points: list[Point]) -> list[Point]:
     ]
 
 
-def draw_series(
-    axis: Axes, label: str, points: list[Point], look: dict, below: bool = True, faint: bool = False
-) -> None:
-    """One configuration's points with the fraction of the roofline at each, and its roofline; a `faint` one is bare, for its
-    labels would lie on the others'.
-
-    Their labels stand `below` the curve, where what is published and the roofline do not lie, or above it: there the
-    outermost of several curves has room.
-    """
-    side = (
-        {"xytext": (-5, -5), "ha": "right", "va": "top"} if below else {"xytext": (5, 3), "ha": "left", "va": "bottom"}
-    )
+def draw_series(axis: Axes, label: str, points: list[Point], look: dict, faint: bool = False) -> None:
+    """One configuration's points and, unless it is `faint`, its roofline."""
     points = sorted(points, key=lambda point: point.concurrency)
     axis.plot(
         [point.tok_s_per_user for point in points],
@@ -47,19 +44,7 @@ def draw_series(
         alpha=0.45 if faint else 1.0,
         **look,
     )
-    if faint:
-        return
-    for point in points:
-        fraction = f"\n{point.roofline_fraction:.0%}" if point.roofline_fraction else ""
-        axis.annotate(
-            f"c{point.concurrency}{fraction}",
-            (point.tok_s_per_user, point.output_tok_s_per_gpu),
-            textcoords="offset points",
-            fontsize=6.5,
-            color=look["color"],
-            **side,
-        )
-    limited = [(point, point.roofline_tok_s) for point in points if point.roofline_tok_s]
+    limited = [(point, point.roofline_tok_s) for point in points if point.roofline_tok_s and not faint]
     if len(limited) > 1:
         axis.plot(
             [bound / point.concurrency for point, bound in limited],
@@ -70,6 +55,56 @@ def draw_series(
             alpha=0.8,
             label=f"roofline, {label}",
         )
+
+
+def label_points(made: Drawing, axis: Axes, labelled: list[tuple[Point, str]]) -> None:
+    """Each point's concurrency and its fraction of the roofline, in a colour, at the free place nearest to its mark.
+
+    Call it last: it needs the axes' limits and what is drawn.
+    """
+    made.draw_without_rendering()
+    unit, legend = made.dpi / 72, axis.get_legend()
+    taken = [text.get_window_extent() for text in axis.texts] + ([legend.get_window_extent()] if legend else [])
+    ink = np.concatenate([ink_of(line) for line in axis.lines])
+    style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 6.5}
+    for point, colour in labelled:
+        fraction = f"\n{point.roofline_fraction:.0%}" if point.roofline_fraction else ""
+        mark = (point.tok_s_per_user, point.output_tok_s_per_gpu)
+        text = axis.annotate(f"c{point.concurrency}{fraction}", mark, xytext=(0, 0), color=colour, **style)
+        over = text.get_window_extent()
+        place = free_place(over, unit, taken, ink, axis.get_window_extent())
+        text.set_position(((place.x0 - over.x0) / unit, (place.y0 - over.y0) / unit))
+        taken.append(place)
+
+
+def free_place(over: Bbox, unit: float, taken: list[Bbox], ink: np.ndarray, inside: Bbox) -> Bbox:
+    """Where a label that would lie `over` its mark goes, in pixels: `inside` the axes, on none of the boxes `taken`, on little
+    `ink` and near. `unit`: the pixels of a point."""
+
+    def cost(place: Bbox, away: float) -> tuple[int, float]:
+        middle, half = (
+            np.array([place.x0 + place.x1, place.y0 + place.y1]) / 2,
+            np.array([place.width, place.height]) / 2,
+        )
+        hidden = int((abs(ink - middle) < half + unit).all(axis=1).sum())
+        outside = not (inside.contains(place.x0, place.y0) and inside.contains(place.x1, place.y1))
+        return place.count_overlaps(taken) + outside, hidden + away
+
+    found = [
+        (over.translated(right * (over.width / 2 + away * unit), up * (over.height / 2 + away * unit)), away)
+        for away, (right, up) in product(AWAY, SIDES)
+    ]
+    return min(found, key=lambda one: cost(*one))[0]
+
+
+def ink_of(line: Line2D) -> np.ndarray:
+    """Pixels that a line and its marks cover, one every few, each mark four times: (x, y) on the canvas."""
+    corners = line.get_transform().transform(line.get_xydata())
+    marks = np.repeat(corners, 4, axis=0) if line.get_marker() != "None" else corners[:0]
+    if line.get_linestyle() == "None":
+        return marks
+    walked = [np.linspace(start, end, 60) for start, end in pairwise(corners)]
+    return np.concatenate([marks, *walked])
 
 
 def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
@@ -124,13 +159,10 @@ def pareto_figure(
     if len(lengths) > 1:
         raise CookbookError(f"points of several lengths {sorted(lengths)} cannot share this figure", do="draw one each")
     made, (axis,) = figure(width=9, height=6)
-    reach = {
-        label: max(point.output_tok_s_per_gpu * point.tok_s_per_user for point in points)
-        for label, points in measured.items()
-    }
-    outer = max(reach, key=lambda label: reach[label]) if len(measured) > 1 else None
+    labelled = []
     for index, (label, points) in enumerate(measured.items()):
-        draw_series(axis, label, points, series(index), below=label != outer, faint=label in faint)
+        draw_series(axis, label, points, series(index), faint=label in faint)
+        labelled += [(point, series(index)["color"]) for point in points if label not in faint]
     draw_anchors(axis, list(anchors))
     axis.set_xscale("log")
     axis.set_yscale("log")
@@ -146,4 +178,5 @@ def pareto_figure(
     axis.legend(frameon=False, fontsize="x-small", loc="lower left")
     if title:
         axis.set_title(title, fontsize="medium")
+    label_points(made, axis, labelled)
     return made
