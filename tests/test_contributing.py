@@ -51,3 +51,24 @@ def test_every_command_of_the_page_exists(cli) -> None:
     for module in set(re.findall(r"python -m ([a-z_.]+)", PAGE)):
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+def test_the_command_line_takes_every_example_of_its_help() -> None:
+    """Each command stands in one group of `cookbook --help`, and no example has a word that the command does not know."""
+    import shlex
+    import tomllib
+
+    import typer
+
+    from helpers.cli import HELP, application
+
+    groups = tomllib.loads(HELP.read_text())
+    root = typer.main.get_command(application())
+    listed = [name for named in groups.values() for name in named]
+    assert sorted(listed) == sorted(root.commands) and len(listed) == len(set(listed))
+    examples = [(name, one) for named in groups.values() for name, given in named.items() for one in given]
+    assert len(examples) >= len(listed)
+    for name, example in examples:
+        words = shlex.split(example.rpartition("| ")[2])
+        assert words[:2] == ["cookbook", name], example
+        root.commands[name].make_context(name, words[2:])

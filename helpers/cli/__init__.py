@@ -5,10 +5,12 @@ import importlib
 import os
 import pkgutil
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 from helpers.errors import CookbookError, UsageError
 from helpers.paths import shown
@@ -18,7 +20,7 @@ def application() -> typer.Typer:
     """The whole command line, assembled from the modules of this package."""
     app = typer.Typer(
         name="cookbook",
-        help="Run, check and explain the gpt-oss on vLLM recipes.",
+        help="Run, check and explain the gpt-oss on vLLM recipes. `cookbook COMMAND --help` has examples.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -26,9 +28,22 @@ def application() -> typer.Typer:
     app.callback()(lambda: None)  # keeps sub-commands even while there is only one
     for module in sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")):
         importlib.import_module(f"{__name__}.{module}").register(app)
+    groups = tomllib.loads(HELP.read_text(encoding="utf-8"))
+    order = {name: (group, examples) for group, named in groups.items() for name, examples in named.items()}
+    app.registered_commands.sort(key=lambda one: [*order].index(named(one)))
+    every: list[CommandInfo | TyperInfo] = [*app.registered_commands, *app.registered_groups]
+    for one in every:
+        one.rich_help_panel, examples = order[named(one)]
+        one.epilog = "\n\n".join(filter(None, [one.epilog, "For example:" if examples else "", *examples]))
     return app
 
 
+def named(one: CommandInfo | TyperInfo) -> str:
+    """The word that calls a command, or a group of commands."""
+    return str(one.name or getattr(one.callback, "__name__", ""))
+
+
+HELP = Path(__file__).with_name("help.toml")  # of each command its group and examples
 FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 

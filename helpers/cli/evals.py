@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     @app.command(name="eval")
     def evaluate(
-        target: str,
-        model: Annotated[str, typer.Option(help="the target's own otherwise")] = "",
+        target: Annotated[str, typer.Argument(help="a target of recipes/targets")],
+        model: Annotated[str, typer.Option(help="one that the target offers; its own otherwise")] = "",
         evals: Annotated[
             str,
             typer.Option(

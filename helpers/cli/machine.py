@@ -45,7 +45,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def fetch(
-        model: Annotated[str, typer.Argument(help="gpt-oss-20b or gpt-oss-120b")],
+        model: Annotated[
+            str, typer.Argument(help="gpt-oss-20b, gpt-oss-120b, gpt-oss-safeguard-20b, ...: a file of recipes/models")
+        ],
         path: Annotated[str, typer.Option(help="check this folder instead of fetching")] = "",
     ) -> None:
         """Fetch a model's weights into the hub cache (only what vLLM needs), or check a folder of weights."""

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
     @app.command(
         context_settings=OWN_OPTIONS, epilog=f"Parameters: -p NAME VALUE, as often as needed; NAME is one of {NAMES}."
     )
-    def run(context: typer.Context, target: str) -> None:
+    def run(context: typer.Context, target: Annotated[str, typer.Argument(help="a target of recipes/targets")]) -> None:
         """Run a target's notebook from cold to stopped, with papermill, into a folder of its own."""
         from helpers.paths import shown
         from helpers.runs.execute import run_target

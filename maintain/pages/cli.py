@@ -12,6 +12,11 @@ PAGE = ROOT / "docs" / "cli.md"
 ABOUT = "<!-- written by `cookbook render`; do not edit -->\n\n"
 
 
+def fenced(match: re.Match[str]) -> str:
+    """The examples of a command as one block."""
+    return "```console\n" + re.sub(r"\n+", "\n", match[0]) + "```\n\n"
+
+
 def rendered() -> str:
     """The page as it should be."""
     command = typer.main.get_command(application())
@@ -23,4 +28,5 @@ def rendered() -> str:
         """A line that Typer cut off, with the whole first sentence."""
         return match[1] + next(sentence for sentence in first if sentence.startswith(match[2]))
 
+    text = re.sub(r"^((?:(?:cookbook|docker) .*\n\n?)+)", fenced, text, flags=re.M)
     return ABOUT + re.sub(r"^(\* `[\w-]+`: )(.*)\.\.\.$", whole, text, flags=re.M).rstrip() + "\n"

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
         output: Annotated[int, Option(help="output tokens of a request")],
         tok_s_per_user: Annotated[float, Option(help="output tokens per second that each user is to get")],
         model: Annotated[str, Option(help="gpt-oss-20b or gpt-oss-120b")] = "gpt-oss-120b",
-        steady: Annotated[bool, Option("--steady", help="leave the simulation of bursts out")] = False,
+        steady: Annotated[
+            bool, Option("--steady", help="leave the simulation of bursts out, which takes minutes for long prompts")
+        ] = False,
     ) -> None:
         """How many GPUs of each target a load needs, in which layout, and what a million tokens costs."""
         from maintain.sizing.plan import COLUMNS, Demand, load_prices
