@@ -130,6 +130,22 @@ def test_an_error_of_the_system_is_one_line(
         assert said is None or (said in shown and len(shown.strip().splitlines()) == 1)
 
 
+@pytest.mark.parametrize(("command", "said"), [("batch", "is not YAML"), ("reproduce", "is not a run record")])
+def test_a_file_that_is_no_text(cli, tmp_path: Path, command: str, said: str) -> None:
+    binary = tmp_path / "file"
+    binary.write_bytes(b"\x00\xff\xfe")
+    assert said in one_line(cli(command, str(binary)), code=2 if command == "batch" else 1)
+
+
+def test_a_record_that_is_not_there(cli) -> None:
+    assert "/nowhere/record.json cannot be read" in one_line(cli("reproduce", "/nowhere/record.json"), code=1)
+
+
+def test_more_tokens_than_the_context(cli) -> None:
+    words = ["--users", "5", "--input", "131000", "--output", "100", "--tok-s-per-user", "30"]
+    assert "its context is 131,072 tokens" in one_line(cli("size", *words))
+
+
 def test_an_unknown_stack(cli) -> None:
     assert "there is no stack 'tpu'" in one_line(cli("install", "tpu"))
 

@@ -61,9 +61,9 @@ class Document(Part):
     def read(cls, path: Path) -> Self:
         """A document from disk, checked. Raises `CookbookError` with the file and the first problem."""
         try:
-            return cls.model_validate_json(path.read_text())
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
-            raise CookbookError(f"{path.name} cannot be read", error.strerror or "", cls.REMEDY) from None
+            raise CookbookError(f"{path} cannot be read", error.strerror or "", "check the path") from None
         except ValidationError as error:
             first = error.errors()[0]
             if first["loc"] == ("schema",) and first["input"] in range(1, cls.SCHEMA):

@@ -56,7 +56,7 @@ def load_plan(path: Path) -> tuple[BatchPlan, list[PlannedRun], Path]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"the plan {path} cannot be read", why=error.strerror or "", do="check the path") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"the plan {path} is not YAML", why=" ".join(str(error).split())[:200]) from None
     try:
         plan = BatchPlan.model_validate(content)

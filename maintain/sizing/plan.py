@@ -106,7 +106,14 @@ def size(demand: Demand, model: str, steady: bool = False) -> list[Sized]:
     """The layout of fewest GPUs on every target that can serve the demand, the fewest GPUs first. `steady` leaves the
     simulation of bursts out. `CookbookError` where no target can serve it."""
     best: dict[str, Sized] = {}
-    for layout in layouts(load_model(model).model):
+    about = load_model(model)
+    if demand.inputs + demand.outputs > about.geometry.max_position:
+        raise UsageError(
+            f"{demand.inputs + demand.outputs:,} tokens are more than {model} takes",
+            why=f"its context is {about.geometry.max_position:,} tokens, --input and --output together",
+            do="pass shorter requests",
+        )
+    for layout in layouts(about.model):
         if found := fitted(layout, demand):
             kept = best.get(layout.target)
             if kept is None or (found.gpus, -found.tok_s_per_user) < (kept.gpus, -kept.tok_s_per_user):
