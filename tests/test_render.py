@@ -12,7 +12,7 @@ import pytest
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import check_parameters, load_target, target_names
 from helpers.records.claims import Claim
-from helpers.records.curves import speed_records
+from helpers.records.curves import newest_of, speed_records
 from helpers.records.matrix import MatrixRow, summaries
 from helpers.records.record import RunRecord
 from maintain.pages import measured, notebook, overview, readme, sections, study
@@ -21,6 +21,7 @@ from maintain.pages.notebook import TEMPLATE, keep_outputs, path_of, printed_mod
 from maintain.pages.pages import fill
 from maintain.pages.publish import cleaned, joined
 from maintain.pages.study import from_source
+from maintain.studies import machines
 
 SOURCE = "# %% [markdown]\n# # Title\n\n# %%\nx = 1\nprint(x)\n\n# %%\nprint(2)\n"
 RENDER = "recipe, records and page differ: `.venv/bin/cookbook render` writes the page anew"
@@ -423,3 +424,18 @@ def test_the_command_lines_reference_is_todays(monkeypatch: pytest.MonkeyPatch, 
     assert not re.search(r"^\* `[\w-]+`: .*\.\.\.$", text, re.M), "no sentence is cut off"
     monkeypatch.setattr(cli, "PAGE", tmp_path / "cli.md")
     assert (tmp_path / "cli.md", text) in list(overview.drifted()), "a page that is not there has drifted"
+
+
+def test_a_study_sets_one_machine_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point by point of one vLLM; both pages show one table, and releases are not mixed."""
+    table = machines.machines("h100")
+    own, theirs = (newest_of(speed_records(name)) for name in ("h100", "h200"))
+    rows = machines.common(own, theirs)
+    (_, one, two), *_ = rows
+    ratio = two.output_tok_s_per_gpu / one.output_tok_s_per_gpu
+    assert f"{one.output_tok_s_per_gpu:,.0f}, {one.tok_s_per_user:,.1f} | {two.output_tok_s_per_gpu:,.0f}" in table
+    assert f"{ratio:.2f}x per GPU" in table and table == machines.machines("h200")
+    assert table.count("\n| gpt-oss") == len(rows) >= 5 and machines.machines("cpu") == ""
+    older = [record for record in speed_records("h200") if record.release != own[0].release]
+    monkeypatch.setattr(machines, "speed_records", lambda name: own if name == "h100" else older)
+    assert machines.machines("h100") == ""

@@ -163,9 +163,9 @@ def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
 
 
 def summary(records: list[RunRecord]) -> str:
-    """A line per record: what ran, how much of it, the memory that vLLM reported, and with which flags."""
+    """A line per record, the newest first: what ran, how much of it, the memory that vLLM reported, and with which flags."""
     rows = []
-    for record in records:
+    for record in reversed(records):
         top = max(record.throughput, key=lambda point: point.output_tok_s_per_gpu)
         cache = _memory(record, "kv_cache_gib", "{:.1f} GiB") + _memory(
             record, "kv_cache_tokens", ", {:,.0f} tokens", ""
@@ -206,13 +206,13 @@ def starts(target: Target) -> str:
         row(
             f"{r.model} {r.serving.label}" + ("" if r.serving.variant else f", {r.serving.profile}"),
             f"{r.started:%Y-%m-%d %H:%M}",
-            f"{len(r.machine.gpus)} GPUs, {r.machine.cores} cores",
+            f"{len(r.machine.gpus)} GPU{'s' * (len(r.machine.gpus) > 1)}, {r.machine.cores} cores",
             *(f"{r.startup_s.get(name, 0):.0f}" for name in phases),
             f"**{r.startup_s['total']:.0f}**",
         )
         for r in sorted(found, key=lambda record: record.started)
     ]
-    return table(["", "step began (UTC)", "host", *phases, "total"], rows)
+    return table(["server", "step began (UTC)", "host", *phases, "total"], rows)
 
 
 def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded") -> str:
@@ -257,7 +257,13 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
     silent = [model for model in target.models if model not in spoken]
     missing += [f"any contract with {' or '.join(silent)} itself"] if silent else []
     profiles = {record.serving.profile for record in records}
-    missing += [f"the {profile} profile" for profile in target.serve.profiles if profile not in profiles]
+    levers = (RECORDS / target.target / "evidence" / "levers.json").exists()
+    missing += [
+        f"the {name} profile"
+        + (" as it stands: [levers.ipynb](levers.ipynb) has its kernels" if profile.moe and levers else "")
+        for name, profile in target.serve.profiles.items()
+        if name not in profiles
+    ]
     if target.stack.vllm not in {record.release for record in records}:
         missing.append(f"vLLM {target.stack.vllm}, which the recipe installs")
     if not any(record.serving.replicas > 1 for record in records):

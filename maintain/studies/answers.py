@@ -15,6 +15,7 @@ from helpers.records.curves import LENGTHS, by_version, curves, options, speed_r
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from maintain.studies.copies import beside_tools, shares
+from maintain.studies.machines import machines
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 
@@ -28,7 +29,7 @@ def answers(target: str) -> Markdown:
         parts += [own, published(target, records, model), asynchronous(target, records, model)]
         copies, tools = (RECORDS / target / "evidence" / f"{model}-{name}.json" for name in ("copies", "tool-load"))
         parts += [shares(copies) if copies.exists() and shares(copies) not in own else "", beside_tools(tools)]
-    return Markdown("\n\n".join(filter(None, [*parts, memory(records)])))
+    return Markdown("\n\n".join(filter(None, [machines(target), *parts, memory(records)])))
 
 
 def sizes(records: list[RunRecord], model: str) -> str:
@@ -51,9 +52,9 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
     kinds = sorted({(len(record.machine.gpus), record.machine.cores) for record in own})
     hosts = " and ".join(f"{gpus} GPUs with {cores} CPU cores" for gpus, cores in kinds)
     text = (
-        f"**Are more GPUs the better trade for {model}?** At equal load per GPU;{version} runs of {days} on hosts of {hosts}, "
-        "whose differences are inside the ratios:\n\n"
-    ) + table(["tokens", "requests per GPU", "", "output tok/s per GPU", "tok/s per user", "against TP1"], rows)
+        f"**Are more GPUs the better trade for {model}?** At equal load per GPU;{version} runs of {days} on hosts of {hosts}. "
+        "The hosts are a part of each ratio:\n\n"
+    ) + table(["tokens", "requests per GPU", "layout", "output tok/s per GPU", "tok/s per user", "against TP1"], rows)
     if any(" x TP" in line for line in rows):
         text += f"\n\n{shares(RECORDS / records[0].target / 'evidence' / f'{model}-copies.json')}"
     return text
@@ -135,7 +136,15 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
             )
     if not rows:
         return ""
-    columns = ["tokens", "", "concurrency", "output tok/s per GPU here", "published", "", "TPOT p90 / p50 here"]
+    columns = [
+        "tokens",
+        "layout",
+        "concurrency",
+        "output tok/s per GPU here",
+        "published",
+        "here over published",
+        "TPOT p90 / p50 here",
+    ]
     return (
         f"**How near do synthetic weights come to {model}'s own?** Published runs of vLLM with the true weights on this "
         "GPU, at the same size and concurrency; their lengths are drawn from 0.8 to 1.0 times these, another vLLM, "
@@ -189,25 +198,29 @@ def memory(records: list[RunRecord]) -> str:
     }
     rows = []
     for (model, size), record in sorted(newest.items()):
-        batched = options(record.argv).get("--max-num-batched-tokens")
+        batched, share = (
+            options(record.argv).get(f"--{name}") for name in ("max-num-batched-tokens", "gpu-memory-utilization")
+        )
         tokens = record.memory["kv_cache_tokens"]
         rows.append(
             row(
                 model,
                 f"TP{size}",
                 f"{record.memory['weights_gib']:.1f} GiB",
+                f"{float(share[0]):.0%}" if share else "vLLM's default",
                 f"{int(batched[0]):,}" if batched else "vLLM's default",
                 f"{record.memory['kv_cache_gib']:.1f} GiB, {tokens:,.0f} tokens",
                 f"{tokens / sum(LENGTHS[0]):,.0f}",
             )
         )
-    columns = ["model", "", "weights", "batched tokens", "left for the KV cache", "requests of 2,048 tokens it holds"]
+    columns = ["model", "layout", "weights", "share of the memory", "batched tokens", "left for the KV cache"]
+    columns.append("requests of 2,048 tokens it holds")
     return (
         ""
         if not rows
         else (
-            "**What fits?** With vLLM's default share of the memory, GiB per GPU, tokens per server (how many requests run at "
-            f"once is bounded by `--max-num-seqs` too):\n\n{table(columns, rows)}"
+            "**What fits?** GiB per GPU, tokens per server. `--max-num-seqs` bounds how many requests run at once too:\n\n"
+            f"{table(columns, rows)}"
         )
     )
 
