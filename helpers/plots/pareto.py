@@ -4,7 +4,6 @@ from collections.abc import Container, Sequence
 from itertools import pairwise, product
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -17,6 +16,7 @@ from helpers.records.record import Point
 
 ANCHOR_MARKERS = ["*", "P", "X", "h", "d", "<", ">"]
 AWAY = (4, 7, 11)  # points between a mark and its label
+Dots = list[tuple[float, float]]
 SIDES = ((-1, -1), (1, 1), (1, -1), (-1, 1), (0, -1), (0, 1), (-1, 0), (1, 0))  # of the mark, the first that is free
 
 
@@ -65,7 +65,7 @@ def label_points(made: Drawing, axis: Axes, labelled: list[tuple[Point, str]]) -
     made.draw_without_rendering()
     unit, legend = made.dpi / 72, axis.get_legend()
     taken = [text.get_window_extent() for text in axis.texts] + ([legend.get_window_extent()] if legend else [])
-    ink = np.concatenate([ink_of(line) for line in axis.lines])
+    ink = [dot for line in axis.lines for dot in ink_of(line)]
     style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 6.5}
     for point, colour in labelled:
         fraction = f"\n{point.roofline_fraction:.0%}" if point.roofline_fraction else ""
@@ -77,18 +77,13 @@ def label_points(made: Drawing, axis: Axes, labelled: list[tuple[Point, str]]) -
         taken.append(place)
 
 
-def free_place(over: Bbox, unit: float, taken: list[Bbox], ink: np.ndarray, inside: Bbox) -> Bbox:
+def free_place(over: Bbox, unit: float, taken: list[Bbox], ink: Dots, inside: Bbox) -> Bbox:
     """Where a label that would lie `over` its mark goes, in pixels: `inside` the axes, on none of the boxes `taken`, on little
     `ink` and near. `unit`: the pixels of a point."""
 
     def cost(place: Bbox, away: float) -> tuple[int, float]:
-        middle, half = (
-            np.array([place.x0 + place.x1, place.y0 + place.y1]) / 2,
-            np.array([place.width, place.height]) / 2,
-        )
-        hidden = int((abs(ink - middle) < half + unit).all(axis=1).sum())
         outside = not (inside.contains(place.x0, place.y0) and inside.contains(place.x1, place.y1))
-        return place.count_overlaps(taken) + outside, hidden + away
+        return place.count_overlaps(taken) + outside, place.padded(unit).count_contains(ink) + away
 
     found = [
         (over.translated(right * (over.width / 2 + away * unit), up * (over.height / 2 + away * unit)), away)
@@ -97,14 +92,12 @@ def free_place(over: Bbox, unit: float, taken: list[Bbox], ink: np.ndarray, insi
     return min(found, key=lambda one: cost(*one))[0]
 
 
-def ink_of(line: Line2D) -> np.ndarray:
+def ink_of(line: Line2D) -> Dots:
     """Pixels that a line and its marks cover, one every few, each mark four times: (x, y) on the canvas."""
-    corners = line.get_transform().transform(line.get_xydata())
-    marks = np.repeat(corners, 4, axis=0) if line.get_marker() != "None" else corners[:0]
-    if line.get_linestyle() == "None":
-        return marks
-    walked = [np.linspace(start, end, 60) for start, end in pairwise(corners)]
-    return np.concatenate([marks, *walked])
+    corners = line.get_transform().transform(line.get_xydata()).tolist()
+    marks = corners * 4 if line.get_marker() != "None" else []
+    drawn = [] if line.get_linestyle() == "None" else pairwise(corners)
+    return marks + [(x + (u - x) * k / 60, y + (v - y) * k / 60) for (x, y), (u, v) in drawn for k in range(61)]
 
 
 def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
