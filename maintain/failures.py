@@ -39,9 +39,11 @@ TITLES = {
 HEAD = """# Known failures
 
 What `cookbook doctor` knows: {count} failures of gpt-oss on vLLM, by component. Search this page for the text of your error,
-or run `cookbook doctor LOG`, which finds the first cause and writes the change into your own command.
+or run `.venv/bin/cookbook doctor LOG`, which finds the first cause and writes the change into your own command.
 
-This page is written by `.venv/bin/python -m maintain.failures` from [recipes/failures](../recipes/failures); {proofs}.
+This page is written by `.venv/bin/python -m maintain.failures` from the [signatures](../recipes/failures); {proofs}.
+
+{components}
 """
 
 
@@ -53,13 +55,29 @@ def page() -> str:
         by.setdefault(signature.component, []).append(signature)
     run, read = (sum(one.verified == how for one in known) for how in ("run", "source"))
     proofs = f"{run} were run here, {read} read in vLLM's source, the others are public reports"
-    out = [HEAD.format(count=len(known), proofs=proofs)]
-    for component in sorted(by, key=title):
-        links = ", ".join(f"[{one.id}](#{one.id.lower()})" for one in by[component])
-        out += [f"## {title(component)}", "", links, ""]
+    order = sorted(by, key=title)
+    components = " · ".join(f"[{title(one)}](#{slug(title(one))})" for one in order)
+    out = [HEAD.format(count=len(known), proofs=proofs, components=components)]
+    for component in order:
+        out += [f"## {title(component)}", "", *index(by[component]), ""]
         for signature in by[component]:
             out += entry(signature)
     return "\n".join(out)
+
+
+def slug(heading: str) -> str:
+    """The anchor that a forge gives a heading.
+
+    >>> slug("NCCL and several GPUs")
+    'nccl-and-several-gpus'
+    """
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def index(signatures: list[Signature]) -> list[str]:
+    """The failures of a component by name, folded: you know yours by its words, not by its number."""
+    links = [f"- [{one.title}](#{one.id.lower()}) ({one.id})" for one in signatures]
+    return [f"<details><summary>{len(links)} failure{'s' * (len(links) > 1)}</summary>", "", *links, "", "</details>"]
 
 
 def title(component: str) -> str:

@@ -71,7 +71,13 @@ def recipe_text(text: str, name: str, like: str) -> str:
     text = re.sub(r"^target: .*$", f"target: {name}", text, count=1, flags=re.M)
     text = re.sub(r"^title: .*$", f"title: {TODO} the vendor's name of {name}", text, count=1, flags=re.M)
     checked = f"checked: {TODO} what its flags were checked against (this recipe was copied from {like})"
-    return re.sub(r"^checked: .*\n(?:  .*\n)*", checked + "\n", text, count=1, flags=re.M)
+    text = re.sub(r"^checked: .*\n(?:  .*\n)*", checked + "\n", text, count=1, flags=re.M)
+    text = text.replace(f"cookbook eval {like} ", f"cookbook eval {name} ")
+    # what was measured on the other one, or stands on its data sheet, is said of this one only once somebody has looked
+    text = re.sub(r"\bthis target's (?=(?:tuning )?records|evidence)", f"{TODO} in place of {like}'s ", text)
+    return re.sub(
+        r"^(  source: '?)(?=.*(?:data sheet|run on ))", rf"\g<1>{TODO} in place of {like}, ", text, flags=re.M
+    )
 
 
 def remove_target(name: str) -> list[Path]:

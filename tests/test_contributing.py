@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.paths import ROOT
+from helpers.paths import ROOT, TARGETS
 from maintain.batch import load_plan
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -72,3 +72,16 @@ def test_the_command_line_takes_every_example_of_its_help() -> None:
         words = shlex.split(example.rpartition("| ")[2])
         assert words[:2] == ["cookbook", name], example
         root.commands[name].make_context(name, words[2:])
+
+
+@pytest.mark.parametrize("like", ["h200", "h100", "mi300x", "rtx5090"])
+def test_a_scaffold_says_of_the_new_machine_nothing_that_was_measured_on_another(like: str) -> None:
+    import yaml
+
+    from maintain.scaffold import recipe_text
+
+    text = recipe_text((TARGETS / f"{like}.yaml").read_text(), "new", like)
+    recipe = yaml.safe_load(text)
+    assert "this target's" not in text and f"cookbook eval {like}" not in text
+    assert recipe["device"]["source"].startswith("TODO")
+    assert "run on " not in recipe["expect"]["source"] or recipe["expect"]["source"].startswith("TODO")

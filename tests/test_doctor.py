@@ -160,6 +160,13 @@ def test_diff_uses_the_launch_command(tmp_path):
     assert "---max-model-len 131072" in diff and "+--max-model-len 54528" in diff and " --port 8000" in diff
 
 
+def test_a_log_without_the_command_gets_no_model_that_nobody_named(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_text("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n")
+    text = diagnose(log).text()
+    assert "vllm serve MODEL" in text and "openai/" not in text
+
+
 def test_version_range_is_told():
     assert "from which it is not known" not in diagnose(FIXTURES / "F1.log").text()
     text = (FIXTURES / "F1.log").read_text().replace("0.27.1", "0.32.0")

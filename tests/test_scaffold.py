@@ -45,6 +45,7 @@ def filled_in(recipe: Path) -> None:
     """What a contributor writes in place of every TODO."""
     text = recipe.read_text().replace("TODO the vendor's name of h20", "NVIDIA H20")
     text = text.replace("TODO what its flags were checked against", "flags parsed by vLLM 0.32.0")
+    text = text.replace("TODO in place of h200's ", "no ").replace("TODO in place of h200, ", "")
     recipe.write_text(text.replace(r"name: \bH200", r"name: \bH20\b").replace("140.4", "95.6"))
 
 

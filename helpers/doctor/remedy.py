@@ -13,7 +13,7 @@ from helpers import redact
 from helpers.doctor.signatures import Signature
 from helpers.logs import RUN_FACTS
 
-DEFAULT = ["vllm", "serve", "openai/gpt-oss-20b"]
+DEFAULT = ["vllm", "serve", "MODEL"]  # where the log names no model: the reader puts in theirs
 # A change of these means "at most": a command that sets less already is left as it is.
 LIMITS = ("--max-model-len", "--gpu-memory-utilization", "--max-num-seqs", "--max-num-batched-tokens")
 

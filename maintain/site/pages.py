@@ -106,6 +106,13 @@ records
 :glob:
 
 notebooks/topics/*
+```
+
+```{toctree}
+:hidden:
+:caption: Measured
+:glob:
+
 notebooks/studies/*
 ```
 
