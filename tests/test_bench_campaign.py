@@ -41,7 +41,7 @@ from benchmarks.campaign.plan import (
     waves,
 )
 from benchmarks.campaign.plans import PLANS, rehearsed, timetable
-from benchmarks.campaign.scale import used
+from benchmarks.campaign.scale import times, used, ways
 from benchmarks.campaign.tool_probes import WAYS
 from benchmarks.result import RECORDS, Result
 from helpers.bench.sweep import plan
@@ -442,6 +442,17 @@ def test_every_kind_of_step_of_every_plan_has_a_way():
     assert kinds | {Steps} == driver.WAYS.keys() == every
 
 
+def test_each_copy_is_asked_as_much_in_every_way():
+    assert [name for name, *_ in ways(4)][1:4] == [
+        "four copies, a client each",
+        "router, one client",
+        "router, four clients",
+    ]
+    for copies in (2, 4):
+        for _, clients, _, asked in ways(copies):
+            assert clients * times(waves([64])[0], asked // clients).concurrency == 64 * asked
+
+
 def test_copies_share_the_gpus_evenly():
     copies, large = Job("c", "gpt-oss-20b", [], needs=4, replicas=4), Job("l", "gpt-oss-120b", [], needs=4)
     assert (copies.size, copies.needs) == (1, 4) and (large.size, large.replicas) == (4, 1)
@@ -548,7 +559,7 @@ COPIED = {
     "day": "2026-11-27",
     "rows": [
         {"asked": name, "users_per_copy": 64, "output_tok_s_per_copy": rate, "cores": CORES, "time_in_common": common}
-        | {"points": [ONE]}
+        | {"points": [ONE], "copies": 1 if name == "one copy" else 2}
         for name, rate, common in (
             ("one copy", 6000.0, 1.0),
             ("router, two clients", 4500.0, 0.95),
@@ -574,6 +585,7 @@ def test_the_page_shows_who_takes_what_copies_lose(tmp_path):
     assert shares(tmp_path / "none.json") == UNKNOWN
     (tmp_path / "copies.json").write_text(json.dumps(COPIED))
     text = shares(tmp_path / "copies.json")
+    assert "Two copies of gpt-oss-20b on as many NVIDIA H100 and 32 CPU cores" in text
     assert "| 64 | one copy | 6,000 | 1.00x | 2.5 | 0.5 | 1.0 | 28.0 |" in text
     assert "| 64 | router, two clients | 4,500 | 0.75x |" in text and "apart (only 40% of the time together)" in text
 

@@ -226,7 +226,7 @@ class Hunt(Step):
 
 @dataclass(frozen=True)
 class Copies(Step):
-    """Two copies of one model, asked one by one and together, with the router and without, by one client and by two."""
+    """A copy of one model on each GPU, asked alone and together, with the router and without, by one client and by as many."""
 
     done = "copies.json"
 

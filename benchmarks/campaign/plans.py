@@ -82,7 +82,9 @@ def wide(target: Target) -> Plan:
     loads = [*shared([8, 16, 32], 64_000, 400), *waves([1], 130_048, 512, 1)]
     flags = {"arguments": [], "note": LONG_NOTE}
     long = Job("120b-long", LARGE, loads, needs=gpus, least_s=250, takes_s=420, **flags)
-    return [tp4, long, Tools("nano-tools", NANO, least_s=110, takes_s=130), *four(target)]
+    copied = replace(two_copies(), needs=4)
+    rest = [step for step in four(target) if step.name != copied.name]
+    return [tp4, copied, long, Tools("nano-tools", NANO, least_s=110, takes_s=130), *rest]
 
 
 def copies(target: Target) -> Plan:

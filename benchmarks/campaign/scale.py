@@ -27,19 +27,23 @@ from helpers.records.record import Point
 from helpers.server.replicas import Replicas
 from helpers.server.serving import public
 
-# (name, clients, whether they ask through the router, the copies in use): the first again at the end, to see the host drift
-ASKED = (
-    ("one copy", 1, False, 1),
-    ("two copies, a client each", 2, False, 2),
-    ("router, one client", 1, True, 2),
-    ("router, two clients", 2, True, 2),
-    ("one copy again", 1, False, 1),
-)
 COUNTED = ("prefix_cache_queries", "prefix_cache_hits", "external_prefix_cache_hits")  # tokens, vllm 0.32.0 v1/metrics
 
 
+def ways(copies: int) -> tuple[tuple[str, int, bool, int], ...]:
+    """(name, clients, whether they ask through the router, the copies in use): the first again at the end, as hosts drift."""
+    number = {2: "two", 4: "four"}.get(copies, str(copies))
+    return (
+        ("one copy", 1, False, 1),
+        (f"{number} copies, a client each", copies, False, copies),
+        ("router, one client", 1, True, copies),
+        (f"router, {number} clients", copies, True, copies),
+        ("one copy again", 1, False, 1),
+    )
+
+
 def copies(campaign, step: Copies, folder: Path) -> None:
-    """Two copies once; one asked alone, both asked directly, both through the router, by one client and by two.
+    """A copy on each GPU; one asked alone, all asked directly, all through the router, by one client and by as many.
 
     Every client has the load's requests in flight for each copy that it asks, so that a copy always has as many.
     """
@@ -48,12 +52,20 @@ def copies(campaign, step: Copies, folder: Path) -> None:
             "there is no router", "vllm_router is not on PYTHONPATH", "carry its wheel: the README here"
         )
     weights, log, rows = campaign.checkpoint(step), folder / "server.log", []
-    job = Job(step.name, step.model, step.loads, needs=step.needs, gpus=step.gpus, replicas=2, arguments=step.arguments)
+    job = Job(
+        step.name,
+        step.model,
+        step.loads,
+        needs=step.needs,
+        gpus=step.gpus,
+        replicas=step.needs,
+        arguments=step.arguments,
+    )
     commands = replicas(campaign, job, command(campaign, job, str(weights), campaign.port(step)))
     with ExitStack() as stack:
         clients = [
             stack.enter_context(LoadWorker(campaign.interpreter, folder / "bench" / f"load-{number}.log"))
-            for number in range(2)
+            for number in range(step.needs)
         ]
         server = campaign.launch(step, commands, campaign.port(step), log)
         try:
@@ -62,7 +74,7 @@ def copies(campaign, step: Copies, folder: Path) -> None:
             place = folder / "warm"  # the first time of a client takes longer
             measured(campaign, step, every, clients, warm, str(weights), place, {})
             for load in step.loads:
-                for name, count, routed, asking in ASKED:
+                for name, count, routed, asking in ways(step.needs):
                     addresses = [server.base_url if routed else one.base_url for one in server.servers][:count]
                     asked = times(load, asking // count)
                     place = folder / f"{name.replace(',', '').replace(' ', '-')}-{load.concurrency}"
@@ -88,7 +100,7 @@ def copies(campaign, step: Copies, folder: Path) -> None:
                     )
                     said = ", ".join(f"{group} {share:.1f}" for group, share in cores.items())
                     campaign.say(step.name, f"{name:26} {total:9,.0f} tok/s  {common:.0%} in common  cores: {said}")
-                    write(campaign, step, folder, len(rows) == len(ASKED) * len(step.loads), rows, server)
+                    write(campaign, step, folder, len(rows) == len(ways(step.needs)) * len(step.loads), rows, server)
         finally:
             campaign.say(step.name, " ".join(server.stop().split("\n")))
 

@@ -30,8 +30,9 @@ def shares(evidence: Path) -> str:
         alone, *others = list(asked)
         rows += [_row(users, one, alone["output_tok_s_per_copy"]) for one in (alone, *others)]
     first, devices = told["rows"][0]["points"][0], told["gpu"] or "CPU servers"
+    number = {2: "Two", 4: "Four"}.get(most := max(one["copies"] for one in told["rows"]), str(most))
     title = (
-        f"**Who takes what copies lose?** Two copies of {told['model']} on two {devices} and {told['cores']} CPU cores, "
+        f"**Who takes what copies lose?** {number} copies of {told['model']} on as many {devices} and {told['cores']} CPU cores, "
         f"{first['input_tokens']:,}/{first['output_tokens']:,} tokens, vLLM {told['vllm']}, {told['day']}. "
         "Cores are those in use on average:"
     )
