@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from helpers import paths
 from helpers.recipes import (
@@ -50,22 +51,20 @@ def combinations(targets: list[str] | None = None) -> Iterator[Combination]:
     """All combinations of the named targets (all targets by default), two replicas included once per size."""
     for name in targets or target_names():
         target = load_target(name)
+        profiles, activations = target.serve.profiles, target.serve.activations or ["bf16"]
         for model, sizes in target.models.items():
-            for size in sizes.tensor_parallel_size:
-                for profile in target.serve.profiles:
-                    for activations in target.serve.activations or ["bf16"]:
-                        for replicas in (1, 2):
-                            if unusable(target, model, size, profile, replicas):
-                                continue
-                            values = {
-                                "model": model,
-                                "weights": "nano" if model == NANO else "hub",
-                                "tensor_parallel_size": size,
-                                "profile": profile,
-                                "activations": activations,
-                                "replicas": replicas,
-                            }
-                            yield combination(target, values)
+            for size, profile, choice, replicas in product(sizes.tensor_parallel_size, profiles, activations, (1, 2)):
+                if unusable(target, model, size, profile, replicas):
+                    continue
+                values = {
+                    "model": model,
+                    "weights": "nano" if model == NANO else "hub",
+                    "tensor_parallel_size": size,
+                    "profile": profile,
+                    "activations": choice,
+                    "replicas": replicas,
+                }
+                yield combination(target, values)
 
 
 def combination(target: Target, values: dict) -> Combination:

@@ -67,7 +67,9 @@ class Wrong(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/v1/models":
-            self.reply(200, {"data": [{"id": "gpt-oss-20b", "max_model_len": self.server.length}]})
+            self.reply(
+                200, {"data": [{"id": name, "max_model_len": self.server.length} for name in self.server.models]}
+            )
         else:
             self.reply(200 if self.server.store else 404, {})
 
@@ -100,6 +102,7 @@ def wrong():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Wrong)
     server.length, server.store, server.counts, server.calls = 131072, True, True, True
     server.arguments, server.field, server.later, server.count = '{"city": "Paris"}', "reasoning", "", 0
+    server.models = ["gpt-oss-20b"]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -141,11 +144,14 @@ def test_wrong_model_name_is_fatal(wrong):
     assert report.exit_code == 1 and report.findings[0].signature == "S3"
 
 
-def test_nothing_there_is_unreadable_input():
+def test_nothing_there_is_unreadable_input(wrong):
     with pytest.raises(UsageError, match="no answer from"):
         examine("http://127.0.0.1:9", timeout=2)
     with pytest.raises(UsageError):
         examine("not an address")
+    wrong.models = []
+    with pytest.raises(UsageError, match="serves no model"):
+        examine(f"http://127.0.0.1:{wrong.server_port}")
     outcome = CliRunner().invoke(application(), ["doctor", "--live", "http://127.0.0.1:9"])
     assert isinstance(outcome.exception, UsageError) and outcome.exception.exit_code == 2
 

@@ -196,7 +196,7 @@ def test_the_integer_grader_loses_thousands(scorer: Path) -> None:
 
 
 def test_doubts_are_reported_beside_an_unchanged_score() -> None:
-    from helpers.evals.table import notes, rows
+    from helpers.evals.table import notes, row
 
     samples = aime(12)
     samples[0] = samples[0].model_copy(update={"doubt": "last_integer", "answer": "It is 1."})
@@ -204,7 +204,7 @@ def test_doubts_are_reported_beside_an_unchanged_score() -> None:
     assert (
         result.score == pytest.approx(100 / 240) and result.doubts == {"last_integer": 1} and result.doubts_right == 1
     )
-    assert rows([result])[0][-1] == "1 (1 right)" and "the last integer counted" in notes([result])[0]
+    assert row(result)["graders' doubts"] == "1 (1 right)" and "the last integer counted" in notes([result])[0]
 
 
 # Data, plans, estimates

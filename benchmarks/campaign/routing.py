@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from helpers.bench.roofline import experts_hit
 from helpers.files import write_whole
 
 PROMPT_TOKENS = 32
@@ -76,11 +77,6 @@ class RoutingProbe:
         return top1.tolist()
 
 
-def expected_hits(experts: int, per_token: int, batch: int) -> float:
-    """Distinct experts with uniform routing."""
-    return experts * (1 - (1 - per_token / experts) ** batch)
-
-
 def summary(
     seen: list[tuple[int, int, int, bool]], layers: int, experts: int, per_token: int, batch: int, per_step: int = 1
 ) -> dict:
@@ -98,7 +94,7 @@ def summary(
     if not steps:
         raise SystemExit(f"no decode step had {tokens} tokens: raise --gpu-memory-utilization or lower --batch")
     shares = [sum(hits) / len(hits) / experts for hits in by_layer]
-    expected = expected_hits(experts, per_token, tokens) / experts
+    expected = experts_hit(experts, per_token, tokens) / experts
     mean = sum(shares) / layers
     return {
         "batch": batch,

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from helpers.bench.sweep import Load
+from helpers.recipes.budget import BF16, MXFP4
 from helpers.recipes.model import Geometry, Model
 from helpers.recipes.target import Device
-
-BF16 = 2.0  # bytes
-MXFP4 = 17 / 32  # bytes per weight: 4 bits and an 8-bit scale per 32 (OCP Microscaling Formats 1.0)
 
 
 def experts_hit(experts: int, per_token: int, batch: float) -> float:
@@ -92,27 +90,6 @@ def decode_flops(geometry: Geometry, context: float) -> float:
     """FLOPs of one generated token."""
     unembedding = 2 * geometry.vocab_size * geometry.hidden_size
     return layer_flops(geometry) + unembedding + score_flops(geometry, context)
-
-
-def step_limits(model: Model, device: Device, batch: int, context: float) -> dict[str, float] | None:
-    """Milliseconds that each part of a decode step takes at least on one device; None where its speed is unknown.
-
-    The longer of moving its bytes and computing its FLOPs: experts (`MoE`), KV cache (`attention`), and the
-    projections, routers and unembedding (`dense GEMM`).
-    """
-    if device.bandwidth_gb_s is None or device.bf16_tflops is None:
-        return None
-    geometry, precision = model.geometry, model.weights.precision
-    experts = experts_hit(geometry.experts, geometry.experts_per_token, batch)
-    moe, scores = expert_flops(geometry), score_flops(geometry, context)
-    dense = decode_flops(geometry, context) - moe - scores
-    parts = {
-        "MoE": (geometry.layers * experts * expert_bytes(geometry, precision), moe),
-        "attention": (batch * kv_bytes(geometry, context), scores),
-        "dense GEMM": (always_read_bytes(geometry), dense),
-    }
-    bandwidth, peak = device.bandwidth_gb_s * 1e9, device.bf16_tflops * 1e12
-    return {name: 1e3 * max(moved / bandwidth, batch * flops / peak) for name, (moved, flops) in parts.items()}
 
 
 def prefill_flops(geometry: Geometry, tokens: int) -> float:

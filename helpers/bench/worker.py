@@ -48,7 +48,7 @@ class LoadWorker:
         try:
             with self.log.open("ab") as errors:
                 self.process = subprocess.Popen(
-                    stand_in or [str(self.interpreter), "-m", MODULE, "--serve"],
+                    stand_in or [str(self.interpreter), "-m", MODULE],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,

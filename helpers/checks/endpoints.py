@@ -23,7 +23,8 @@ def response_reasoning(reply: Any) -> str:
     return "".join(part.text for item in items for part in (item.content or []))
 
 
-def _expected(facts: Facts, text: str, expect: str | None) -> None:
+def says(facts: Facts, text: str, expect: str | None) -> None:
+    """The fact that an answer holds what is expected of it, in any letter case; none where nothing is."""
     if expect is not None:
         facts.need(f"answer has {expect!r}", expect.lower() in text.lower(), f"the answer is {text[:200]!r}")
 
@@ -38,7 +39,7 @@ def responses(reply: Any, expect: str | None = None, name: str = "responses") ->
     facts.need("usage", counted and usage.total_tokens == usage.input_tokens + usage.output_tokens, f"usage is {usage}")
     if expect is not None:
         facts.need("reasoning", bool(response_reasoning(reply)), "no reasoning item came back")
-    _expected(facts, response_text(reply), expect)
+    says(facts, response_text(reply), expect)
     return facts.contract(name, "endpoints")
 
 
@@ -70,7 +71,7 @@ def chat(
         facts.need("reasoning", bool(thought), "the chain of thought is missing")
     elif reasoning is False:
         facts.need("no reasoning", not thought, f"a chain of thought came back: {str(thought)[:80]!r}")
-    _expected(facts, choice.message.content or "", expect)
+    says(facts, choice.message.content or "", expect)
     return facts.contract(name, "endpoints")
 
 

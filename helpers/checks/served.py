@@ -8,11 +8,8 @@ from helpers.findings import Finding, Findings
 if TYPE_CHECKING:
     import httpx
 
-
 # a server that answers nothing in this time is taken for dead; together a minute
 NAMES_S, PROBE_S = 8.0, 50.0
-
-
 QUESTION = "What is 2 + 2?"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from helpers.checks.contract import Contract, Facts
+from helpers.checks.endpoints import says
 
 
 def kinds(events: Iterable[Any]) -> list[str]:
@@ -35,7 +36,7 @@ def responses(events: Sequence[Any], expect: str | None = None) -> Contract:
     if expect is not None:
         thought = any(kind == "response.reasoning_text.delta" for kind in types)
         facts.need("reasoning", thought, "no reasoning was streamed")
-        facts.need(f"answer has {expect!r}", expect.lower() in deltas.lower(), f"the answer is {deltas[:200]!r}")
+        says(facts, deltas, expect)
     return facts.contract("responses.stream", "streaming")
 
 
@@ -53,7 +54,7 @@ def chat(chunks: Sequence[Any], finish: str = "stop", expect: str | None = None)
     facts.need("deltas", bool(text or thought), "nothing was streamed")
     if expect is not None:
         facts.need("reasoning", bool(thought), "no reasoning was streamed")
-        facts.need(f"answer has {expect!r}", expect.lower() in text.lower(), f"the answer is {text[:200]!r}")
+        says(facts, text, expect)
     return facts.contract("chat.completions.stream", "streaming")
 
 

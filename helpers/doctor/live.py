@@ -214,6 +214,8 @@ def examine(url: str, api_key: str = "", model: str = "", timeout: float = TIMEO
                     f"{base} does not list its models", why=_message(listed), do="check the address and VLLM_API_KEY"
                 )
             cards = listed.json()["data"]
+            if not cards:
+                raise UsageError(f"{base} serves no model", do="start a server with a model, or check the address")
             return Examination(_probes(client, cards, model), base)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError) as error:
         raise UsageError(

@@ -2,20 +2,6 @@
 
 from helpers.evals.result import Result
 
-COLUMNS = (
-    "eval",
-    "effort",
-    "score",
-    "95 % interval",
-    "std. error",
-    "reference",
-    "verdict",
-    "samples",
-    "failures",
-    "tokens/sample",
-    "tok/s",
-    "graders' doubts",
-)
 DOUBTS = {
     "first_character": "the first character of an answer without a declared letter counted as its letter",
     "thousands_separator": "a boxed number with a thousands separator was read from its last group",
@@ -27,32 +13,23 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def rows(results: list[Result]) -> list[tuple[str, ...]]:
-    """One row per result; scores in percent."""
-    out = []
-    for r in results:
-        half = f"{percent(r.interval[0])} to {percent(r.interval[1])}" if r.interval else "–"
-        samples = (
-            f"{r.questions}/{r.of_questions} x {r.repeats}" if r.state == "scored" else f"{r.samples} of {r.planned}"
-        )
-        doubts = f"{sum(r.doubts.values())} ({r.doubts_right} right)" if r.doubts else "0"
-        out.append(
-            (
-                r.eval,
-                r.effort,
-                percent(r.score),
-                half,
-                percent(r.stderr),
-                percent(r.reference),
-                r.verdict,
-                samples,
-                str(r.failures),
-                f"{r.tokens_per_sample:,.0f}",
-                f"{r.output_tok_s:,.0f}",
-                doubts,
-            )
-        )
-    return out
+def row(r: Result) -> dict[str, str]:
+    """A result by the names of the table's columns; scores in percent."""
+    scored = r.state == "scored"
+    return {
+        "eval": r.eval,
+        "effort": r.effort,
+        "score": percent(r.score),
+        "95 % interval": f"{percent(r.interval[0])} to {percent(r.interval[1])}" if r.interval else "–",
+        "std. error": percent(r.stderr),
+        "reference": percent(r.reference),
+        "verdict": r.verdict,
+        "samples": f"{r.questions}/{r.of_questions} x {r.repeats}" if scored else f"{r.samples} of {r.planned}",
+        "failures": str(r.failures),
+        "tokens/sample": f"{r.tokens_per_sample:,.0f}",
+        "tok/s": f"{r.output_tok_s:,.0f}",
+        "graders' doubts": f"{sum(r.doubts.values())} ({r.doubts_right} right)" if r.doubts else "0",
+    }
 
 
 def notes(results: list[Result]) -> list[str]:
@@ -74,7 +51,7 @@ def frame(results: list[Result]):
     """The table as a data frame, for notebooks."""
     import pandas as pd
 
-    return pd.DataFrame(rows(results), columns=list(COLUMNS)).set_index(["eval", "effort"])
+    return pd.DataFrame(map(row, results)).set_index(["eval", "effort"])
 
 
 def text(results: list[Result]) -> str:

@@ -1,7 +1,7 @@
 """A whole sweep of `vllm bench serve` in one process, run with the stack's own interpreter.
 
-Importing vLLM's load client costs 20-25 CPU-seconds, so one process takes every point of a sweep, and a
-resident one (`--serve`) takes one request a line. Requests are JSON objects:
+Importing vLLM's load client costs 20-25 CPU-seconds, so one process stays and takes one request, a whole sweep,
+per line of stdin. Requests are JSON objects:
 
     {"base_url": "http://127.0.0.1:8000", "model": "gpt-oss-20b", "tokenizer": "DIR", "out": "RUN",
      "points": [{"concurrency": 4, "input_tokens": 1024, "output_tokens": 1024, "prompts": 12}],
@@ -13,7 +13,6 @@ Each point is warmed up at its own concurrency, measured with the random dataset
 Events go out as one JSON object per line: ready, start, warmup, progress, point, done, error.
 """
 
-import argparse
 import asyncio
 import contextlib
 import functools
@@ -211,12 +210,7 @@ def answer(client: LoadClient, line: str, emit: Emit) -> None:
 
 
 def main() -> None:
-    """Command line: resident, one request a line of stdin."""
-    parser = argparse.ArgumentParser(description="A sweep of vllm bench serve in one process.")
-    parser.add_argument(
-        "--serve", action="store_true", required=True, help="stay and take one request per line of stdin"
-    )
-    parser.parse_args()
+    """Answer one request per line of stdin until it closes."""
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # vLLM prints tables on stdout; only events may go there
 

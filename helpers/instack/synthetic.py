@@ -20,7 +20,7 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -44,12 +44,12 @@ MARKER = "synthetic.json"
 FORMS = ("mxfp4", "bf16")
 
 
-def geometry_of(model: str, layers: int | None = None) -> CheckpointGeometry:
-    """A model's sizes from its recipe; `layers` cuts it down for tests."""
+def geometry_of(model: str) -> CheckpointGeometry:
+    """A model's sizes from its recipe."""
     sizes = load_model(model).geometry
     return replace(
         CheckpointGeometry(),
-        layers=layers or sizes.layers,
+        layers=sizes.layers,
         hidden=sizes.hidden_size,
         intermediate=sizes.intermediate_size,
         experts=sizes.experts,
@@ -117,15 +117,14 @@ def write(
     places: list[Path],
     form: str = "mxfp4",
     seed: int = 0,
-    layers: int | None = None,
     device: str | None = None,
     geometry: CheckpointGeometry | None = None,
 ) -> Path:
     """Write the checkpoint whole or not at all to the first of `places` with room; one there already is kept."""
     if form not in FORMS:
         raise CookbookError(f"there is no form {form!r}", do=f"choose one of {', '.join(FORMS)}")
-    g = geometry or geometry_of(model, layers)
-    settings = {"model": model, "form": form, "seed": seed, "geometry": g.as_dict()}
+    g = geometry or geometry_of(model)
+    settings = {"model": model, "form": form, "seed": seed, "geometry": asdict(g)}
     for place in places:
         if holds(place, settings):
             return place
@@ -169,7 +168,7 @@ def write_draft(
 ) -> Path:
     """Write an EAGLE3 head for a model, whole or not at all, to the first of `places` with room; one there is kept."""
     g = geometry or geometry_of(model)
-    settings = {"model": model, "draft": "eagle3", "seed": seed, "geometry": g.as_dict()}
+    settings = {"model": model, "draft": "eagle3", "seed": seed, "geometry": asdict(g)}
     for place in places:
         if holds(place, settings):
             return place
@@ -205,7 +204,6 @@ def main() -> None:
     parser.add_argument("--form", choices=FORMS, default="mxfp4", help="number format of the experts")
     parser.add_argument("--draft", choices=["eagle3"], help="a draft head for the model instead of the model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--layers", type=int, help="fewer layers than the model has, for tests")
     parser.add_argument("--device", help="where numbers are drawn (default: the GPU where there is one)")
     options = parser.parse_args()
     began = time.perf_counter()
@@ -214,7 +212,7 @@ def main() -> None:
         if options.draft:
             out = write_draft(options.model, options.out, options.seed, options.device)
         else:
-            out = write(options.model, options.out, options.form, options.seed, options.layers, options.device)
+            out = write(options.model, options.out, options.form, options.seed, options.device)
     except CookbookError as error:
         parser.exit(error.exit_code, f"{error.line()}\n")
     print(f"{time.perf_counter() - began:.1f} s", file=sys.stderr)

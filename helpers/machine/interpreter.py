@@ -1,7 +1,5 @@
 """The Python that holds vLLM for a run, and what it holds."""
 
-import os
-import sys
 from pathlib import Path
 
 from helpers.errors import CookbookError
@@ -11,10 +9,11 @@ from helpers.paths import shown
 
 def serving_stack(stack: str, install: str = "stack") -> tuple[Path, dict[str, str]]:
     """The interpreter and its versions: the pinned environment, installed unless it is there, or the existing one."""
+    from helpers.machine.preflight.software import existing_python
     from helpers.machine.stack import ensure
 
     existing = install == "existing"
-    interpreter = Path(os.environ.get("COOKBOOK_PYTHON", sys.executable)) if existing else ensure(stack)
+    interpreter = existing_python() if existing else ensure(stack)
     versions = facts.versions(interpreter)
     if "vllm" not in versions:
         raise CookbookError(

@@ -15,7 +15,7 @@ from helpers.recipes.block import serve_block
 
 GIB = 2**30
 BF16 = 2  # bytes
-MXFP4 = 17 / 32  # bytes per weight: 4 bits and an 8-bit scale per 32 weights
+MXFP4 = 17 / 32  # bytes per weight: 4 bits and an 8-bit scale per 32 weights (OCP Microscaling Formats 1.0)
 UTILIZATION = 0.92  # vllm 0.32.0 config/cache.py gpu_memory_utilization
 GRAPHS_AND_CONTEXT_GIB = 2.0  # CUDA context, captured graphs and workspaces of one process (estimate)
 COMMUNICATION_GIB = 0.75  # more with tensor parallelism: NCCL and all-reduce buffers (estimate)
@@ -52,12 +52,12 @@ class Budget:
     @property
     def fits(self) -> bool:
         """Whether the server starts and holds the whole load without queueing."""
-        return self.kv_cache >= max(self.start, self.load)
+        return self.missing == 0
 
     @property
     def missing(self) -> float:
         """What is missing per device; 0 where it fits."""
-        return max(0.0, max(self.start, self.load) - self.kv_cache)
+        return max(0.0, self.start - self.kv_cache, self.load - self.kv_cache)
 
     @property
     def fullest_concurrency(self) -> int:
@@ -91,25 +91,23 @@ def memory_budget(target: Target, model: Model, parameters: Parameters, memory_g
     kv_bytes = 1 if str(_value(block, "kv-cache-dtype", "auto")).startswith("fp8") else BF16
     tokens = parameters.input_tokens + parameters.output_tokens
     concurrency = min(max(parameters.concurrency), sequences)
-    usable = device * utilization
-    if target.stack.install == "cpu":  # the cache is set aside by size, and all replicas share the host
+    on_cpu = target.stack.install == "cpu"
+    shards = 1 if on_cpu else size  # one host holds the whole of every CPU replica
+    weights = _weights_gib(target, model, shards)
+    if on_cpu:  # the cache is set aside by size, and all replicas share the host
+        working = CPU_PROCESS_GIB * size
         cache = float(str(block.env["VLLM_CPU_KVCACHE_SPACE"].value)) * size
-        usable = _weights_gib(target, model, 1) + CPU_PROCESS_GIB * size + cache
-        if usable * parameters.replicas > device:
-            usable = device / parameters.replicas
-        working, weights = CPU_PROCESS_GIB * size, _weights_gib(target, model, 1)
-        start, load = (
-            _kv_gib(model, length, batched, 1, kv_bytes),
-            concurrency * _kv_gib(model, tokens, 0, 1, kv_bytes),
-        )
-        return Budget(device, usable, weights, working, start, load, length, concurrency)
+        usable = min(weights + working + cache, device / parameters.replicas)
+    else:
+        working = _working_gib(target, model, size, batched, sequences)
+        usable = device * utilization
     return Budget(
         device=device,
         usable=usable,
-        weights=_weights_gib(target, model, size),
-        working=_working_gib(target, model, size, batched, sequences),
-        start=_kv_gib(model, length, batched, size, kv_bytes),
-        load=concurrency * _kv_gib(model, tokens, 0, size, kv_bytes),
+        weights=weights,
+        working=working,
+        start=_kv_gib(model, length, batched, shards, kv_bytes),
+        load=concurrency * _kv_gib(model, tokens, 0, shards, kv_bytes),
         max_model_len=length,
         concurrency=concurrency,
     )

@@ -64,6 +64,11 @@ def _load(path: Path, shape: type[Recipe]) -> Recipe:
 
 @cache
 def _parsed(path: Path, _modified: int, shape: type[Recipe]) -> Recipe:
+    return load_file(path, shape)
+
+
+def load_file(path: Path, shape: type[Recipe]) -> Recipe:
+    """The file as `shape`; `RecipeError` names every fault with its key."""
     recipe, faults = check_file(path, shape)
     if recipe is None:
         raise RecipeError(faults)

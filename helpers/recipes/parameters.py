@@ -109,7 +109,8 @@ def check_parameters(target: Target, values: Mapping[str, Any] | None = None) ->
         sound = parameters.__dict__
     faults += _against_target(target, sound)
     if faults:
-        raise UsageError(f"{_counted(faults)} in the parameters of {target.target}: " + " | ".join(faults))
+        count = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
+        raise UsageError(f"{count} in the parameters of {target.target}: " + " | ".join(faults))
     return parameters
 
 
@@ -118,10 +119,6 @@ def _left_open(name: str, value: Any) -> bool:
     if value is None or (value == "" and name in ("model", "weights", "profile")):
         return True
     return name == "tensor_parallel_size" and value == 0 and not isinstance(value, bool)
-
-
-def _counted(faults: list[str]) -> str:
-    return f"{len(faults)} faults" if len(faults) > 1 else "a fault"
 
 
 def _as_list(value: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, RootModel
 
 from helpers import paths
-from helpers.recipes.files import RecipeError, check_file
+from helpers.recipes.files import load_file
 from helpers.recipes.settings import Strict, Text
 
 FILE = paths.RECIPES / "stacks.yaml"
@@ -30,7 +30,4 @@ class IndexedStacks(RootModel[dict[str, IndexedStack]]):
 
 def indexed_stacks() -> dict[str, IndexedStack]:
     """The environments of recipes/stacks.yaml by name; `RecipeError` names every fault."""
-    stacks, faults = check_file(FILE, IndexedStacks)
-    if stacks is None:
-        raise RecipeError(faults)
-    return stacks.root
+    return load_file(FILE, IndexedStacks).root

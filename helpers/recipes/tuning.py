@@ -12,7 +12,7 @@ from pydantic import Field, RootModel, field_validator, model_validator
 
 from helpers import paths
 from helpers.errors import UsageError
-from helpers.recipes.files import RecipeError, check_file
+from helpers.recipes.files import load_file
 from helpers.recipes.settings import Block, Setting, Strict, Text
 
 FILE = paths.RECIPES / "tuning.yaml"
@@ -98,10 +98,7 @@ def load_spaces(file: Path = FILE) -> dict[str, Space]:
     """The search spaces of a file; `RecipeError` names every fault with its key."""
     if not file.is_file():
         raise UsageError(f"there is no file {paths.shown(file)}", do="name a file in the shape of recipes/tuning.yaml")
-    spaces, faults = check_file(file, Spaces)
-    if spaces is None:
-        raise RecipeError(faults)
-    return spaces.root
+    return load_file(file, Spaces).root
 
 
 def load_space(target: str, model: str, file: Path = FILE) -> tuple[str, Space]:

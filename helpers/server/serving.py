@@ -42,11 +42,11 @@ class Serving:
     @property
     def weights(self) -> str:
         """hub, synthetic, nano or path: what is loaded, as a record names it."""
-        return "nano" if self.model.model == NANO and not self._given_path else self.parameters.weights_kind
-
-    @property
-    def _given_path(self) -> bool:
-        return self.parameters.weights_kind == "path"
+        return (
+            "nano"
+            if self.model.model == NANO and self.parameters.weights_kind != "path"
+            else self.parameters.weights_kind
+        )
 
     @property
     def form(self) -> str:

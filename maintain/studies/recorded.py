@@ -6,7 +6,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from helpers.bench.roofline import step_limits
 from helpers.bench.tune.plan import changed
 from helpers.bench.tune.study import compared, studies
 from helpers.bench.tune.table import plain
@@ -19,7 +18,7 @@ from helpers.records.curves import by_version, curves, evidence_file, load_recor
 from helpers.records.record import RunRecord
 from maintain.studies.routing import routing_figure
 from maintain.studies.startup import Start
-from maintain.studies.steps import StepProfile
+from maintain.studies.steps import StepProfile, step_limits
 from maintain.studies.steps_figure import steps_figure
 from maintain.studies.tuning import ratio_figure, startup_figure
 

@@ -5,6 +5,17 @@ from typing import Annotated
 
 from pydantic import Field
 
+from helpers.bench.roofline import (
+    always_read_bytes,
+    decode_flops,
+    expert_bytes,
+    expert_flops,
+    experts_hit,
+    kv_bytes,
+    score_flops,
+)
+from helpers.recipes import Model
+from helpers.recipes.target import Device
 from helpers.records.record import Part
 
 # First match wins. Names as vLLM 0.25.1 with torch 2.11 gives them on Hopper.
@@ -50,6 +61,27 @@ class StepProfile(Part):
         share = self.busy_ms / sum(found.values())
         parts = {name: value * share for name, value in found.items() if value}
         return parts | {GAPS: self.profiled_step_ms - self.busy_ms}
+
+
+def step_limits(model: Model, device: Device, batch: int, context: float) -> dict[str, float] | None:
+    """Milliseconds that each part of a decode step takes at least on one device; None where its speed is unknown.
+
+    The longer of moving its bytes and computing its FLOPs: experts (`MoE`), KV cache (`attention`), and the
+    projections, routers and unembedding (`dense GEMM`).
+    """
+    if device.bandwidth_gb_s is None or device.bf16_tflops is None:
+        return None
+    geometry, precision = model.geometry, model.weights.precision
+    experts = experts_hit(geometry.experts, geometry.experts_per_token, batch)
+    moe, scores = expert_flops(geometry), score_flops(geometry, context)
+    dense = decode_flops(geometry, context) - moe - scores
+    parts = {
+        "MoE": (geometry.layers * experts * expert_bytes(geometry, precision), moe),
+        "attention": (batch * kv_bytes(geometry, context), scores),
+        "dense GEMM": (always_read_bytes(geometry), dense),
+    }
+    bandwidth, peak = device.bandwidth_gb_s * 1e9, device.bf16_tflops * 1e12
+    return {name: 1e3 * max(moved / bandwidth, batch * flops / peak) for name, (moved, flops) in parts.items()}
 
 
 def group_of(name: str) -> str:

@@ -14,7 +14,7 @@ import os
 import queue
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -210,7 +210,7 @@ def train(
     def save() -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = out.with_suffix(".tmp")
-        header = {"geometry": json.dumps(settings.geometry().as_dict()), "settings": json.dumps(vars(settings))}
+        header = {"geometry": json.dumps(asdict(settings.geometry())), "settings": json.dumps(vars(settings))}
         if earlier:
             header["stages"] = json.dumps(earlier.stages)
         save_file(trainer.twin.compact(token_ids), scratch, header)

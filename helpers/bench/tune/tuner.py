@@ -123,7 +123,7 @@ class Tuner:
             env=proposal.command.env,
             gpus=proposal.gpus,
             state="failed" if found.cause else "measured",
-            cause=public_text(found.cause),
+            cause=found.cause.replace(f"{ROOT}/", "").strip(),
             points=found.points,
             startup_s=found.startup_s,
             backends=found.backends,
@@ -183,8 +183,3 @@ class Tuner:
             self._held = True
             held.callback(setattr, self, "_held", False)
             yield
-
-
-def public_text(text: str) -> str:
-    """A cause without the checkout's own path."""
-    return text.replace(f"{ROOT}/", "").strip()

@@ -1,6 +1,6 @@
 """The geometry of gpt-oss-nano and the configuration files that describe it to vLLM and transformers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 VOCABULARY = 201_088  # rows of gpt-oss's embedding; o200k_harmony names 200,019 of them
 TEXT_TOKENS = 199_998  # ordinary o200k tokens; special tokens come after them
@@ -99,10 +99,6 @@ class CheckpointGeometry:
                 "quant_method": "mxfp4",
             }
         return config
-
-    def as_dict(self) -> dict:
-        """The sizes by name, as the compact weights' header keeps them."""
-        return asdict(self)
 
 
 GENERATION_CONFIG = {

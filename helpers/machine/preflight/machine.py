@@ -1,7 +1,7 @@
 """What a machine is and holds, read once by `probe`; what a run needs of it; what `judge` makes of both."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from helpers.findings import NOTHING
 
@@ -126,10 +126,6 @@ class Machine:
         driver = self.driver and f"driver {self.driver} (CUDA {self.cuda} at most)"
         parts = [self.line(), self.architecture, f"Python {self.python}", kind, driver, self.wsl and "WSL2"]
         return ", ".join(filter(None, parts))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for `--json`."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Report(Findings):
         return {
             "target": self.target,
             "ok": self.passed,
-            "machine": self.machine.to_dict(),
+            "machine": asdict(self.machine),
             "checks": [asdict(finding) | {"mark": finding.mark} for finding in self.findings],
         }
 
