@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from helpers.errors import CookbookError
+
 
 def write_whole(path: Path | str, content: str | bytes, *, mode: int | None = None) -> Path:
     """Write `path` whole or not at all: beside it first, then renamed over it; its folder is made. Returns the path.
@@ -39,19 +41,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def alone(path: Path | str, *, wait: bool = True) -> Iterator[None]:
+def alone(path: Path | str, *, busy: CookbookError | None = None) -> Iterator[None]:
     """Hold the lock file `path` for the block; the system lets go of it when the process ends, however it does.
 
-    Waits for whoever holds it; without `wait`, raises BlockingIOError at once.
+    Waits for whoever holds it; with `busy`, raises that at once instead.
     """
     from filelock import FileLock, Timeout
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=-1 if wait else 0)
-    try:
+    lock = FileLock(path)
+    if busy is None:
         lock.acquire()
-    except Timeout:
-        raise BlockingIOError(f"{path} is held by another process") from None
+    else:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise busy from None
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import files
+from helpers.errors import CookbookError
 from helpers.paths import ROOT
 
 # What may rename or lock for itself, and why `helpers.files` does not serve there.
@@ -59,10 +60,11 @@ def test_a_failed_write_keeps_the_old_content(tmp_path: Path) -> None:
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    held, refused = files.alone(tmp_path / "lock"), pytest.raises(BlockingIOError, match="held by another")
-    with held, refused, files.alone(tmp_path / "lock", wait=False):
+    busy = CookbookError("another writes here")
+    held, refused = files.alone(tmp_path / "lock"), pytest.raises(CookbookError, match="another writes here")
+    with held, refused, files.alone(tmp_path / "lock", busy=busy):
         pass
-    with files.alone(tmp_path / "lock", wait=False):
+    with files.alone(tmp_path / "lock", busy=busy):
         pass
 
 

@@ -210,9 +210,12 @@ def _round(
     replies: dict[str, Reply] = {}
     gone = ""
     pulse.moved = time.monotonic()
-    for question, expected in asked:  # daemons: a request to a dead server must not keep the process
-        run = lambda q=question, e=expected: done.put(_ask(client, model, q, e, number))  # noqa: E731
-        threading.Thread(target=run, daemon=True).start()
+
+    def ask(question: str, expected: str) -> None:
+        done.put(_ask(client, model, question, expected, number))
+
+    for pair in asked:  # daemons: a request to a dead server must not keep the process
+        threading.Thread(target=ask, args=pair, daemon=True).start()
     while len(replies) < len(asked) and not gone:
         try:
             reply = done.get(timeout=1.0)
@@ -234,9 +237,10 @@ def _ask(client: "httpx.Client", model: str, question: str, expected: str, numbe
         data = reply.json()
         choice, tokens = data["choices"][0], (data.get("usage") or {}).get("completion_tokens") or 0
         text = choice["message"]["content"] or ""
-        fault = "cut off" if choice.get("finish_reason") == "length" else "" if text.strip() else "no answer"
         noise = gibberish(text)
-        fault = noise or fault
+        fault = noise or ("" if text.strip() else "no answer")
+        if not noise and choice.get("finish_reason") == "length":
+            fault = "cut off"
         return Reply(question, number, text, not fault and right(text, expected), fault, bool(noise), tokens)
     except Exception as error:  # of the network, or a reply of another shape: counted, never raised
         return Reply(question, number, "", False, type(error).__name__)

@@ -205,10 +205,9 @@ class Tracker:
     def _alone(self, line: Line, text: str, after_shutdown: bool) -> None:
         if not text.strip():
             return
-        if line.level not in QUIET:
-            self._head[line.stream] = text if len(text) < 400 else text[:400]
         if line.level in QUIET:
             return
+        self._head[line.stream] = text[:400]
         kind = ""
         if PARSER.match(text):
             kind = "parser"

@@ -1,11 +1,10 @@
 """Runs a plan against a server: starts the scorer, follows its events, reads what it left, resumes what was cut off."""
 
-import contextlib
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,7 +87,10 @@ def evaluate(
         raise UsageError(
             f"{shown(folder)} holds another run", why=f"its {other} differs", do="pass another --run-dir or none"
         )
-    with _only_one(folder):
+    busy = CookbookError(
+        f"{shown(folder)} is in use", why="another evaluation writes to it", do="wait for it, or pass --fresh"
+    )
+    with alone(folder / "lock", busy=busy):
         write_whole(folder / "settings.json", json.dumps(wanted, indent=1) + "\n")
         stale = [job for job in plan.jobs if lost(read_samples(samples_path(folder, *job)), plan, job[0])]
         error = _score(base_url, plan, folder, interpreter, progress)
@@ -107,18 +109,6 @@ def evaluate(
         if all(result.state == "scored" for result in results):
             write_whole(folder / "finished", "")
     return results
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(alone(folder / "lock", wait=False))
-        except BlockingIOError:
-            raise CookbookError(
-                f"{shown(folder)} is in use", why="another evaluation writes to it", do="wait for it, or pass --fresh"
-            ) from None
-        yield
 
 
 def _score(base_url: str, plan: Plan, folder: Path, interpreter: Path, progress: Callable[[str], None] | None) -> str:

@@ -104,4 +104,4 @@ def need_served(base_url: str) -> str:
     keyless(base_url)
     if not base_url.startswith(("http://", "https://")):
         raise UsageError(f"{base_url!r} is no address", do="pass --base-url http://127.0.0.1:8000/v1")
-    return base_url.rstrip("/") if base_url.rstrip("/").endswith("/v1") else base_url.rstrip("/") + "/v1"
+    return base_url.rstrip("/").removesuffix("/v1") + "/v1"

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from helpers.checks.known_answers import ALLOWED
 from helpers.evals.result import Result
 from helpers.paths import RECORDS
 from helpers.records.record import Argv, Document, Environment, Launched, MachineRecord, Model, Utc, Weights
@@ -47,7 +48,7 @@ class EvalRecord(Document):
                 raise ValueError(where + f"score {result.score} is not in 0-1")
             if result.score is not None and result.samples != result.planned:
                 raise ValueError(where + f"a score from {result.samples} of {result.planned} samples")
-            if result.score is not None and result.failures > 0.01 * result.planned:
+            if result.score is not None and result.failures > ALLOWED * result.planned:
                 raise ValueError(where + f"a score with {result.failures} of {result.planned} samples failed")
             if result.interval and not result.interval[0] <= result.score <= result.interval[1]:
                 raise ValueError(where + "the score lies outside its interval")

@@ -139,8 +139,9 @@ def interval_of(score: float, stderr: float, questions: int, samples: int, whole
     scatter at all, it is Wilson's over the questions."""
     if whole and stderr:
         return max(0.0, score - Z * stderr), min(1.0, score + Z * stderr)
-    worth = score * (1 - score) / stderr**2 if stderr else questions
-    n = min(max(worth, 1.0), float(samples)) if stderr else float(questions)
+    n = float(questions)
+    if stderr:
+        n = min(max(score * (1 - score) / stderr**2, 1.0), float(samples))
     centre = (score + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z * math.sqrt(score * (1 - score) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -153,13 +154,12 @@ def verdict_of(
     if reference is None or tolerance is None:
         return "no reference"
     low, high = reference - tolerance, reference + tolerance
-    if whole:
-        return "within" if low <= score <= high else "below" if score < low else "above"
-    if low <= interval[0] and interval[1] <= high:
+    least, most = (score, score) if whole else interval
+    if low <= least and most <= high:
         return "within"
-    if interval[1] < low:
+    if most < low:
         return "below"
-    return "above" if interval[0] > high else "undecided"
+    return "above" if least > high else "undecided"
 
 
 def busy_seconds(samples: list[Sample]) -> float:

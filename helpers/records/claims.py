@@ -56,8 +56,7 @@ class Claim:
     @property
     def days(self) -> str:
         """When it was measured: a day, or the first and the last one."""
-        first = self.since or self.day
-        return self.day.isoformat() if first == self.day else f"{first.isoformat()} to {self.day.isoformat()}"
+        return days(self.since or self.day, self.day)
 
     @property
     def age(self) -> Age:
@@ -71,6 +70,11 @@ class Claim:
             f"{self.group} {self.state} ({self.checks}) with {self.weights} weights on vLLM {self.vllm} "
             f"({self.age.words()}), {self.days}{flags}"
         )
+
+
+def days(first: date, last: date) -> str:
+    """One day, or the first and the last of several."""
+    return last.isoformat() if first == last else f"{first.isoformat()} to {last.isoformat()}"
 
 
 def load_claims(folder: Path = paths.RECORDS) -> list[Claim]:

@@ -6,7 +6,7 @@ from datetime import date
 
 from helpers.recipes import load_target, target_names
 from helpers.recipes.parameters import layout
-from helpers.records.claims import ACCURACY_FIRST, Claim
+from helpers.records.claims import ACCURACY_FIRST, Claim, days
 
 NEVER = "never run here"
 Place = tuple[str, str, int, str]  # target, model, tensor-parallel size, profile
@@ -108,29 +108,25 @@ def _summary(rows: list[MatrixRow]) -> TargetSummary:
     for (older, *_), models in measured.items():
         for model in [model for model in models if older and model in today]:
             del models[model]
-    days = [claim.day.isoformat() for row in rows for claim in row.claims]
+
+    def line(what: str, older: bool, vllm: str, age: str, found: dict[str, date]) -> str:
+        spread = days(min(found.values()), max(found.values()))
+        return f"{what}, vLLM {vllm}, {spread} ({age}){', older flags' if older else ''}"
+
     return TargetSummary(
-        rows[0].target,
-        rows[0].title,
-        [
-            f"{', '.join(models)}: {weights} weights, vLLM {vllm}, {_days(models)} ({age})"
-            + (", older flags" if older else "")
+        target=rows[0].target,
+        title=rows[0].title,
+        measured=[
+            line(f"{', '.join(models)}: {weights} weights", older, vllm, age, models)
             for (older, weights, vllm, age), models in sorted(measured.items())
             if models
         ],
-        [
-            f"{', '.join(sorted(groups))} with {model}, vLLM {vllm}, {_days(groups)} ({age})"
-            + (", older flags" if older else "")
+        held=[
+            line(f"{', '.join(sorted(groups))} with {model}", older, vllm, age, groups)
             for (older, model, vllm, age), groups in sorted(held.items())
         ],
-        max(days, default=""),
+        day=max((claim.day.isoformat() for row in rows for claim in row.claims), default=""),
     )
-
-
-def _days(found: dict[str, date]) -> str:
-    """The day of claims that stand together, or the first and the last one."""
-    first, last = min(found.values()), max(found.values())
-    return first.isoformat() if first == last else f"{first} to {last}"
 
 
 def _newest(claims: list[Claim]) -> Claim:

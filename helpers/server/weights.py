@@ -1,6 +1,7 @@
 """The checkpoint that a run serves: built, written or found, according to `weights`."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from helpers.errors import CookbookError, UsageError
@@ -69,10 +70,13 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
     built = folder / "config.json"
     if built.exists():
         return folder
+    argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder), "--form", form]
+    why = ""
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with alone(cache.with_name(f"{cache.name}.lock")):  # two runs at once: the second waits, then finds it built
-            why = "" if built.exists() else _build(interpreter, folder, form)
+            if not built.exists():
+                why = _why_not(child("building gpt-oss-nano", argv, cwd=ROOT))
     except OSError as error:
         why = str(error)
     if why:
@@ -80,10 +84,8 @@ def build_nano(interpreter: Path, cache: Path, form: str = "bf16") -> Path:
     return folder
 
 
-def _build(interpreter: Path, folder: Path, form: str) -> str:
-    """Run the builder; returns why it failed, empty where it did not."""
-    argv = [str(interpreter), "-m", "helpers.instack.nano.build", "--out", str(folder), "--form", form]
-    done = child("building gpt-oss-nano", argv, cwd=ROOT)
+def _why_not(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line of a child that failed, empty where it did not."""
     return (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1] if done.returncode else ""
 
 
@@ -107,9 +109,8 @@ def _synthesized(
     module = "helpers.instack.synthetic"
     argv = [str(interpreter), "-m", module, "--model", model.model, *options, "--out", *map(str, places)]
     done = child(f"writing {what}", argv, cwd=ROOT, env=os.environ | (env or {}))
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-        raise CookbookError(f"{what} was not written", why=last)
+    if why := _why_not(done):
+        raise CookbookError(f"{what} was not written", why=why)
     return Path(done.stdout.strip().splitlines()[-1])
 
 

@@ -119,35 +119,32 @@ def harmony_steps(message: Any) -> list[Step]:
 
 def item_steps(item: Any) -> list[Step]:
     """The steps of one Responses item or one chat message."""
-    kind = _get(item, "type")
+    kind, name, arguments = _get(item, "type"), _get(item, "name") or "", _get(item, "arguments") or ""
     if kind == "reasoning":
         return [Step("analysis", _content(_get(item, "content") or _get(item, "summary")))]
     if kind == "function_call":
-        return [Step("call", _get(item, "arguments") or "", _get(item, "name") or "")]
+        return [Step("call", arguments, name)]
     if kind == "function_call_output":
         return [Step("result", _content(_get(item, "output")), "")]
     if kind == "mcp_call":
-        steps = [Step("call", _get(item, "arguments") or "", _get(item, "name") or "")]
         output = _get(item, "output")
-        return steps + ([Step("result", output, _get(item, "name") or "")] if output else [])
+        return [Step("call", arguments, name), *([Step("result", output, name)] if output else [])]
     if kind == "code_interpreter_call":
         return [Step("call", _get(item, "code") or "", "python")]
     if kind == "web_search_call":
         action = _get(item, "action") or {}
-        name = {"search": "search", "open_page": "open", "find_in_page": "find"}.get(_get(action, "type"), "")
+        tool = {"search": "search", "open_page": "open", "find_in_page": "find"}.get(_get(action, "type"), "")
         asked = _get(action, "query") or _get(action, "pattern") or _get(action, "url") or ""
-        return [Step("call", asked.removeprefix("cursor:"), f"browser.{name}")]
+        return [Step("call", asked.removeprefix("cursor:"), f"browser.{tool}")]
     role = _get(item, "role")
     text = _content(_get(item, "content"))
     if role == "tool":
-        return [Step("result", text, _get(item, "name") or "")]
+        return [Step("result", text, name)]
     if role != "assistant":
         return [Step(role if role in LABELS else "user", text)]
     steps = [Step("analysis", thought)] if (thought := _get(item, "reasoning")) else []
-    steps += [
-        Step("call", _get(_get(call, "function"), "arguments") or "", _get(_get(call, "function"), "name") or "")
-        for call in _get(item, "tool_calls") or []
-    ]
+    called = [_get(call, "function") for call in _get(item, "tool_calls") or []]
+    steps += [Step("call", _get(one, "arguments") or "", _get(one, "name") or "") for one in called]
     return steps + ([Step("final", text)] if text else [])
 
 

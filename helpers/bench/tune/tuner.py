@@ -169,11 +169,10 @@ class Tuner:
         if self._held:
             yield
             return
+        busy = UsageError(f"another `cookbook tune` works in {shown(self.folder)}", do="wait for it")
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(files.alone(self.folder / "lock", wait=False))
-            except BlockingIOError:
-                raise UsageError(f"another `cookbook tune` works in {shown(self.folder)}", do="wait for it") from None
+                held.enter_context(files.alone(self.folder / "lock", busy=busy))
             except OSError as error:
                 raise UsageError(
                     f"{shown(self.folder)} cannot be written",

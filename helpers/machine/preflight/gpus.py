@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 
 from helpers.machine.preflight import intel as intel_files
-from helpers.machine.preflight.machine import Gpu, Holder
+from helpers.machine.preflight.machine import GIB, Gpu, Holder
 
-GIB = 2**30
 MAX_LINKS = 18  # NVLink links of one GPU, H100 to B300
 Found = tuple[str, list[Gpu], str | None, str | None, str]  # vendor, GPUs, driver, CUDA, error
 

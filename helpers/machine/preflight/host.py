@@ -7,10 +7,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.machine.preflight.machine import Disk, Holder
+from helpers.machine.preflight.machine import GIB, Disk, Holder
 from helpers.processes import port_free, port_holder
 
-GIB = 2**30
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16", "sve")
 
 

@@ -4,9 +4,8 @@ import contextlib
 import re
 from pathlib import Path
 
-from helpers.machine.preflight.machine import Gpu
+from helpers.machine.preflight.machine import GIB, Gpu
 
-GIB = 2**30
 VENDOR = "0x8086"
 DRIVERS = ("xe", "i915")
 # sysfs gives numbers; a host's own pci.ids names them all, these are the ones that need no such file (pci.ids).

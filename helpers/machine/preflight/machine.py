@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from helpers.findings import NOTHING
 
+GIB = 2**30  # bytes
+
 
 @dataclass(frozen=True)
 class Holder:

@@ -9,7 +9,7 @@ from helpers.errors import CookbookError
 from helpers.findings import Findings
 from helpers.machine.preflight.accelerators import DRIVER_OF_CUDA
 from helpers.machine.preflight.judge import judge
-from helpers.machine.preflight.machine import Machine, Need
+from helpers.machine.preflight.machine import GIB, Machine, Need
 from helpers.machine.preflight.probe import probe
 from helpers.machine.stack.environment import disk_gib
 from helpers.machine.weights.checkpoint import check_checkpoint
@@ -18,7 +18,6 @@ from helpers.recipes import Model, Parameters, Target, check_parameters, load_mo
 from helpers.recipes import budget as budgets
 from helpers.recipes.block import serve_block
 
-GIB = 2**30
 HOST_GIB = 8.0  # host memory of vLLM's processes beside a GPU: Python, torch and staging buffers (estimate)
 
 

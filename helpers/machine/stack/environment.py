@@ -163,23 +163,21 @@ def _install(stack: ServingStack) -> None:
     if stack.name != "cpu":
         env.pop("UV_FIND_LINKS", None)  # the local wheels are CPU builds, and newer than the lock's by their suffix
     uv = str(Path(sys.executable).parent / "uv")
-    options: list[str] = []
-    python = sys.executable
-    if stack.name == "cpu":
-        wheels = [path.name for folder in find_links(env) for path in folder.glob("torch-*.whl")]
-        available = [v for v in _minor_versions() if v != sys.version_info[:2] and _uv_python(uv, v, env)]
-        version, local = choose_python(pinned(stack.lock, "torch"), wheels, sys.version_info[:2], available)
-        if version != sys.version_info[:2]:
-            python = _uv_python(uv, version, env)
-        if not local:
-            options = ["--torch-backend", "cpu"]  # uv's name for PyTorch's CPU wheel index
-    if stack.name in PYTHON_OF:
-        python = _needed_python(uv, stack.name, env)
     stack.stamp.unlink(missing_ok=True)
     if stack.lock == INDEXED:
         _install_indexed(stack, indexed_stacks()[stack.name], uv, env)
-        write_whole(stack.stamp, stack.fingerprint())
-        return
+    else:
+        _install_locked(stack, uv, env)
+    write_whole(stack.stamp, stack.fingerprint())
+
+
+def _install_locked(stack: ServingStack, uv: str, env: dict[str, str]) -> None:
+    """Install what the lock pins, into an environment that is made anew where its Python is another."""
+    python, options = sys.executable, []
+    if stack.name == "cpu":
+        python, options = _python_for_cpu(stack, uv, env)
+    elif stack.name in PYTHON_OF:
+        python = _needed_python(uv, stack.name, env)
     if not stack.python.exists() or _version(stack.python) != _version(python):
         _make_environment(stack, uv, python, env)
     # uv takes a package whose metadata is there for installed, though its files were half copied when it was ended.
@@ -193,11 +191,18 @@ def _install(stack: ServingStack) -> None:
         _write_shim(stack)
     cut_off.unlink()
     compile_stack(stack.python)
-    write_whole(stack.stamp, stack.fingerprint())
 
 
-def _minor_versions() -> list[tuple[int, int]]:
-    return [(3, minor) for minor in range(SUPPORTED[0][1], SUPPORTED[1][1] + 1)]
+def _python_for_cpu(stack: ServingStack, uv: str, env: dict[str, str]) -> tuple[str, list[str]]:
+    """The Python of the CPU stack, and the options of uv that say where its torch comes from."""
+    current = sys.version_info[:2]
+    wheels = [path.name for folder in find_links(env) for path in folder.glob("torch-*.whl")]
+    pythons = {current: sys.executable}
+    for minor in range(SUPPORTED[0][1], SUPPORTED[1][1] + 1):
+        if (3, minor) != current and (found := _uv_python(uv, (3, minor), env)):
+            pythons[3, minor] = found
+    version, local = choose_python(pinned(stack.lock, "torch"), wheels, current, list(pythons))
+    return pythons[version], [] if local else ["--torch-backend", "cpu"]  # uv's name for PyTorch's CPU wheel index
 
 
 def arguments(stack: IndexedStack) -> list[str]:

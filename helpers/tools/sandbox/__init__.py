@@ -66,12 +66,12 @@ def choose(sandbox: str = "auto") -> Chosen:
         raise UsageError(
             f"no sandbox is called {sandbox!r}", do=f"choose auto, {', '.join(known)} or dangerously-unsandboxed"
         )
-    passed = {}
+    passed: dict[str, str] = {}
     for name in known if sandbox == "auto" else [sandbox]:
         rung = known[name]()
-        passed[name] = rung.why_not()
-        if not passed[name]:
-            del passed[name]
+        why_not = rung.why_not()
+        if not why_not:
             return Chosen(rung, passed)
+        passed[name] = why_not
     why = "; ".join(f"{name}: {reason}" for name, reason in passed.items())
     raise CookbookError("no sandbox works here", why=why, do="run `python -m helpers.tools.setup`")
