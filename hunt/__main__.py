@@ -6,6 +6,7 @@
     python -m hunt --target h200 -p weights synthetic -p profile latency --seconds 500 --into runs/hunt-h200
     python -m hunt --base-url http://127.0.0.1:8000 --model gpt-oss-20b --random-weights
     python -m hunt --record --into runs/hunt-x [--name request_hunt] [--to DIR]    write the record of a hunt that is over
+    python -m hunt --nastiest --into runs/hunt-x                keep its hundred nastiest requests for the tests
 
 A folder that exists is gone on with. Exits 1 when a request ended the server, 0 after a clean end or when the time is over.
 """
@@ -51,6 +52,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="send known killers that nothing prevents as well")
     parser.add_argument("--guarded", action="store_true", help="serve with the cookbook's middleware; implies --all")
     parser.add_argument("--record", action="store_true", help="write the record of the hunt in --into, send nothing")
+    parser.add_argument("--nastiest", action="store_true", help="keep the nastiest of the hunt in --into, send nothing")
     parser.add_argument("--name", default="request_hunt", help="the record's name (request_hunt)")
     parser.add_argument("--to", type=Path, default=RECORDS, help="the record's folder (benchmarks/records)")
     return parser.parse_args()
@@ -65,6 +67,11 @@ def main() -> int:
             from hunt.record import written
 
             print(shown(written(folder, given.name, given.to)))
+            return 0
+        if given.nastiest:
+            from hunt.record import keep_nastiest
+
+            print(shown(keep_nastiest(folder)))
             return 0
         return hunted(given, folder)
     except CookbookError as error:

@@ -87,13 +87,15 @@ def _fate(row: dict[str, Any]) -> str:
     return f"{row['path']} {row['status']} {said} {sorted(body)[:2] if row['status'] == 200 else ''}"
 
 
-def keep_nastiest(folder: Path) -> Path:
-    """Write the hundred nastiest of a hunt into the tests' fixtures."""
+def keep_nastiest(folder: Path, to: Path = NASTIEST) -> Path:
+    """Write the hundred nastiest of the hunt in `folder` into a file, the tests' fixture; returns its path."""
+    if not (folder / "outcomes.jsonl").exists():
+        raise UsageError(f"there is no hunt in {shown(folder)}", do="pass the folder of one with --into")
     with open(folder / "outcomes.jsonl") as lines:
         chosen = nastiest([json.loads(line) for line in lines])
     kept = [
         {"status": row["status"], **json.loads(Request(row["path"], row["body"], row["method"]).line())}
         for row in chosen
     ]
-    NASTIEST.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    return NASTIEST
+    to.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return to

@@ -1,6 +1,7 @@
 """Recipe, notebook and test of a new target, copied from the one it is like and marked where it must be filled in."""
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,12 +97,7 @@ def remove_target(name: str) -> list[Path]:
     from maintain.pages.overview import refresh
 
     gone += refresh()
-    if scaffold.test.parent.is_dir() and not any(
-        path for path in scaffold.test.parent.iterdir() if path.name != "__pycache__"
-    ):
-        for cached in (scaffold.test.parent / "__pycache__").glob("*"):
-            cached.unlink()
-        if (scaffold.test.parent / "__pycache__").exists():
-            (scaffold.test.parent / "__pycache__").rmdir()
-        scaffold.test.parent.rmdir()
+    tests = scaffold.test.parent
+    if tests.is_dir() and all(path.name == "__pycache__" for path in tests.iterdir()):
+        shutil.rmtree(tests)
     return gone

@@ -5,12 +5,13 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 from hypothesis import strategies as st
 
-from helpers.errors import CookbookError
+from helpers.errors import CookbookError, UsageError
 from hunt import served as served_module
 from hunt import state as state_module
 from hunt.answers import findings, ignored
@@ -18,7 +19,7 @@ from hunt.chase import Hunt, Progress
 from hunt.drawing import draw
 from hunt.drawing.bodies import COMPLETION, LENGTHS, combined, overlaid
 from hunt.drawing.draw import TOKENS, batch, bounded, requests, run
-from hunt.record import nastiest, values
+from hunt.record import keep_nastiest, nastiest, values
 from hunt.request import Request, expanded, plain
 from hunt.send import Outcome, sent
 from hunt.served import GIB, Given, Guard, Ours
@@ -298,3 +299,13 @@ def test_the_nastiest_are_the_rarest_and_quick() -> None:
     slow, bad = row | {"seconds": 9.0, "status": 404}, row | {"findings": ["error"], "status": 500}
     assert nastiest([*common, slow, rare, bad])[:2] == [bad, rare]
     assert slow not in nastiest([slow, rare])
+
+
+def test_the_nastiest_are_kept_as_requests_that_can_be_sent_again(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no hunt"):
+        keep_nastiest(tmp_path)
+    said = {"seconds": 0.1, "cancelled": False, "findings": [], "said": "", "status": 200}
+    row = {"path": "/v1/completions", "method": "POST", "body": {"prompt": "x"}} | said
+    (tmp_path / "outcomes.jsonl").write_text(json.dumps(row) + "\n")
+    kept = json.loads(keep_nastiest(tmp_path, tmp_path / "kept.jsonl").read_text())
+    assert kept.pop("status") == 200 and Request(**kept) == Request("/v1/completions", {"prompt": "x"})

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from helpers.machine.index import uv_settings
-from helpers.machine.stack.environment import choose_python
+from helpers.machine.stack import environment
 from helpers.paths import LOCKS, ROOT
 from helpers.recipes import load_target
 
@@ -107,18 +107,34 @@ def test_what_is_installed_is_what_the_lock_says() -> None:
         assert version(name) == pins("workbench.txt")[name]
 
 
+OWN, OTHER = sys.version_info[:2], (3, 14) if sys.version_info[1] < 14 else (3, 13)
+
+
 @pytest.mark.parametrize(
-    ("wheels", "current", "available", "expected"),
+    ("wheel", "installed", "expected"),
     [
-        (["torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"], (3, 11), [], ((3, 11), True)),
-        (["torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"], (3, 12), [(3, 11)], ((3, 11), True)),
-        (["torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"], (3, 12), [(3, 13)], ((3, 12), False)),
-        (["torch-2.12.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"], (3, 11), [], ((3, 11), False)),
-        ([], (3, 13), [(3, 11)], ((3, 13), False)),
+        ("2.13.0+cpu", [OWN], (sys.executable, True)),
+        ("2.13.0+cpu", [OTHER], ("other", True)),
+        ("2.13.0+cpu", [OWN, OTHER], (sys.executable, True)),
+        ("2.13.0+cpu", [], (sys.executable, False)),
+        ("2.12.0+cpu", [OWN], (sys.executable, False)),
     ],
+    ids=["its own", "another that is here", "both", "none is here", "another torch"],
 )
-def test_the_python_of_the_stack_follows_the_torch_wheel(wheels, current, available, expected) -> None:
-    assert choose_python("2.13.0+cpu", wheels, current, available) == expected
+def test_the_python_of_the_stack_follows_the_torch_wheel(tmp_path, monkeypatch, wheel, installed, expected) -> None:
+    """A folder of wheels may hold torch for one Python only; without one that is here, torch comes from its own index."""
+    for major, minor in installed or [OTHER]:
+        (tmp_path / f"torch-{wheel}-cp{major}{minor}-cp{major}{minor}-manylinux_2_28_x86_64.whl").touch()
+    monkeypatch.setattr(environment, "pinned", lambda lock, package: "2.13.0+cpu")
+    monkeypatch.setattr(environment, "_uv_python", lambda uv, version, env: "other" if version in installed else None)
+    found = environment._python_for_cpu(environment.ServingStack("cpu"), "uv", {"UV_FIND_LINKS": str(tmp_path)})
+    assert found == (expected[0], [] if expected[1] else ["--torch-backend", "cpu"])
+
+
+def test_a_python_that_vllm_does_not_take_is_not_asked_for() -> None:
+    assert environment.wheel_pythons(
+        "2.13.0", ["torch-2.13.0-cp310-cp310-any.whl", "torch-2.13.0-cp312-cp312-any.whl"]
+    ) == [(3, 12)]
 
 
 def test_pip_configuration_reaches_uv() -> None:

@@ -13,8 +13,6 @@ from helpers.errors import UsageError
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.files import validation_faults
 
-Scalar = str | int | bool
-
 
 class BatchPlan(BaseModel):
     """A plan file.

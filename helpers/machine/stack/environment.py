@@ -84,24 +84,15 @@ def pinned(lock: Path, package: str) -> str:
     return found.group(1)
 
 
-def choose_python(
-    torch: str, wheels: list[str], current: tuple[int, int], available: list[tuple[int, int]]
-) -> tuple[tuple[int, int], bool]:
-    """Which Python the stack gets, and whether torch comes from a local wheel folder.
+def wheel_pythons(torch: str, wheels: list[str]) -> list[tuple[int, int]]:
+    """The Pythons that wheels of this torch are for, of those that vLLM takes, the oldest first.
 
-    A folder of wheels (no network) may hold torch for one Python only: then that Python is taken, if the
-    machine has it. Otherwise torch comes from PyTorch's own CPU index and this Python is as good as any.
+    >>> wheel_pythons("2.13.0+cpu", ["torch-2.13.0+cpu-cp312-cp312-linux_x86_64.whl", "torch-2.9.0-cp313-cp313-any.whl"])
+    [(3, 12)]
     """
-    local = {
-        (int(v[0]), int(v[1:]))
-        for w in wheels
-        if w.startswith(f"torch-{torch}-cp")
-        for v in re.findall(r"-cp(\d+)-cp", w)
-    }
-    for version in [current, *sorted(available)]:
-        if version in local:
-            return version, True
-    return current, False
+    tags = re.findall(rf"^torch-{re.escape(torch)}-cp\d+-cp(\d)(\d+)-", "\n".join(wheels), re.M)
+    versions = {(int(major), int(minor)) for major, minor in tags}
+    return sorted(version for version in versions if SUPPORTED[0] <= version <= SUPPORTED[1])
 
 
 def ensure(name: str, report=print) -> Path:
@@ -194,15 +185,17 @@ def _install_locked(stack: ServingStack, uv: str, env: dict[str, str]) -> None:
 
 
 def _python_for_cpu(stack: ServingStack, uv: str, env: dict[str, str]) -> tuple[str, list[str]]:
-    """The Python of the CPU stack, and the options of uv that say where its torch comes from."""
-    current = sys.version_info[:2]
+    """The Python of the CPU stack, and the options of uv that say where its torch comes from.
+
+    A folder of wheels (no network) may hold torch for one Python only: then that Python is taken, if the
+    machine has it. Otherwise torch comes from PyTorch's own CPU index and this Python is as good as any.
+    """
     wheels = [path.name for folder in find_links(env) for path in folder.glob("torch-*.whl")]
-    pythons = {current: sys.executable}
-    for minor in range(SUPPORTED[0][1], SUPPORTED[1][1] + 1):
-        if (3, minor) != current and (found := _uv_python(uv, (3, minor), env)):
-            pythons[3, minor] = found
-    version, local = choose_python(pinned(stack.lock, "torch"), wheels, current, list(pythons))
-    return pythons[version], [] if local else ["--torch-backend", "cpu"]  # uv's name for PyTorch's CPU wheel index
+    local = wheel_pythons(pinned(stack.lock, "torch"), wheels)
+    if sys.version_info[:2] in local:
+        return sys.executable, []
+    found = next(filter(None, (_uv_python(uv, version, env) for version in local)), None)
+    return (found, []) if found else (sys.executable, ["--torch-backend", "cpu"])  # uv's name for PyTorch's CPU index
 
 
 def arguments(stack: IndexedStack) -> list[str]:
