@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from helpers import paths
 from helpers.errors import UsageError
-from helpers.recipes import check_parameters, load_model, load_target
+from helpers.recipes import Target, check_parameters, load_model, load_target
 from helpers.recipes.files import validation_faults
 
 
@@ -70,17 +70,10 @@ def load_plan(path: Path) -> tuple[BatchPlan, list[PlannedRun], Path]:
 
 
 def _runs(plan: BatchPlan) -> tuple[list[PlannedRun], list[str]]:
+    """The runs of a plan in their order, and every fault of it."""
     runs: list[PlannedRun] = []
-    faults: list[str] = []
+    faults = _faults(plan)
     values = [[(name, value) for value in choices] for name, choices in plan.vary.items()]
-    faults += [f"vary.{name}: no values" for name, choices in plan.vary.items() if not choices]
-    faults += [f"parameters.{name}: is varied too" for name in plan.parameters if name in plan.vary]
-    faults += [f"{name}: is set per run by the batch" for name in ("run_dir",) if name in plan.parameters | plan.vary]
-    for model in plan.models:
-        try:
-            load_model(model)
-        except UsageError as error:
-            faults.append(f"models: {error}")
     for name in plan.targets:
         try:
             target = load_target(name)
@@ -89,25 +82,47 @@ def _runs(plan: BatchPlan) -> tuple[list[PlannedRun], list[str]]:
             continue
         for model, chosen in itertools.product(plan.models or [""], itertools.product(*values)):
             given = {**plan.parameters, **dict(chosen), **({"model": model} if model else {})}
-            label = "-".join([name, *([model] if model else []), *(f"{key}-{_word(value)}" for key, value in chosen)])
-            skip = ""
-            if model and model not in target.models:
-                skip = f"{name} does not offer {model}"
-            else:
-                try:
-                    parameters = check_parameters(target, given)
-                except UsageError as error:
-                    offered = target.models[model or target.defaults.model].tensor_parallel_size
-                    if given.get("tensor_parallel_size", offered[0]) in offered:
-                        faults.append(str(error))
-                        continue
-                    skip = f"tensor_parallel_size {given['tensor_parallel_size']} is not offered on {name}"
-                else:
-                    label = label if model else label.replace(name, f"{name}-{parameters.model}", 1)
+            try:
+                skip = _not_offered(target, model, given)
+            except UsageError as error:
+                faults.append(str(error))
+                continue
+            served = model or ("" if skip else given.get("model") or target.defaults.model)
+            words = [name, served, *(f"{key}-{_word(value)}" for key, value in chosen)]
+            label = "-".join(filter(None, words))
             for number in range(1, plan.repeat + 1):
                 own = f"{len(runs) + 1:02}-{label}" + (f"-repeat-{number}" if plan.repeat > 1 else "")
                 runs.append(PlannedRun(own, name, given, skip, plan.sweep))
     return runs, faults
+
+
+def _faults(plan: BatchPlan) -> list[str]:
+    """What is wrong with a plan whatever its targets offer."""
+    faults = [f"vary.{name}: no values" for name, choices in plan.vary.items() if not choices]
+    faults += [f"parameters.{name}: is varied too" for name in plan.parameters if name in plan.vary]
+    if "run_dir" in plan.parameters | plan.vary:
+        faults.append("run_dir: is set per run by the batch")
+    for model in plan.models:
+        try:
+            load_model(model)
+        except UsageError as error:
+            faults.append(f"models: {error}")
+    return faults
+
+
+def _not_offered(target: Target, model: str, given: dict[str, Any]) -> str:
+    """Why a target does not offer a run that another may, "" where it does; `UsageError` for what is wrong on any."""
+    if model and model not in target.models:
+        return f"{target.target} does not offer {model}"
+    try:
+        check_parameters(target, given)
+    except UsageError:
+        sizes = target.models[model or target.defaults.model].tensor_parallel_size
+        size = given.get("tensor_parallel_size", sizes[0])
+        if size in sizes:
+            raise
+        return f"tensor_parallel_size {size} is not offered on {target.target}"
+    return ""
 
 
 def _word(value: Any) -> str:
