@@ -273,7 +273,8 @@ def rehearsed(step: Step) -> Step:
         case Copies():
             return replace(step, loads=waves([2, 3], 64, 16), arguments=[*cpu, *step.arguments])
         case Recurring():
-            return replace(step, load=waves([2], 640, 16, 1)[0], arguments=cpu, sessions=2)
+            load = waves([2], 640, 48, 1)[0]  # several chunks of 20 tokens
+            return replace(step, load=load, arguments=cpu, sessions=2)
     return step
 
 
