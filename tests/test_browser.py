@@ -123,6 +123,7 @@ def test_the_panel_opens_and_follows_a_choice(running_lab: Lab) -> None:
             tab(win, name)
             assert barriers(win, ".widget-tab") == [], name
         assert win.errors == []
+        assert win.page.locator(".Toastify__toast").all_inner_texts() == [], "Lab asks nothing of who opens it first"
 
 
 @pytest.mark.full

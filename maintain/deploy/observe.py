@@ -171,6 +171,7 @@ def dashboard() -> dict[str, Any]:
         "refresh": "15s",
         "time": {"from": "now-1h", "to": "now"},
         "templating": {"list": [chosen]},
+        "annotations": {"list": []},  # Grafana's published schema requires the key
         "panels": panels,
     }
 
