@@ -45,7 +45,9 @@ def test_the_command_prints_and_writes_them(cli, tmp_path: Path):
     config = yaml.safe_load((tmp_path / "prometheus.yaml").read_text())
     assert config["scrape_configs"][0]["static_configs"] == [{"targets": ["10.0.0.1:8000"]}]
     dashboard = json.loads((tmp_path / "gpt-oss.dashboard.json").read_text())
-    assert dashboard["panels"] and {"schemaVersion", "templating", "annotations"} <= dashboard.keys(), "as Grafana requires"
+    assert dashboard["panels"] and {"schemaVersion", "templating", "annotations"} <= dashboard.keys(), (
+        "as Grafana requires"
+    )
     assert "choose" in cli("deploy", "carrier-pigeon").stderr
 
 

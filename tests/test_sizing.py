@@ -15,7 +15,7 @@ from maintain.sizing.million import rendered as million
 from maintain.sizing.page import LONG, PAGE, held_out, layout_of, predicted, rendered
 from maintain.sizing.plan import PRICES, Demand, load_prices, size
 from maintain.sizing.queueing import bursts, simulate
-from maintain.sizing.speed import LENGTHS, Layout, Shares, layouts
+from maintain.sizing.speed import LENGTHS, Layout, Shares, at_size, layouts
 from maintain.sizing.tab import SizeTab
 
 BAR = 0.15
@@ -77,6 +77,17 @@ def test_a_speed_says_where_it_comes_from() -> None:
         found["h100", 2] == "records of h100 TP2, vLLM 0.32.0"
         and "share of h100 TP2, vLLM 0.32.0: not" in found["b200", 2]
     )
+
+
+def test_a_size_that_did_not_run_takes_the_loss_of_a_machine_where_it_did() -> None:
+    """A share carried over from TP2 to TP4 said that H100 needs half the GPUs of H200, whose TP4 ran and lost."""
+    found = {(one.target, one.size): one.shares for one in layouts("gpt-oss-120b")}
+    lost = found["h200", 4].at(256) / found["h200", 2].at(256)
+    assert lost < 0.9 and not found["h100", 2].split and not found["h200", 4].split
+    assert found["h100", 4].at(256) == pytest.approx(found["h100", 2].at(256) * lost)
+    source = next(one.source for one in layouts("gpt-oss-120b") if (one.target, one.size) == ("h100", 4))
+    assert "share of h100 TP2, vLLM 0.32.0, TP4 over TP2 of h200, vLLM 0.25.1: not measured here" in source
+    assert at_size(found["h100", 2], 4, [found["h100", 2], found["h100", 1]]) == found["h100", 2], "nobody else ran it"
 
 
 def test_prices_are_the_users_own(tmp_path) -> None:

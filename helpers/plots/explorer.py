@@ -36,7 +36,7 @@ def front_figure(
 ) -> Drawing:
     """The Pareto figure of the curves with their common front as a broad grey line, a line at the `least` tok/s per user
     that is asked for, and a ring around the point that serves it best."""
-    made = pareto_figure(curves, anchors)
+    made = pareto_figure(curves, anchors, legend=below)
     (axis,) = made.axes
     best = sorted(front([point for points in curves.values() for point in points]), key=lambda p: p.tok_s_per_user)
     places = [p.tok_s_per_user for p in best], [p.output_tok_s_per_gpu for p in best]
@@ -46,7 +46,6 @@ def front_figure(
     if marked:
         ring: dict[str, Any] = {"ms": 15, "mfc": "none", "mec": "black", "mew": 2}
         axis.plot(marked.tok_s_per_user, marked.output_tok_s_per_gpu, "o", zorder=5, **ring)
-    below(axis)
     return made
 
 

@@ -1,6 +1,6 @@
 """Throughput against speed per user: output tok/s per GPU over tok/s per user, with the physical limit."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -135,8 +135,17 @@ def draw_anchors(axis: Axes, anchors: list[Anchor]) -> None:
                 )
 
 
+def in_a_corner(axis: Axes) -> None:
+    """The legend where no curve goes."""
+    axis.legend(frameon=False, fontsize="x-small", loc="lower left")
+
+
 def pareto_figure(
-    measured: dict[str, list[Point]], anchors: Sequence[Anchor] = (), title: str = "", faint: Container[str] = ()
+    measured: dict[str, list[Point]],
+    anchors: Sequence[Anchor] = (),
+    title: str = "",
+    faint: Container[str] = (),
+    legend: Callable[[Axes], None] = in_a_corner,
 ) -> Drawing:
     """Output tok/s per GPU against tok/s per user (1000 / TPOT p50), both logarithmic.
 
@@ -168,8 +177,8 @@ def pareto_figure(
         side.set_major_formatter(plain)
         side.set_minor_formatter(NullFormatter())
     axis.grid(True, which="minor", alpha=0.12)
-    axis.legend(frameon=False, fontsize="x-small", loc="lower left")
     if title:
         axis.set_title(title, fontsize="medium")
+    legend(axis)
     label_points(made, axis, labelled)
     return made

@@ -40,8 +40,8 @@ dashboard for Prometheus' operator ([docs/scale.md](scale.md)).
 
 A test lets a real Prometheus scrape a real server: each rule is evaluated, the server's `/metrics` holds every name below, and
 every panel's query returns a value. The dashboard fits the types of Grafana's own package `@grafana/schema` 12.4, and the JSON
-schemas of dashboard, panel and query in `grafana/grafana-foundation-sdk` (commit f178d5a). It was never opened in Grafana: Debian,
-PyPI and npm carry no Grafana server.
+schemas of dashboard, panel and query in `grafana/grafana-foundation-sdk` (commit f178d5a). It was never opened in Grafana:
+Debian, PyPI and npm carry no Grafana server.
 
 ## Alerts
 

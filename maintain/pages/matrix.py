@@ -41,8 +41,8 @@ def ages() -> str:
     known = releases()
     newest = " and ".join(f"{name} {version}" for name, version in sorted(known.newest.items()))
     return (
-        f"The newest releases were {newest} on {known.asked}, the day up to which ages count. Stale is what ran more than "
-        f"{STALE_DAYS} days before, or on another minor release than its recipe pins: {pin('cpu')}; {pin('h200')}."
+        f"Ages count up to {known.asked}. On that day the newest releases were {newest}. *Stale* is what ran more than "
+        f"{STALE_DAYS} days before, or on another minor release than its recipe pins. Pins: {pin('cpu')}; {pin('h200')}."
     )
 
 

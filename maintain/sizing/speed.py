@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from helpers.bench.roofline import decode_flops, prefill_flops, step_bytes
@@ -45,6 +45,7 @@ class Shares:
     size: int
     points: tuple[tuple[int, float], ...]  # requests in flight on one copy, share
     vllm: str = ""  # the release that reached it; several with commas
+    split: str = ""  # whose loss from one size to another is in it, where the size itself was not measured
 
     def at(self, batch: float) -> float:
         """The share at a number of requests in flight: between two measured ones along the logarithm, else the nearest."""
@@ -107,7 +108,7 @@ class Layout:
         """Where its speed comes from."""
         own, found = self.shares, f"{self.shares.target} TP{self.shares.size}, vLLM {self.shares.vllm}"
         same = (own.target, own.size) == (self.target, self.size)
-        return f"records of {found}" if same else f"roofline x the share of {found}: not measured here"
+        return f"records of {found}" if same else f"roofline x the share of {found}{own.split}: not measured here"
 
     def step_ms(self, batch: float, context: float, prefill: float, prompt: int) -> float:
         """Milliseconds of one step."""
@@ -128,5 +129,24 @@ def layouts(model: str) -> list[Layout]:
             for size in target.models[model].tensor_parallel_size:
                 near = [one for one in measured if one.target == name] or measured
                 if near:
-                    found.append(Layout(name, model, size, min(near, key=lambda one: abs(math.log(one.size / size)))))
+                    found.append(Layout(name, model, size, at_size(nearest(near, size), size, measured)))
     return found
+
+
+def nearest(found: Iterable[Shares], size: int) -> Shares:
+    """The shares of the size that is nearest to a wanted one, by ratio."""
+    return min(found, key=lambda one: abs(math.log(one.size / size)))
+
+
+def at_size(own: Shares, size: int, measured: Iterable[Shares]) -> Shares:
+    """The shares of a size that their target did not run: times what another target, which ran several, lost or won between
+    its nearest ones. More GPUs a copy reach less of their roofline, and a share carried over would hide that."""
+    others = [one for one in measured if one.target != own.target]
+    if own.size == size or not others or nearest(others, size).size == nearest(others, own.size).size:
+        return own
+    target = nearest(others, size).target
+    there, here = (nearest([one for one in others if one.target == target], one) for one in (size, own.size))
+    counts = sorted({count for one in (own, there) for count, _ in one.points})
+    points = tuple((count, own.at(count) * there.at(count) / here.at(count)) for count in counts)
+    said = f", TP{there.size} over TP{here.size} of {target}, vLLM {there.vllm}"
+    return replace(own, points=points, split=said)
