@@ -109,5 +109,5 @@ def _table(findings: Sequence[Finding], fixes: bool = False) -> str:
 
 
 def preformatted(text: str) -> str:
-    """Text of a terminal as a notebook shows it."""
-    return f"<pre>{html.escape(text)}</pre>"
+    """Text of a terminal as a notebook shows it; Jupyter's own style would give it letters of unequal width."""
+    return f'<pre style="font-family: monospace; word-break: normal">{html.escape(text)}</pre>'

@@ -40,7 +40,7 @@ def test_a_proof_is_stale_after_the_days_or_off_the_pin() -> None:
 def test_pages_age_with_the_file_and_not_with_the_calendar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The day enters at one place, `recipes/releases.yaml`: a page drifts where that changes what it says."""
     before = targets_table(), measured.headline(load_target("h200"), "gpt-oss-120b")
-    assert f"on {releases().asked}" in before[0]
+    assert f"Ages count up to {releases().asked}" in before[0]
     ran = max(claim.day for claim in load_claims() if claim.target == "h200")
     asked(monkeypatch, tmp_path, (ran + timedelta(1)).isoformat(), releases().newest["vllm"])
     assert measured.headline(load_target("h200"), "gpt-oss-120b") == before[1]
