@@ -34,39 +34,9 @@ def take(folder: Path, records: Path, commit: str | None, results: Path = RESULT
     """Copy what a campaign's folder holds; returns one line per thing taken."""
     said, evidence, rows = [], records / "evidence", []
     for step in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
-        record, model = step / "record.json", "gpt-oss-" + step.name.split("-")[0]
-        if record.exists() and (dummy := json.loads(record.read_text())).get("weights") == "dummy":
-            if dummy.get("state", "passed") == "passed":
-                said.append(copy(record, evidence / f"{model}-dummy.json"))
-            else:
-                said.append(f"{step.name}: left out, its sweep did not end")
-        elif record.exists():
-            read = whole(named(RunRecord.read(record), commit))
-            name, place = f"{read.finished:%Y%m%d}-{step.name}.json", records
-            if read.parameters.get("run_dir"):  # a notebook's: named as `cookbook render` and `publish` name it
-                name = f"{read.finished:%Y%m%d-%H%M%S}-{read.model}-{read.weights}.json"
-                read = read.model_copy(update={"parameters": read.parameters | {"run_dir": ""}})
-            elif read.serving.variant:
-                place = records / "levers"
-            said.append(f"{shown(read.write(place / name))}: {read.state} {read.why}")
-            said += [f"    {line_of(point)}  {point.roofline_fraction or 0:.0%}" for point in read.throughput]
-            rows += lever_rows(read, step)
-        if (step / "study.json").exists():
-            study = settled(named(Study.read(step / "study.json"), commit))
-            said.append(f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}")
-        if (step / "hunt.json").exists():
-            found = named(Result.model_validate_json((step / "hunt.json").read_text()), commit)
-            said.append(
-                f"{shown(found.write(results))}: python -m hunt.cases and python -m benchmarks.run --table follow it"
-            )
-        for profile in step.glob("steps.json"):  # steps-part.json is of a run that was cut off
-            said.append(copy(profile, evidence / f"gpt-oss-{step.name}.json"))
-        beside = ("answers.json", "tools.json", "tool-load.json", "copies.json", "recurring.json")
-        for answers in (step / name for name in beside if (step / name).exists()):
-            said.append(copy(answers, evidence / f"gpt-oss-{step.name}.json"))
-        for found in (*step.glob("routing.json"), *step.glob("routing-*.json")):
-            name = found.name if found.name != "routing.json" else f"{step.name.removeprefix(model[8:] + '-')}.json"
-            said.append(copy(found, evidence / f"{model}-{name}"))
+        lines, taken = take_record(step, records, commit)
+        said += [*lines, *take_documents(step, records, commit, results), *take_evidence(step, evidence)]
+        rows += taken
     distances = newest(folder.glob("*/distances.json"))
     if distances:
         said.append(copy(distances, evidence / f"gpt-oss-{distances.parent.name.split('-')[0]}-distances.json"))
@@ -78,6 +48,58 @@ def take(folder: Path, records: Path, commit: str | None, results: Path = RESULT
         day = datetime.fromtimestamp(events.stat().st_mtime, UTC)
         write_log(evidence / f"{day:%Y%m%d}-campaign.log", events.read_text())
     return said
+
+
+def take_record(step: Path, records: Path, commit: str | None) -> tuple[list[str], list[dict]]:
+    """Copy the run record of a step to where its kind lies; the lines to say, and its rows of the levers' table."""
+    record = step / "record.json"
+    if not record.exists():
+        return [], []
+    content = json.loads(record.read_text())
+    if content.get("weights") == "dummy":
+        if content.get("state", "passed") != "passed":
+            return [f"{step.name}: left out, its sweep did not end"], []
+        return [copy(record, records / "evidence" / f"{model_of(step)}-dummy.json")], []
+    read = whole(named(RunRecord.read(record), commit))
+    name, place = f"{read.finished:%Y%m%d}-{step.name}.json", records
+    if read.parameters.get("run_dir"):  # a notebook's: named as `cookbook render` and `publish` name it
+        name = f"{read.finished:%Y%m%d-%H%M%S}-{read.model}-{read.weights}.json"
+        read = read.model_copy(update={"parameters": read.parameters | {"run_dir": ""}})
+    elif read.serving.variant:
+        place = records / "levers"
+    said = [f"{shown(read.write(place / name))}: {read.state} {read.why}"]
+    said += [f"    {line_of(point)}  {point.roofline_fraction or 0:.0%}" for point in read.throughput]
+    return said, lever_rows(read, step)
+
+
+def take_documents(step: Path, records: Path, commit: str | None, results: Path) -> list[str]:
+    """Copy the study and the hunt of a step; the lines to say."""
+    said = []
+    if (step / "study.json").exists():
+        study = settled(named(Study.read(step / "study.json"), commit))
+        said.append(f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}")
+    if (step / "hunt.json").exists():
+        found = named(Result.model_validate_json((step / "hunt.json").read_text()), commit)
+        said.append(
+            f"{shown(found.write(results))}: python -m hunt.cases and python -m benchmarks.run --table follow it"
+        )
+    return said
+
+
+def take_evidence(step: Path, evidence: Path) -> list[str]:
+    """Copy what a step measured beside records; the lines to say. steps-part.json is of a run that was cut off."""
+    named_by_step = ("steps.json", "answers.json", "tools.json", "tool-load.json", "copies.json", "recurring.json")
+    files = [step / name for name in named_by_step]
+    said = [copy(file, evidence / f"gpt-oss-{step.name}.json") for file in files if file.exists()]
+    for found in (*step.glob("routing.json"), *step.glob("routing-*.json")):
+        own = f"{step.name.partition('-')[2]}.json"
+        said.append(copy(found, evidence / f"{model_of(step)}-{found.name if found.name != 'routing.json' else own}"))
+    return said
+
+
+def model_of(step: Path) -> str:
+    """The model that a step's name begins with."""
+    return "gpt-oss-" + step.name.split("-")[0]
 
 
 def write_log(file: Path, text: str) -> None:
