@@ -6,15 +6,13 @@ from helpers.recipes import Block, Model, Parameters, Setting, Target, load_comm
 def serve_block(target: Target, model: Model, parameters: Parameters) -> Block:
     """All flags and variables with their reasons, from the general to the special; known limits win."""
     serve, name, size = target.serve, model.model, parameters.tensor_parallel_size
-    layers = [Block(args=serve.args, env=serve.env), serve.profiles[parameters.profile]]
+    layers: list[Block] = [serve, serve.profiles[parameters.profile]]
     if parameters.activations in serve.activations:
-        choice = serve.activations[parameters.activations]
-        layers.append(Block(args=choice.args, env=choice.env))
+        layers.append(serve.activations[parameters.activations])
     layers.append(serve.per_tp.get(size, Block()))
     if name in serve.per_model:
         own = serve.per_model[name]
-        layers += [Block(args=own.args, env=own.env), own.per_tp.get(size, Block())]
-        layers.append(own.profiles.get(parameters.profile, Block()))
+        layers += [own, own.per_tp.get(size, Block()), own.profiles.get(parameters.profile, Block())]
     layers.append(_sizes(target, model, parameters))
     layers += [limit.avoid for limit in target.limits(name, size, parameters.profile, parameters.replicas)]
     return load_common().merged(*layers)

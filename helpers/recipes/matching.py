@@ -51,20 +51,14 @@ def best_target(device: SeenDevice) -> Fit:
         return Fit("cpu", False, f"no recipe is for {device.vendor} devices")
     nearest = min(own, key=lambda target: _distance(target, device))
     differences = _differences(nearest, device)
-    wanted = nearest.match
-    same_kernels = wanted.compute_capability in (None, device.compute_capability) and wanted.gfx in (None, device.gfx)
-    way = (
-        "it runs here, with that card's sizes"
-        if same_kernels
-        else f"its preflight refuses this one: begin a recipe with `cookbook new-target NAME --like {nearest.target}`"
-    )
     if not differences:
         return Fit(nearest.target, True, f"{device.words()} is {nearest.title}")
-    return Fit(
-        nearest.target,
-        False,
-        f"{device.words()} has no recipe of its own; {nearest.title} is nearest, but {', '.join(differences)}; {way}",
-    )
+    wanted = nearest.match
+    way = "it runs here, with that card's sizes"
+    if wanted.compute_capability not in (None, device.compute_capability) or wanted.gfx not in (None, device.gfx):
+        way = f"its preflight refuses this one: begin a recipe with `cookbook new-target NAME --like {nearest.target}`"
+    but = f"{nearest.title} is nearest, but {', '.join(differences)}"
+    return Fit(nearest.target, False, f"{device.words()} has no recipe of its own; {but}; {way}")
 
 
 def _differences(target: Target, device: SeenDevice) -> list[str]:
