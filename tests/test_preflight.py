@@ -78,6 +78,12 @@ def test_a_machine_with_everything_passes():
     assert {mark for name, mark in marks(HOST).items() if name not in elsewhere} == {"✓"}
 
 
+def test_uv_is_asked_for_only_where_a_stack_has_to_be_built():
+    without = replace(HOST, tools={})
+    assert [marks(without, replace(NEED, stack_disk=gib))["uv"] for gib in (0.0, 9.0)] == ["–", "✗"]
+    assert marks(HOST, replace(NEED, stack_disk=0.0))["uv"] == "✓"
+
+
 def test_a_cpu_needs_libnuma_and_a_gpu_does_not():
     """A minimal Debian lacks it: vLLM's CPU build then ends as it is imported."""
     bare, on_cpu = replace(HOST, numa=False), replace(NEED, gpu="")

@@ -31,8 +31,9 @@ def python(machine: Machine, need: Need) -> Judged:
 
 
 def uv(machine: Machine, need: Need) -> Judged:
-    found = bool(machine.tools.get("uv"))
-    return Judged(found, "found" if found else "not found", "uv, which builds the serving stack")
+    if machine.tools.get("uv"):
+        return Judged(True, "found", "uv, which builds the serving stack")
+    return Judged(False if need.stack_disk else None, "not found", "uv, where a serving stack has to be built")
 
 
 def docker(machine: Machine, need: Need) -> Judged:
