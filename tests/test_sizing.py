@@ -90,6 +90,12 @@ def test_a_size_that_did_not_run_takes_the_loss_of_a_machine_where_it_did() -> N
     assert at_size(found["h100", 2], 4, [found["h100", 2], found["h100", 1]]) == found["h100", 2], "nobody else ran it"
 
 
+def test_an_estimate_is_marked_and_a_record_is_not() -> None:
+    rows = {one.layout.target: one.cells({}) for one in size(Demand(500, 2000, 500, 30), "gpt-oss-120b", steady=True)}
+    assert rows["b200"][2].startswith("~") and "not measured here" in rows["b200"][-1]
+    assert rows["h200"][2].isdigit() and rows["h200"][-1].startswith("records of h200")
+
+
 def test_prices_are_the_users_own(tmp_path) -> None:
     assert load_prices() == {} and {*map(str, target_names())} - {"cpu"} == {
         line.rstrip(":") for line in PRICES.read_text().splitlines() if line.endswith(":")

@@ -68,11 +68,12 @@ class Sized:
     def cells(self, prices: Mapping[str, float]) -> list[str]:
         """Its row, a text for each of `COLUMNS`."""
         cost, burst, layout = self.usd_per_million(prices), self.copies_in_bursts, self.layout
+        about = "" if layout.ran else "~"
         return [
             layout.target,
             f"{self.copies} x TP{layout.size}",
-            str(self.gpus),
-            str(burst * layout.size) if burst else "–",
+            f"{about}{self.gpus}",
+            f"{about}{burst * layout.size}" if burst else "–",
             str(self.in_flight),
             f"{self.tok_s_per_user:.0f}",
             f"{self.tok_s_per_gpu:,.0f}",

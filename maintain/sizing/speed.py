@@ -104,11 +104,15 @@ class Layout:
         return load_target(self.target).device
 
     @property
+    def ran(self) -> bool:
+        """Whether its speed is a record's own, not carried over from another machine or size."""
+        return (self.shares.target, self.shares.size) == (self.target, self.size)
+
+    @property
     def source(self) -> str:
         """Where its speed comes from."""
         own, found = self.shares, f"{self.shares.target} TP{self.shares.size}, vLLM {self.shares.vllm}"
-        same = (own.target, own.size) == (self.target, self.size)
-        return f"records of {found}" if same else f"roofline x the share of {found}{own.split}: not measured here"
+        return f"records of {found}" if self.ran else f"roofline x the share of {found}{own.split}: not measured here"
 
     def step_ms(self, batch: float, context: float, prefill: float, prompt: int) -> float:
         """Milliseconds of one step."""
