@@ -1,9 +1,12 @@
 """What a record says of the machine and of the parameters: what was there, and what ran."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from helpers.checks import Contract
+from helpers.checks.contract import ContractBroken
 from helpers.cli.runs import summary
 from helpers.machine import facts
 from helpers.machine.preflight import gpus
@@ -51,3 +54,27 @@ def test_the_summary_of_a_run_that_failed_early_says_why_and_no_more(tmp_path: P
     assert not any(word in text for word in ("?", "start-up", "peak memory", "contracts", "┃"))
     run.versions = {"vllm": "0.32.0"}
     assert "vLLM 0.32.0" in summary(Outcome(tmp_path, run.record()))
+
+
+def test_the_tool_servers_are_stopped_where_vllm_was_not() -> None:
+    """A process of vLLM that is left is told of after the tools have ended, not instead."""
+
+    class Server(SimpleNamespace):
+        def stop(self) -> None:
+            stopped.append(self.name)
+
+        def members(self) -> list[int]:
+            return [1] if self.name == "vLLM" else []
+
+        def shared(self) -> bool:
+            return False
+
+    stopped: list[str] = []
+    run = object.__new__(Run)
+    run.parameters, run.memory = SimpleNamespace(keep_server=False), SimpleNamespace(stop=lambda: None)
+    run.server = Server(name="vLLM", lease=SimpleNamespace(port=1))
+    run.tool_servers = Server(name="tools", servers={})
+    run.check = Contract.raise_if_broken
+    with pytest.raises(ContractBroken, match="a process or the port is left"):
+        run.stop()
+    assert stopped == ["vLLM", "tools"]

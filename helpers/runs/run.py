@@ -187,9 +187,11 @@ class Run:
         self.server.stop()
         gone = not self.server.members() and port_free(self.server.lease.port)
         facts.need("nothing left behind", gone or self.server.shared(), "a process or the port is left")
-        self.check(facts.contract("server.stopped", "lifecycle"))
-        if self.tool_servers:
-            self.check(steps.tools_stopped(self.tool_servers))
+        try:
+            self.check(facts.contract("server.stopped", "lifecycle"))
+        finally:  # the tools' processes end whatever became of vLLM's
+            if self.tool_servers:
+                self.check(steps.tools_stopped(self.tool_servers))
 
     def client(self):
         """An OpenAI client for this server; the key is whatever VLLM_API_KEY holds."""
