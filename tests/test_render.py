@@ -292,6 +292,9 @@ def test_a_target_page_draws_one_figure_and_its_study_all() -> None:
     assert "[studies/h200.ipynb](../studies/h200.ipynb)" in markdown("h200")
     said = measured.sentences(load_target("h200"), "gpt-oss-120b", speed_records("h200"))
     assert said in markdown("h200") and 3 <= said.count(". ") <= 4
+    current = newest_of([record for record in speed_records("h200") if record.model == "gpt-oss-120b"])
+    top = max((point for record in current for point in record.throughput), key=lambda point: point.output_tok_s)
+    assert f"the most was {top.output_tok_s:,.0f} in all at {top.concurrency}." in said, "a knee alone is not the most"
 
 
 @pytest.mark.parametrize("name", study.studied())

@@ -54,7 +54,7 @@ default_tools_approval_mode = "approve"  # else no call is made without a person
 Each rule has the request that needs it, seen without the rule and with it. Without the middleware, take the way
 around. The answer to a changed request says so in its header `x-compat`; send the header `x-compat: off` to be let
 through untouched. All other requests pass as the same bytes, but for those that would [end the server](requests.md), which get
-status 400 whatever the header says. `python -m maintain.clients.catalogue` asks your vLLM which rules it still needs.
+status 400 whatever the header says. `.venv/bin/python -m maintain.clients.catalogue` asks your vLLM which rules it still needs.
 
 {rules}
 

@@ -49,7 +49,7 @@ def load_support(path: Path = DATA) -> Support:
         raise CookbookError(
             f"{shown(path)} is no table of support",
             why=f"{type(error).__name__}: {error}",
-            do="write it with `python -m maintain.responses_support`",
+            do="write it with `.venv/bin/python -m maintain.responses_support`",
         ) from None
 
 

@@ -45,7 +45,8 @@ def checked(folder: Path) -> dict:
         manifest = json.loads((folder / MANIFEST).read_text())
         parts = manifest["parts"]
     except (OSError, ValueError, KeyError):
-        raise BundleError(f"{folder} holds no bundle because {MANIFEST} is missing or damaged; copy it there") from None
+        why = f"its {MANIFEST} is missing or damaged"
+        raise BundleError(f"the folder {folder} holds no bundle because {why}; name the one with the parts") from None
     for part in parts:
         path, digest = folder / Path(part["name"]).name, hashlib.sha256()
         if not path.exists():

@@ -138,10 +138,19 @@ def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
     points = [p for p in points if (p.input_tokens, p.output_tokens) == lengths]
     at, first, last = knee(points), points[0], points[-1]
     where = "still gains at" if at is last else "has its knee at"
+    same = newest_of([one for one in records if one.model == record.model])
+    top = max(
+        curves(same, record.model, *lengths).get(record.serving.label, points), key=lambda point: point.output_tok_s
+    )
+    beyond = (
+        f"; the most was {top.output_tok_s:,.0f} in all at {top.concurrency}"
+        if top.concurrency > at.concurrency
+        else ""
+    )
     said = [
         f"{record.model} on {_devices(record)} {where} {at.concurrency} requests in flight "
         f"({lengths[0]:,} tokens in, {lengths[1]:,} out): {at.output_tok_s:,.0f} output tok/s in all, "
-        f"{at.tok_s_per_user:,.0f} tok/s for each user, against {first.tok_s_per_user:,.0f} at {first.concurrency}."
+        f"{at.tok_s_per_user:,.0f} tok/s for each user, against {first.tok_s_per_user:,.0f} at {first.concurrency}{beyond}."
     ]
     if "kv_cache_tokens" in record.memory:
         said.append(

@@ -104,7 +104,9 @@ def unpack(file: Path) -> tuple[Manifest, dict[str, str]]:
         texts = {name: content.decode("utf-8") for name, content in contents.items()}
     except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise CookbookError(
-            f"{file.name} is no bundle", why=str(error), do="pack it with `cookbook publish --bundle`"
+            f"{file} is no bundle",
+            why=getattr(error, "strerror", None) or str(error),
+            do="pack it with `cookbook publish --bundle`",
         ) from None
     except (ValidationError, UnicodeDecodeError) as error:
         why = first_problem(error) if isinstance(error, ValidationError) else "a file is no text"

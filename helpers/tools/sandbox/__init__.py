@@ -74,4 +74,4 @@ def choose(sandbox: str = "auto") -> Chosen:
             return Chosen(rung, passed)
         passed[name] = why_not
     why = "; ".join(f"{name}: {reason}" for name, reason in passed.items())
-    raise CookbookError("no sandbox works here", why=why, do="run `python -m helpers.tools.setup`")
+    raise CookbookError("no sandbox works here", why=why, do="run `.venv/bin/python -m helpers.tools.setup`")

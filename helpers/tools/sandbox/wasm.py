@@ -40,7 +40,7 @@ class Wasm:
         """Empty where it works here; else why not."""
         for path in (DENO, PYODIDE / "pyodide.asm.wasm", PYODIDE / "python_stdlib.zip"):
             if not path.is_file():
-                return "Deno and Pyodide are not installed (`python -m helpers.tools.setup` does it)"
+                return "Deno and Pyodide are not installed (`.venv/bin/python -m helpers.tools.setup` does it)"
         said = ""
         for drop in (True, False) if os.geteuid() == 0 else (False,):
             self.drop = drop
