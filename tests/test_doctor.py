@@ -256,6 +256,22 @@ def test_run_folder(tmp_path):
     assert outcome.exit_code == 1 and "F28" in outcome.stdout and "hush" not in outcome.stdout
 
 
+def test_an_older_run_does_not_speak_for_one_that_started_no_server(tmp_path, monkeypatch):
+    from helpers.cli import doctor
+
+    for name in ("older", "newer"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "older" / "server.log").write_text("INFO vLLM API server version 0.32.0\n")
+    (tmp_path / "newer" / "record.json").write_text(json.dumps({"state": "failed", "why": "no GPU; run elsewhere"}))
+    monkeypatch.setattr(doctor, "RUNS", tmp_path)
+    assert doctor.run_folder("") == tmp_path / "older"
+    (tmp_path / "latest").symlink_to("newer")
+    with pytest.raises(UsageError, match="newer started no server because no GPU; run elsewhere"):
+        doctor.run_folder("")
+    (tmp_path / "newer" / "server.log").write_text("it started after all\n")
+    assert doctor.run_folder("") == tmp_path / "newer"
+
+
 def test_the_fast_search_misses_no_word():
     words = [*ANCHORS, *(pattern.anchor for signature in load() for pattern in signature.match)]
     search = any_of(frozenset(words)).search
