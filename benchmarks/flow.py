@@ -167,7 +167,8 @@ def main() -> int:
     merged(result, RECORDS / "flow.json").write()
     if files:
         suite = result_of("suite", "What does each test file take?", files, versions)
-        merged(suite, RECORDS / "suite.json").write()
+        whole = {"test", "rest"} <= set(options.steps or STEPS)  # nothing of a file that is gone stays
+        (suite if whole else merged(suite, RECORDS / "suite.json")).write()
     for value in values:
         print(f"{value.name:20} {value.value:8.1f} {value.unit}  {value.detail}")
     return 0

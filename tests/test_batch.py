@@ -1,6 +1,7 @@
 """A batch: the plan is checked as a whole, what passed is kept, what failed or was cut off runs again."""
 
 import json
+import os
 import shlex
 import sys
 import threading
@@ -17,6 +18,7 @@ from helpers.paths import RECORDS
 from helpers.records.record import RunRecord
 from maintain.batch import PlannedRun, load_plan, ray_jobs
 from maintain.batch import run_batch as started
+from maintain.batch.checks import resumed
 from maintain.batch.execute import Batch
 from maintain.batch.results import change, frame, markdown, versions
 from maintain.batch.slots import Slot, Slots
@@ -372,3 +374,20 @@ def test_a_real_ray_runs_each_job_of_a_plan(tmp_path: Path):
         record = RunRecord.read(folder / run.name / "record.json")
         assert "holds no vLLM" in record.why and record.parameters["output_tokens"] == run.given["output_tokens"]
     assert {one["state"] for one in json.loads((folder / "summary.json").read_text())} == {"failed"}
+
+
+def test_a_link_to_the_newest_run_is_no_run_that_ran_again(tmp_path: Path):
+    """`latest` pointed to a run that had passed when the batch was killed, and points to another one afterwards."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(json.dumps(RECORD))
+    os.utime(tmp_path / "first" / "record.json", (1, 1))
+    (tmp_path / "latest").symlink_to("first")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/record.json") if path.parent.name != "second"}
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").symlink_to("second")
+    (tmp_path / "summary.json").write_text(json.dumps([{"state": "passed", "why": ""}] * 2))
+    (tmp_path / "plan.json").write_text("[1, 2]")
+    assert len(before) == 2 and resumed(tmp_path, before, parallel=2).passed
+    (tmp_path / "first" / "record.json").touch()
+    assert "['first'] ran again, of 1 that had passed" in str(resumed(tmp_path, before, parallel=2).faults)

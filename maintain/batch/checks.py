@@ -33,8 +33,9 @@ def resumed(folder: Path, before: Mapping[Path, int], parallel: int) -> Contract
     facts.need(
         "failed ones say why", all(one["why"] for one in summary if one["state"] == "failed"), "one has no reason"
     )
-    again = [path.parent.name for path, changed in before.items() if path.stat().st_mtime_ns != changed]
-    facts.need("none repeated", bool(before) and not again, f"{again} ran again, of {len(before)} that had passed")
+    passed = {path: changed for path, changed in before.items() if path.parent in places}
+    again = [path.parent.name for path, changed in passed.items() if path.stat().st_mtime_ns != changed]
+    facts.need("none repeated", bool(passed) and not again, f"{again} ran again, of {len(passed)} that had passed")
     most = most_at_once(records)
     facts.need("side by side", most == parallel, f"{most} runs were under way at once, not {parallel}")
     return facts.contract("batch.resumed", "batch")
