@@ -10,7 +10,7 @@ from collections.abc import Callable
 import psutil
 
 SECONDS = 2.0  # between two looks, at least
-SHARE = 0.01  # of one core that looking may cost: the kernel walks every page of a process for its PSS
+SHARE = 0.005  # of one core that looking may cost: the kernel walks every page of a process for its PSS
 
 
 def pss_gib(pids: list[int]) -> float:
