@@ -35,11 +35,11 @@ quick: setup workflows  ## tests without vLLM: units, recipes, drift of rendered
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not real and not full" -n 2 --dist loadgroup $(ARGS)
 
-test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; ten minutes
+test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; six minutes
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not full" -n 2 --dist loadgroup --durations=15 --durations-min=5 $(ARGS)
 
-test-all: test test-rest  ## every test, every target rehearsed; 35 minutes
+test-all: test test-rest  ## every test, every target rehearsed; 31 minutes
 
 test-rest: stacks  ## what test-all has beyond test: on two workers, then alone what measures
 	@$(BIN)/python tests/rest.py $(ARGS)
