@@ -92,8 +92,8 @@ def take_evidence(step: Path, evidence: Path) -> list[str]:
     files = [step / name for name in named_by_step]
     said = [copy(file, evidence / f"gpt-oss-{step.name}.json") for file in files if file.exists()]
     for found in (*step.glob("routing.json"), *step.glob("routing-*.json")):
-        own = f"{step.name.partition('-')[2]}.json"
-        said.append(copy(found, evidence / f"{model_of(step)}-{found.name if found.name != 'routing.json' else own}"))
+        name = f"{step.name.partition('-')[2]}.json" if found.name == "routing.json" else found.name
+        said.append(copy(found, evidence / f"{model_of(step)}-{name}"))
     return said
 
 

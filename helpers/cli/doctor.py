@@ -92,13 +92,10 @@ def run_folder(name: str, what: str = "run") -> Path:
         places = " or ".join(dict.fromkeys((shown(RUNS / name), name)))
         raise UsageError(f"there is no {what} {name}", why=f"no folder is at {places}", do="`ls runs` lists them")
     latest = (RUNS / "latest").resolve()
-    if recorded(latest).get("state") == "failed" and not any(
-        latest.glob("**/server.log")
-    ):  # no older run speaks for it
-        why = recorded(latest).get("why", "").splitlines()
-        raise UsageError(
-            f"{shown(latest)} started no server", why=why[0] if why else "", do="or name another with --run"
-        )
+    record = recorded(latest)
+    if record.get("state") == "failed" and not any(latest.glob("**/server.log")):  # no older run speaks for it
+        why = record.get("why", "").partition("\n")[0]
+        raise UsageError(f"{shown(latest)} started no server", why=why, do="or name another with --run")
     logs = sorted(RUNS.glob("**/server.log"), key=lambda path: path.stat().st_mtime)
     if not logs:
         raise UsageError("nothing to read", why=f"{shown(RUNS)} holds no server.log", do="name a log, --run or --live")
