@@ -54,7 +54,8 @@ QUERY = re.compile(
 ASSIGNED = re.compile(
     r"(?i)(?<![\w.-])(['\"]?(?P<name>" + _NAMED + r")['\"]?\s*[:=]\s*)(?P<value>\[[^\]]*\]|" + _VALUE + r")"
 )
-NO_VALUE = ("", "None", "null", "True", "False", MASK, "unknown")  # "api_key: unknown parameter" names no key
+# "api_key: unknown parameter" and "/etc/passwd: no failure found" name no key
+NO_VALUE = ("", "None", "null", "True", "False", MASK, "unknown", "no")
 FLAG = re.compile(r"(?<!\S)(--(?P<name>[A-Za-z0-9_.-]+))(?P<gap>[ =]+)(?P<value>" + _VALUE + r")")
 
 

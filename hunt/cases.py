@@ -135,8 +135,9 @@ def hunted(folder: Path = RECORDS) -> str:
 def _elsewhere(name: str, record: Result) -> str:
     """A hunt on another machine's server, in one sentence."""
     where = record.machine.gpus[0] if record.machine.gpus else record.machine.cpu
+    served = record.question.removeprefix("Does any request end the server of ").rstrip("?")
     return (
-        f"{record.question} Of {_value(record, 'requests'):,.0f} requests {_value(record, 'kills'):.0f} did ({where}, vLLM "
+        f"On {where}, {_value(record, 'requests'):,.0f} requests to {served} ended {_value(record, 'kills'):.0f} servers (vLLM "
         f"{record.versions['vllm']}, {record.finished:%Y-%m-%d}; `benchmarks/records/{name}.json`). "
     )
 

@@ -85,6 +85,11 @@ def test_a_batch_folder_that_cannot_be_made(cli, tmp_path: Path) -> None:
         (["stop", "--port", "abc"], "invalid value for '--port'"),
         (["stop", "--prot", "1"], "no such option: --prot"),
         (["doctor", "a", "b"], "unexpected extra argument"),
+        (["doctor", "--model", "gpt-oss-20b"], "--model goes with --live"),
+        (
+            ["eval", "cpu", "--data", "/nowhere", "--dry-run"],
+            "invalid value for '--data': dir '/nowhere' does not exist",
+        ),
         (["nano", "build"], "see `cookbook nano build --help`"),
         (["nonsense"], "no such command 'nonsense'; see `cookbook --help`"),
         (["publish", "/nowhere/at/all"], "/nowhere/at/all is not a run's folder because it has no record.json"),

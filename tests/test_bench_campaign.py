@@ -96,7 +96,7 @@ def test_a_plan_fills_the_borrowed_time_with_the_page_whole(target, plan):
     for gpu in range(slots):
         own = sorted((row.begin, row.end) for row in rows if gpu in row.gpus)
         assert all(first[1] <= second[0] for first, second in itertools.pairwise(own)), "two steps on one GPU"
-    assert isinstance(rows[0].step, Notebook) and rows[0].step is every[0]
+    assert rows[0].step is every[0] and (plan == "four" or isinstance(every[0], Notebook))
     assert not any(row.cut for row in rows if isinstance(row.step, Notebook | ToolLoad | Routing | Copies))
     assert sum((row.end - row.begin) * len(row.gpus) for row in rows) > 0.9 * slots * limit, "GPUs wait"
     if plan != "single":
@@ -377,20 +377,29 @@ def test_a_commit_is_named_whole_and_one_that_is_none_is_refused():
 def test_a_hunt_becomes_a_record_that_the_page_names(tmp_path):
     hunt = Result.model_validate_json((RECORDS / "request_hunt.json").read_text())
     gpu = hunt.machine.model_copy(update={"gpus": ["NVIDIA H100 80GB HBM3"]})
-    question = "Does any request end a server of gpt-oss-20b (synthetic weights) by the throughput profile of h100?"
+    question = "Does any request end the server of gpt-oss-20b (synthetic weights) by the throughput profile of h100?"
     ran = {"benchmark": "request_hunt_h100", "question": question, "machine": gpu, "commit": "unknown"}
-    for name in ("20b-hunt", "20b-hunt-cut-off"):
-        (tmp_path / "campaign" / name).mkdir(parents=True)
+    (tmp_path / "campaign" / "20b-hunt").mkdir(parents=True)
     hunt.model_copy(update=ran).write(tmp_path / "campaign" / "20b-hunt")
     step = tmp_path / "campaign" / "20b-hunt"
     (step / "request_hunt_h100.json").rename(step / Hunt.done)
-    (tmp_path / "campaign" / "20b-hunt-cut-off" / "hunt-part.json").write_text("{}")
+    short = [value.model_copy(update={"value": 7.0}) if value.name == "requests" else value for value in hunt.values]
+    for name in ("request_hunt_h100", "request_hunt_h100_fp8"):  # cut off: one that was taken whole, one that was not
+        cut = tmp_path / "campaign" / f"20b-hunt-{name}"
+        cut.mkdir()
+        hunt.model_copy(update=ran | {"benchmark": name, "values": short}).write(cut).rename(cut / "hunt-part.json")
     results = tmp_path / "results"
     take(tmp_path / "campaign", tmp_path / "records", "f" * 40, results)
-    (file,) = results.iterdir()
-    assert file.name == "request_hunt_h100.json" and Result.model_validate_json(file.read_text()).commit == "f" * 40
-    told = hunted(results)
-    assert question in told and "Of 10,073 requests 0 did (NVIDIA H100 80GB HBM3, vLLM 0.32.0" in told
+    found = {file.stem: Result.model_validate_json(file.read_text()) for file in results.iterdir()}
+    assert set(found) == {"request_hunt_h100", "request_hunt_h100_fp8"} and {r.commit for r in found.values()} == {
+        "f" * 40
+    }
+    told, where = hunted(results), "On NVIDIA H100 80GB HBM3, "
+    served = (
+        "requests to gpt-oss-20b (synthetic weights) by the throughput profile of h100 ended 0 servers (vLLM 0.32.0"
+    )
+    assert f"{where}10,073 {served}" in told, "the longer one stays"
+    assert f"{where}7 {served}" in told, "one that was cut off counts with what it sent"
     assert "No GPU" not in told and "No GPU" in hunted(tmp_path)
 
 
@@ -527,6 +536,20 @@ def test_records_of_one_command_make_one_curve_and_a_newer_command_replaces_it()
     assert len(joined) == len(both)
 
 
+def test_of_two_equal_points_the_newer_counts_and_of_three_the_median():
+    record_of = RunRecord.model_validate(record() | {"target": "h200", "model": "gpt-oss-20b", "weights": "synthetic"})
+    p = record_of.throughput[0]
+
+    def taken(output_tok_s: float) -> RunRecord:
+        return record_of.model_copy(update={"throughput": [p.model_copy(update={"output_tok_s": output_tok_s})]})
+
+    def drawn(*takes: float) -> list[float]:
+        (curve,) = curves([taken(one) for one in takes], "gpt-oss-20b", p.input_tokens, p.output_tokens).values()
+        return [point.output_tok_s for point in curve]
+
+    assert drawn(3, 2) == [2] and drawn(1, 3, 2) == [2] and drawn(9, 1, 2) == [2] and drawn(4, 1, 2, 3) == [2]
+
+
 @pytest.mark.real
 def test_prompts_that_come_back_meet_servers_that_differ_by_the_fragment_alone(tmp_path):
     made = Campaign(tmp_path, sys.executable, "h100", slots=2)
@@ -549,7 +572,7 @@ def test_cores_in_use_are_counted_by_process(tmp_path):
     assert 0.15 < after["this"] - before["this"] < 0.5 and after["gone"] == 0 and after["free"] >= before["free"]
 
 
-ONE = {"input_tokens": 1024, "output_tokens": 1024}
+ONE = {"input_tokens": 1024, "output_tokens": 1024, "itl_ms": {"p99": 432.1}}
 CORES = {"copy 0": 1.0, "copy 1": 1.5, "router": 0.5, "client 0": 1.0, "free": 28.0}
 COPIED = {
     "model": "gpt-oss-20b",
@@ -586,7 +609,7 @@ def test_the_page_shows_who_takes_what_copies_lose(tmp_path):
     (tmp_path / "copies.json").write_text(json.dumps(COPIED))
     text = shares(tmp_path / "copies.json")
     assert "Two copies of gpt-oss-20b on as many NVIDIA H100 and 32 CPU cores" in text
-    assert "| 64 | one copy | 6,000 | 1.00x | 2.5 | 0.5 | 1.0 | 28.0 |" in text
+    assert "| 64 | one copy | 6,000 | 1.00x | 432 ms | 2.5 | 0.5 | 1.0 | 28.0 |" in text
     assert "| 64 | router, two clients | 4,500 | 0.75x |" in text and "apart (only 40% of the time together)" in text
 
 

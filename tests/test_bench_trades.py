@@ -24,7 +24,8 @@ def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
     )
     assert pairs(points["TP1"], "TP4", points["TP2"])[1].startswith("| 1,024/1,024 | 4 | TP4 |"), "16 on four"
     copies = sizes(records, "gpt-oss-20b")
-    assert "| 256 | 4 x TP1 |" in copies and "one router" in copies, "copies are compared too, with what may hold them"
+    assert "| 256 | 4 x TP1 |" in copies, "copies are compared too"
+    assert "| 64 | router, two clients |" in copies, "with what holds them back"
     single = [r for r in records if r.serving.replicas == 1]
     assert sizes(single, "gpt-oss-20b") == "", "one size answers nothing"
     large = sizes(single, "gpt-oss-120b")
@@ -35,8 +36,8 @@ def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
 def test_synthetic_weights_are_held_against_published_ones() -> None:
     text = published("h200", speed_records("h200"), "gpt-oss-120b")
     rows = [line for line in text.splitlines() if "(vLLM 0.13.0)" in line]
-    assert len(rows) == 9 and "| 8,192/1,024 | TP1 | 16 | 957 | 934 (vLLM 0.13.0) | 1.02x per GPU" in text
-    assert text.splitlines()[-1].startswith("From 0.72 to 1.03 times")
+    assert len(rows) == 11 and "| 8,192/1,024 | TP1 | 16 | 957 | 934 (vLLM 0.13.0) | 1.02x per GPU" in text
+    assert text.splitlines()[-1].startswith("From 0.81 to 1.03 times")
     assert published("h200", speed_records("h200"), "gpt-oss-20b") == "", "nobody published vLLM's figures for it"
 
 
@@ -45,9 +46,12 @@ def test_sizes_are_compared_on_one_vllm_only() -> None:
     newest, oldest = by_version(records)
     assert (newest, oldest) == ("0.32.0", "0.25.1")
     large = sizes(records, "gpt-oss-120b")
-    assert large.count("the better trade") == 1 and "; vLLM 0.25.1, runs of" in large, "0.32.0 has one size only"
+    assert large.count("the better trade") == 2 and all(f"; vLLM {one}, runs of" in large for one in (newest, oldest))
+    tp2, tp4 = (large.index(f"| TP{size} |") for size in (2, 4))
+    assert tp2 < large.index("; vLLM 0.25.1") < tp4, "0.32.0 has no TP4"
     drawn = versioned(records, "gpt-oss-120b", 1024, 1024)
-    assert [label for label in drawn if "TP1" in label] == ["TP1", "TP1 (vLLM 0.25.1)"] and "TP2 (vLLM 0.25.1)" in drawn
+    assert [label for label in drawn if "TP1" in label] == ["TP1", "TP1 (vLLM 0.25.1)"]
+    assert "TP2 (vLLM 0.25.1)" in drawn and "TP4" not in drawn
     assert drawn["TP1"] != drawn["TP1 (vLLM 0.25.1)"]
 
 

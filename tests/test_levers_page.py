@@ -31,6 +31,7 @@ def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "input_tokens": 1024,
             "output_tokens": 1024,
             "day": "2026-11-27",
+            "commit": "f" * 40,
             "host": "1 GPUs, 16 cores" if variant.startswith("bare") else "4 GPUs, 64 cores",
             "concurrency": users,
             "output_tok_s": rate,

@@ -47,7 +47,7 @@ def test_the_knee_is_the_last_point_that_paid(rates, users):
 def test_the_takeaways_name_the_knee_and_what_a_user_feels_there():
     said = takeaways(points((1, 100.0), (2, 190.0), (4, 350.0), (8, 400.0)))
     assert (
-        said.startswith("The knee is at 4 requests in flight: 100% more of them gave 14% more output tok/s.")
+        said.startswith("The knee is at 4 requests in flight: 2 times as many gave 1.14 times the output tok/s.")
         and "350 output tok/s" in said
     )
     assert "still rises at 4" in takeaways(points((1, 100.0), (4, 350.0)))

@@ -171,6 +171,7 @@ def test_an_error_line_and_the_message_behind_it_hold_no_secret(monkeypatch):
     for text in (error.line(), str(error), repr(error)):
         assert "canary" not in text and redact.MASK in text
     assert "unknown parameter" in CookbookError("api_key: unknown parameter").line()
+    assert "/etc/passwd: no failure found" in CookbookError("/etc/passwd: no failure found").line()
 
 
 def test_no_message_of_the_product_looks_like_a_secret():

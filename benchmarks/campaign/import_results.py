@@ -73,17 +73,26 @@ def take_record(step: Path, records: Path, commit: str | None) -> tuple[list[str
 
 
 def take_documents(step: Path, records: Path, commit: str | None, results: Path) -> list[str]:
-    """Copy the study and the hunt of a step; the lines to say."""
+    """Copy the study and the hunt of a step, one that was cut off with what it had sent; the lines to say."""
     said = []
     if (step / "study.json").exists():
         study = settled(named(Study.read(step / "study.json"), commit))
         said.append(f"{shown(study.write(records / 'tuning' / record_path(study).name))}: {outcome(study)}")
-    if (step / "hunt.json").exists():
-        found = named(Result.model_validate_json((step / "hunt.json").read_text()), commit)
+    hunts = [step / name for name in ("hunt.json", "hunt-part.json") if (step / name).exists()]
+    if hunts:
+        found = named(Result.model_validate_json(hunts[0].read_text()), commit)
+        known = results / f"{found.benchmark}.json"
+        if known.exists() and sent(Result.model_validate_json(known.read_text())) > sent(found):
+            return [*said, f"{step.name}: left out, {shown(known)} is of more requests"]
         said.append(
             f"{shown(found.write(results))}: python -m hunt.cases and python -m benchmarks.run --table follow it"
         )
     return said
+
+
+def sent(hunt: Result) -> float:
+    """How many requests a hunt sent."""
+    return next(value.value for value in hunt.values if value.name == "requests")
 
 
 def take_evidence(step: Path, evidence: Path) -> list[str]:

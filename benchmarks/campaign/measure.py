@@ -31,6 +31,8 @@ def measure(campaign, job: Job, folder: Path) -> None:
             record(campaign, job, folder, recorded_server(ran, server, log), takes, started, failure)
 
         try:
+            for number in range(1, job.starts):
+                campaign.launch(job, commands, port, folder / f"start-{number}.log").stop()
             server = campaign.launch(job, commands, port, log)
         except Exception as error:  # that it does not start is a result too
             save(f"failed: {' '.join(str(error).split())}")

@@ -118,6 +118,7 @@ class Job(Step):
     loads: list[Load]
     lever: Lever = NONE
     repeats: int = 1
+    starts: int = 1  # the last one is measured; the others fill the caches of compiled code
     once: list[Load] = field(default_factory=list)  # after the repeated ones: too long to take often
     profile: str = "throughput"
     arguments: list[str] = field(default_factory=lambda: list(NO_PREFIXES))

@@ -48,9 +48,9 @@ def narrow(target: Target) -> bool:
 
 
 def single(target: Target) -> Plan:
-    """One GPU: its page, what tools cost, long prompts, requests that might end a server; on 141 GB levers of 120b."""
+    """One GPU: its page, long prompts, what tools cost, requests that might end a server; on 141 GB levers of 120b."""
     if narrow(target):
-        return [page20(), tools20(), eight(), hunt20()]
+        return [page20(), eight(), tools20(), hunt20()]
     return [page120(), bare(LARGE, 1), fp8_eagle3(LARGE, 1), routing120()]
 
 
@@ -59,18 +59,22 @@ def two(target: Target) -> Plan:
     if narrow(target):
         levers = [fp8_eagle3(SMALL), bare(SMALL)]
         return [page20(), tools20(), *levers, eight(), two_copies(), *offload()]
-    return [page120(), bare(LARGE), tp2(), routing120(), fp8_eagle3(LARGE), fp8(LARGE), warm120()]
+    return [page120(), bare(LARGE), tp2(), routing120(), fp8_eagle3(LARGE), fp8(LARGE), warm(LARGE)]
 
 
 def four(target: Target) -> Plan:
-    """Four GPUs of one host: the page, every lever beside its base, two GPUs, copies, then a hunt."""
+    """Four GPUs of one host: 20b's levers beside `vllm serve`, what tools cost, then the page and what the card lacks most."""
+    levers = [bare(SMALL, also=[256]), fp8_eagle3(SMALL), fp8(SMALL, also=[256]), eagle3_alone(SMALL)]
     if narrow(target):
-        levers = [bare(SMALL, also=[256]), fp8_eagle3(SMALL), fp8(SMALL, also=[256])]
-        rest = [eagle3_alone(SMALL), two_copies(), hunt20(), *offload(), hunt20(FP8 + EAGLE3), fp8_kv(SMALL)]
-        return [page20(), tools20(), *levers, eight(), *rest, acceptance(1.0), acceptance(4.0), base(SMALL)]
-    levers = [bare(LARGE, once=[128]), fp8_eagle3(LARGE), fp8(LARGE), eagle3_alone(LARGE), routing120()]
-    rest = [fp8_kv(LARGE), hunt20(FP8 + EAGLE3), warm120(), base(LARGE), *offload()]
-    return [page120(), *levers, tp2(), two_copies(), *rest]
+        rest = [page20(), eight(), warm(SMALL), two_copies(), hunt20(), *offload(), hunt20(FP8 + EAGLE3)]
+        return [*levers, tools20(), *rest, fp8_kv(SMALL), acceptance(1.0), acceptance(4.0), base(SMALL)]
+    rest = [warm(LARGE), warm(SMALL), eight(), *offload(), hunt20(FP8 + EAGLE3), fp8_kv(SMALL), base(SMALL), hunt20()]
+    return [*levers, tools20(), *rest, page120(), tp2(), two_copies(), *large(), base(LARGE)]
+
+
+def large() -> Plan:
+    """120b's levers beside `vllm serve`, three times each, and whether its tokens still spread."""
+    return [bare(LARGE, once=[128]), fp8_eagle3(LARGE), fp8(LARGE), eagle3_alone(LARGE), routing120(), fp8_kv(LARGE)]
 
 
 def wide(target: Target) -> Plan:
@@ -125,9 +129,10 @@ def tp2() -> Job:
     return Job("120b-tp2", LARGE, loads, once=long, needs=2, least_s=260, takes_s=440)
 
 
-def warm120() -> Job:
-    """A second start of what the page served: compiled code and kernels are there."""
-    return Job("120b-warm", LARGE, waves([1]), arguments=[], exact=True, least_s=130, takes_s=160)
+def warm(model: str) -> Job:
+    """A second start of the recipe's own server: compiled code and kernels are there."""
+    name, cold, takes = ("120b", 230, 350) if model == LARGE else ("20b", 140, 230)
+    return Job(f"{name}-warm", model, waves([1]), arguments=[], exact=True, starts=2, least_s=cold + 60, takes_s=takes)
 
 
 def routing120() -> Routing:
@@ -222,6 +227,7 @@ def rehearsal(target: Target) -> Plan:
     few = Lever("64 at once", ["--max-num-seqs", "64"], {"VLLM_CPU_KVCACHE_SPACE": "1"})
     return [
         Job("nano", NANO, [*tiny, *waves([1], 128, 16)], repeats=2, weights="nano", arguments=cpu, note=""),
+        Job("nano-warm", NANO, tiny[:1], weights="nano", arguments=cpu, note="", starts=2),
         Job("nano-few", NANO, tiny, few, repeats=3, weights="nano", arguments=cpu, note=""),
         Job("nano-large", NANO, tiny, weights="nano", arguments=cpu, needs=99),
         Job("nano-broken", NANO, tiny, Lever("broken", ["--max-num-seqs", "0"]), weights="nano", arguments=cpu),

@@ -222,6 +222,6 @@ def write(campaign, step, folder: Path, whole: bool, rows: list[dict], server) -
         "cores": len(os.sched_getaffinity(0)),  # what servers, router and clients share
         "rows": rows,
         **seen(campaign, server.commands[0], folder / "server.log"),
-        **({"router": public(server.router.lease.argv)} if isinstance(server, Replicas) else {}),
+        **({"router": ["python", *public(server.router.lease.argv[1:])]} if isinstance(server, Replicas) else {}),
     }
     write_whole(folder / step.done, json.dumps(value, indent=1) + "\n")

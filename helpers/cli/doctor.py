@@ -35,6 +35,10 @@ def register(app: typer.Typer) -> None:
         if sum(map(bool, (log, run, live, watch))) > 1 or as_json + as_report + bool(watch) > 1 or (as_report and live):
             why = "doctor reads one of LOG, --run, --live, --watch; of --json, --report and --watch it takes one"
             raise UsageError("too many inputs or forms", why=why, do="pass one; --report goes with a log or a run")
+        if model and not live:
+            raise UsageError(
+                "--model goes with --live", why="a log names its model itself", do="add --live, or leave it out"
+            )
         if watch:
             raise typer.Exit(follow(watch))
         if live:

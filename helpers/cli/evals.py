@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
         base_url: Annotated[str, typer.Option(help="a server that runs already; launched otherwise")] = "",
         weights: Annotated[str, typer.Option(help="hub, nano, or the path of a checkpoint")] = "",
         tensor_parallel_size: Annotated[int, typer.Option(min=0, help="0: the recipe's")] = 0,
-        data: Annotated[Path | None, typer.Option(help="a folder with the data sets")] = None,
+        data: Annotated[
+            Path | None, typer.Option(exists=True, file_okay=False, help="a folder with the data sets")
+        ] = None,
         offline: Annotated[bool, typer.Option(help="fetch nothing, not even before the run")] = False,
         sampler: Annotated[str, typer.Option(help="responses or chat_completions")] = "responses",
         temperature: Annotated[

@@ -38,18 +38,20 @@ def curves(
 ) -> dict[str, list[Point]]:
     """Points of one model at one pair of lengths by configuration, single servers before replicas.
 
-    Records of one command make one curve, the newer of two equal points counts. Of several commands the newest that has
-    a curve (two points) is drawn, else the newest. Variants (bare flags, a feature turned off) are left out unless asked for.
+    Records of one command make one curve. Of two equal points the newer counts, of three or more the median by output tok/s:
+    a kernel compiled while a point is measured spoils it. Of several commands the newest that has a curve (two points) is
+    drawn, else the newest. Variants (bare flags, a feature turned off) are left out unless asked for.
     """
-    found: dict[tuple[int, int, str], dict[Hashable, dict[int, Point]]] = {}
+    found: dict[tuple[int, int, str], dict[Hashable, dict[int, list[Point]]]] = {}
     for record in records:
-        points = {point.concurrency: point for point in points_of(record, input_tokens, output_tokens)}
+        points = points_of(record, input_tokens, output_tokens)
         served = record.serving
         if record.model == model and record.state == "passed" and points and (variants or not served.variant):
             commands = found.setdefault((served.replicas, served.tensor_parallel_size, served.label), {})
-            before = commands.pop(setting(record), {})
-            # at the end: commands stand in the order of their newest record
-            commands[setting(record)] = before | points
+            takes = commands.pop(setting(record), {})
+            for point in points:
+                takes[point.concurrency] = [*takes.get(point.concurrency, []), point]
+            commands[setting(record)] = takes  # at the end: commands stand in the order of their newest record
     return {place[-1]: _sorted(found[place]) for place in sorted(found)}
 
 
@@ -77,10 +79,15 @@ def versioned(records: list[RunRecord], model: str, input_tokens: int, output_to
     return found
 
 
-def _sorted(commands: dict[Hashable, dict[int, Point]]) -> list[Point]:
+def _sorted(commands: dict[Hashable, dict[int, list[Point]]]) -> list[Point]:
     newest_first = list(reversed(commands.values()))
     chosen = next((points for points in newest_first if len(points) > 1), newest_first[0])
-    return [chosen[concurrency] for concurrency in sorted(chosen)]
+    return [_counts(chosen[concurrency]) for concurrency in sorted(chosen)]
+
+
+def _counts(takes: list[Point]) -> Point:
+    by_speed = sorted(takes, key=lambda point: point.output_tok_s)
+    return takes[-1] if len(takes) < 3 else by_speed[(len(takes) - 1) // 2]
 
 
 def points_of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:

@@ -107,8 +107,9 @@ def takeaways(points: Sequence[Point]) -> str:
         where = f"Throughput still rises at {at.concurrency} requests in flight, the most that were tried"
         feels = f"At {at.concurrency} one user sees {user}"
     else:
-        more, gain = last.concurrency / at.concurrency - 1, last.output_tok_s / at.output_tok_s - 1
-        where = f"The knee is at {at.concurrency} requests in flight: {more:.0%} more of them gave {gain:.0%} more output tok/s"
+        more, gain = last.concurrency / at.concurrency, last.output_tok_s / at.output_tok_s
+        flight = "1 request" if at.concurrency == 1 else f"{at.concurrency} requests"
+        where = f"The knee is at {flight} in flight: {more:.3g} times as many gave {gain:.3g} times the output tok/s"
         feels = f"At the knee one user sees {user}"
     alone = f", {share:.0%} of the speed at concurrency {first.concurrency}" if at is not first else ""
     return f"{where}.\n{feels}{alone}; the server gives {at.output_tok_s:,.0f} output tok/s."

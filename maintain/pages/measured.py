@@ -133,15 +133,12 @@ def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
     record = newest_speed(target, shown_model)
     if record is None:
         return ""
-    points = sorted(record.throughput, key=lambda point: point.concurrency)
-    lengths = (points[0].input_tokens, points[0].output_tokens)
-    points = [p for p in points if (p.input_tokens, p.output_tokens) == lengths]
+    lengths = (record.throughput[0].input_tokens, record.throughput[0].output_tokens)
+    same = newest_of([one for one in records if one.model == record.model])
+    points = curves(same, record.model, *lengths)[record.serving.label]
     at, first, last = knee(points), points[0], points[-1]
     where = "still gains at" if at is last else "has its knee at"
-    same = newest_of([one for one in records if one.model == record.model])
-    top = max(
-        curves(same, record.model, *lengths).get(record.serving.label, points), key=lambda point: point.output_tok_s
-    )
+    top = max(points, key=lambda point: point.output_tok_s)
     beyond = (
         f"; the most was {top.output_tok_s:,.0f} in all at {top.concurrency}"
         if top.concurrency > at.concurrency
@@ -158,9 +155,10 @@ def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
             f"for the KV cache, {record.memory['kv_cache_tokens']:,.0f} tokens."
         )
     if first.roofline_fraction and at.roofline_fraction:
+        more = f", {at.roofline_fraction:.0%} at {at.concurrency}" if at is not first else ""
         said.append(
-            f"The server reached {first.roofline_fraction:.0%} of what the hardware allows at {first.concurrency} in flight, "
-            f"{at.roofline_fraction:.0%} at {at.concurrency}."
+            f"The server reached {first.roofline_fraction:.0%} of what the hardware allows at {first.concurrency} in "
+            f"flight{more}."
         )
     if compiled := compiling(points):
         said.append(
@@ -256,11 +254,8 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
         missing += [f"{model} at {', '.join(sizes)}"] if sizes else []
         for size, own in sorted(taken.items()):
             for lengths in LENGTHS:
-                users = concurrencies(own, lengths)
-                absent = ", ".join(map(str, sorted(concurrencies(single, lengths) - users)))
-                where = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
-                if not users or absent:
-                    missing.append(f"{where} and concurrency {absent}" if users else where)
+                if len(concurrencies(own, lengths)) < 2:
+                    missing.append(f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens")
     asked = [one for record in records for one in record.contracts if one.state != "skipped"]
     spoken = {contract.model for contract in asked if contract.name not in WEIGHTLESS}
     silent = [model for model in target.models if model not in spoken]

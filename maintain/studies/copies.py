@@ -13,6 +13,7 @@ COLUMNS = [
     "asked",
     "output tok/s per copy",
     "against one",
+    "ITL p99",
     "CPU cores: copies",
     "router",
     "clients",
@@ -34,7 +35,7 @@ def shares(evidence: Path) -> str:
     title = (
         f"**Who takes what copies lose?** {number} copies of {told['model']} on as many {devices} and {told['cores']} CPU cores, "
         f"{first['input_tokens']:,}/{first['output_tokens']:,} tokens, vLLM {told['vllm']}, {told['day']}. "
-        "Cores are those in use on average:"
+        "Cores are those in use on average, ITL p99 is that of the slowest client:"
     )
     return f"{title}\n\n{table(COLUMNS, rows)}"
 
@@ -48,7 +49,8 @@ def _row(users: int, one: dict[str, Any], alone: float) -> str:
         sum(share for group, share in used.items() if group.startswith(kind)) for kind in ("copy", "router", "client")
     ]
     cores = [f"{share:.1f}" for share in (*sums, used["free"])]
-    return row(users, name, f"{rate:,.0f}", f"{rate / alone:.2f}x", *cores)
+    stalls = max(point["itl_ms"]["p99"] for point in one["points"])
+    return row(users, name, f"{rate:,.0f}", f"{rate / alone:.2f}x", f"{stalls:,.0f} ms", *cores)
 
 
 def beside_tools(evidence: Path) -> str:

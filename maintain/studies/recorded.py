@@ -153,7 +153,8 @@ def ratio_bars(users: list[int], ratios: dict[str, list[float]], against: str, t
     width = 0.8 / len(ratios)
     for index, (name, values) in enumerate(ratios.items()):
         places = [place + (index - (len(ratios) - 1) / 2) * width for place in range(len(users))]
-        look: dict[str, Any] = {"color": str(0.4 + 0.4 * index), "hatch": ("", "//")[index % 2], "edgecolor": "black"}
+        grey, hatch = 0.4 + 0.5 * index / max(len(ratios) - 1, 1), ("", "//", "..")[index % 3]
+        look: dict[str, Any] = {"color": str(grey), "hatch": hatch, "edgecolor": "black"}
         bars = axis.bar(places, values, width * 0.92, label=name, linewidth=0.6, **look)
         axis.bar_label(bars, [f"{value:.2f}x" for value in values], fontsize="small")
     axis.axhline(1, color="0.2", linewidth=1)

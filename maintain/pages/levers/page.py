@@ -22,7 +22,13 @@ from maintain.studies.recorded import ratio_bars
 PAGE = NOTEBOOKS / "studies" / "levers.ipynb"
 TEMPLATE = Path(__file__).with_name("page.py.jinja")
 BARE, BASE = "bare vllm serve", "base of the levers"
-SHORT = {BASE: "throughput profile", "FP8 activations (humming)": "FP8"}
+BOTH = "FP8 + EAGLE3"
+SHORT = {
+    BASE: "throughput profile",
+    "FP8 activations (humming)": "FP8",
+    "EAGLE3 (acceptance 2.72)": "EAGLE3",
+    "FP8 KV cache (full attention)": "FP8 KV cache",
+}
 LENGTHS = (1024, 1024)
 USER_TOK_S = 50  # the speed of one user at which throughput is compared
 # What this study set out to reach, per model: (20b, 120b). Ratios are to bare vLLM.
@@ -59,8 +65,7 @@ def name_of(variant: str) -> str:
     >>> name_of("FP8 activations (humming), EAGLE3 (acceptance 2.72)")
     'FP8 + EAGLE3'
     """
-    words = [SHORT.get(word, word) for word in variant.split(", ")]
-    return " + ".join("EAGLE3" if word.startswith("EAGLE3") else word for word in words)
+    return " + ".join(SHORT.get(word, word) for word in variant.split(", "))
 
 
 def measured() -> list[tuple[str, str]]:
@@ -74,8 +79,8 @@ def measured() -> list[tuple[str, str]]:
 
 
 def same_host(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two rows come from one host."""
-    return (one["day"], one["host"]) == (other["day"], other["host"])
+    """Whether two rows come from one campaign on one host."""
+    return all(one[key] == other[key] for key in ("day", "host", "commit"))
 
 
 def ratio(one: dict[str, Any], base: dict[str, Any], key: str) -> float:
@@ -107,15 +112,22 @@ def rows_of(target: str, model: str) -> str:
 
 
 def beside(found: dict[str, Lever], name: str) -> str:
-    """What a lever is held against: bare vLLM where that ran on its host, else the throughput profile that did."""
+    """What a lever is held against: bare vLLM where that ran on its host, else the throughput profile that did, else ""."""
     own = next(iter(found[name].values()))
-    return next(n for n in (BARE, SHORT[BASE]) if n in found and same_host(next(iter(found[n].values())), own))
+    bases = (n for n in (BARE, SHORT[BASE]) if n in found and same_host(next(iter(found[n].values())), own))
+    return next(bases, "")
+
+
+def drawn(found: dict[str, Lever]) -> dict[str, str]:
+    """The levers with two concurrencies or more in common with what each is held against, which is the value."""
+    bases = {name: beside(found, name) for name in found if name not in (BARE, SHORT[BASE])}
+    return {name: base for name, base in bases.items() if base and len(found[name].keys() & found[base].keys()) > 1}
 
 
 def gains(target: str, model: str) -> Recorded:
     """The speed of one user under each lever, as a ratio to what ran on the same host."""
     found = levers(target, model)
-    bases = {name: beside(found, name) for name in found if name not in (BARE, SHORT[BASE])}
+    bases = drawn(found)
     users = sorted(set.intersection(*(found[name].keys() & found[base].keys() for name, base in bases.items())))
     several = len(set(bases.values())) > 1
     ratios = {
@@ -131,16 +143,10 @@ def gains(target: str, model: str) -> Recorded:
     return Recorded(lines, lambda: ratio_bars(users, ratios, f"tok/s of one user / {base}", title))
 
 
-def speculating(found: dict[str, Lever]) -> str:
-    """The name of the lever with a draft."""
-    return next(name for name in found if "EAGLE3" in name)
-
-
 def steps(target: str, model: str) -> dict[int, tuple[float, float, float]]:
     """By concurrency: ms of a step that verifies, tokens that it gave, ms of a token in what it is compared with."""
     found = levers(target, model)
-    name = speculating(found)
-    drafted, base = found[name], found[beside(found, name)]
+    drafted, base = found[BOTH], found[beside(found, BOTH)]
     given = {n: sum(take["acceptance"] for take in one["takes"]) / len(one["takes"]) for n, one in drafted.items()}
     return {
         n: (drafted[n]["tpot_ms"] * given[n], given[n], base[n]["tpot_ms"])
@@ -151,8 +157,8 @@ def steps(target: str, model: str) -> dict[int, tuple[float, float, float]]:
 def acceptance(target: str, model: str) -> Recorded:
     """The gain against the tokens that a step gives: a step takes as long whatever is accepted, so one measurement says all."""
     found, every = steps(target, model), levers(target, model)
-    base = beside(every, speculating(every))
-    title = f"{model} on {load_target(target).title}: FP8 + EAGLE3 against {base}"
+    base = beside(every, BOTH)
+    title = f"{model} on {load_target(target).title}: {BOTH} against {base}"
     lines = [
         title,
         "concurrency, step ms, tokens a step that were measured, gain at 1, 2, 3, 4 tokens a step, breaks even at",
@@ -182,7 +188,7 @@ def break_even() -> str:
     lines = []
     for target, model in measured():
         found = levers(target, model)
-        if "FP8" not in found or not any("EAGLE3" in name for name in found):
+        if "FP8" not in found or BOTH not in found:
             continue
         for users, (step, given, _) in steps(target, model).items():
             alone = found["FP8"].get(users)
@@ -260,7 +266,7 @@ def aims(target: str, model: str) -> list[str]:
     most = max(one["output_tok_s"] for one in every)
     return [
         worst("FP8", "output_tok_s", range(64, 10**6)),
-        worst("FP8 + EAGLE3", "tpot_ms", range(1, 17)),
+        worst(BOTH, "tpot_ms", range(1, 17)),
         worst(SHORT[BASE], "output_tok_s", range(1, 10**6)),
         verdict(most, AIMS["most"][at], "{:,.0f} tok/s"),
         verdict(max(quick), AIMS["at_50"][at], "{:,.0f} tok/s"),
@@ -284,10 +290,7 @@ def render() -> NotebookNode:
     """The page as it should be on disk."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
-    pairs = [
-        (t, m, load_target(t).title, rows_of(t, m), any("EAGLE3" in name for name in levers(t, m)))
-        for t, m in measured()
-    ]
+    pairs = [(t, m, load_target(t).title, rows_of(t, m), BOTH in levers(t, m)) for t, m in measured()]
     text = environment.from_string(TEMPLATE.read_text()).render(
         pairs=pairs, break_even=break_even(), distances=distances(), routed=routed(), aimed=aimed()
     )
