@@ -112,6 +112,14 @@ def test_a_timetable_lets_nothing_overtake_and_leaves_out_what_has_no_time():
     assert [row.cut for row in timetable([one, wide], 2, 150)] == [False, True]
 
 
+def test_steps_are_taken_as_they_are_named():
+    plan = PLANS["four"](load_target("h200"))
+    assert [step.name for step in driver.chosen(plan, ["120b-tp2", "20b-bare"])] == ["120b-tp2", "20b-bare"]
+    assert driver.chosen(plan, None) is plan
+    with pytest.raises(UsageError, match="no step 20b-bore"):
+        driver.chosen(plan, ["20b-bore"])
+
+
 @pytest.mark.parametrize("plan", ["single", "two", "four", "wide", "copies", "hunt"])
 def test_a_rehearsed_plan_is_the_same_steps_on_the_test_model(plan):
     for target in ("h100", "h200"):

@@ -42,7 +42,7 @@ from benchmarks.campaign.plans import PLANS, rehearsed, timetable
 from benchmarks.campaign.probes import answer, hunt, notebook, profile, route, tune
 from benchmarks.campaign.scale import copies, recurring
 from benchmarks.campaign.tool_probes import tool_load, tools
-from helpers.errors import CookbookError
+from helpers.errors import CookbookError, UsageError
 from helpers.machine import facts
 from helpers.paths import CACHE, RUNS
 from helpers.processes import port_free
@@ -258,7 +258,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="when everything must have ended")
     parser.add_argument("--slots", type=int, help="steps at one time (default: the GPUs of this machine)")
     parser.add_argument("--interpreter", type=Path, default=Path(sys.executable), help="the Python that holds vLLM")
-    parser.add_argument("--only", nargs="*", help="names of the steps to take")
+    parser.add_argument("--only", nargs="*", help="names of the steps to take, in this order")
     parser.add_argument("--rehearse", action="store_true", help="the plan's steps small, with gpt-oss-nano on the CPU")
     parser.add_argument("--timetable", action="store_true", help="print when each step would run, and run nothing")
     parser.add_argument("--status", action="store_true", help="print the event log instead")
@@ -272,7 +272,10 @@ def main() -> None:
         return
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     target = load_target(options.target)
-    plan = [step for step in PLANS[options.plan](target) if not options.only or step.name in options.only]
+    try:
+        plan = chosen(PLANS[options.plan](target), options.only)
+    except UsageError as error:
+        parser.error(error.line())
     slots = options.slots or slots_of(target)
     if options.timetable:
         print("\n".join(laid_out(plan, slots, options.minutes)))
@@ -283,6 +286,14 @@ def main() -> None:
     campaign = Campaign(options.out.resolve(), interpreter, target.target, slots, options.minutes)
     campaign.say("campaign", f"python tool: {sandbox()}")
     run_campaign(campaign, plan)
+
+
+def chosen(plan: Plan, names: list[str] | None) -> Plan:
+    """The steps of those names in their order, or the plan; `UsageError` for a name that it has not."""
+    by_name = {step.name: step for step in plan}
+    if unknown := set(names or []) - by_name.keys():
+        raise UsageError(f"no step {', '.join(sorted(unknown))}", do=f"choose from {', '.join(by_name)}")
+    return [by_name[name] for name in names] if names else plan
 
 
 def laid_out(plan: Plan, slots: int, minutes: float) -> list[str]:
