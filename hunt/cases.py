@@ -137,8 +137,9 @@ def _elsewhere(name: str, record: Result) -> str:
     where = record.machine.gpus[0] if record.machine.gpus else record.machine.cpu
     served = record.question.removeprefix("Does any request end the server of ").rstrip("?")
     return (
-        f"On {where}, {_value(record, 'requests'):,.0f} requests to {served} ended {_value(record, 'kills'):.0f} servers (vLLM "
-        f"{record.versions['vllm']}, {record.finished:%Y-%m-%d}; `benchmarks/records/{name}.json`). "
+        f"On {where}, {_value(record, 'requests'):,.0f} requests went to {served}: {_value(record, 'kills'):.0f} of them ended "
+        f"the server, and {_value(record, 'left out as known and not prevented'):.0f} more were left out as kills that no flag "
+        f"prevents (vLLM {record.versions['vllm']}, {record.finished:%Y-%m-%d}; `benchmarks/records/{name}.json`). "
     )
 
 

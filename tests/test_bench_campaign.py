@@ -403,9 +403,7 @@ def test_a_hunt_becomes_a_record_that_the_page_names(tmp_path):
         "f" * 40
     }
     told, where = hunted(results), "On NVIDIA H100 80GB HBM3, "
-    served = (
-        "requests to gpt-oss-20b (synthetic weights) by the throughput profile of h100 ended 0 servers (vLLM 0.32.0"
-    )
+    served = "requests went to gpt-oss-20b (synthetic weights) by the throughput profile of h100: 0 of them ended"
     assert f"{where}10,073 {served}" in told, "the longer one stays"
     assert f"{where}7 {served}" in told, "one that was cut off counts with what it sent"
     assert "No GPU" not in told and "No GPU" in hunted(tmp_path)
@@ -616,9 +614,10 @@ def test_the_page_shows_who_takes_what_copies_lose(tmp_path):
     assert shares(tmp_path / "none.json") == UNKNOWN
     (tmp_path / "copies.json").write_text(json.dumps(COPIED))
     text = shares(tmp_path / "copies.json")
-    assert "Two copies of gpt-oss-20b on as many NVIDIA H100 and 32 CPU cores" in text
+    assert "Two copies of gpt-oss-20b on as many NVIDIA H100, a host of 32 CPU cores" in text
     assert "| 64 | one copy | 6,000 | 1.00x | 432 ms | 2.5 | 0.5 | 1.0 | 28.0 |" in text
     assert "| 64 | router, two clients | 4,500 | 0.75x |" in text and "apart (only 40% of the time together)" in text
+    assert "router, two clients 0.75x at 64; apart 0.00x at 64. At least 28 cores were free." in text
 
 
 def test_the_page_shows_what_tools_cost_a_server_under_load(tmp_path):

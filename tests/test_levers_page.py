@@ -9,6 +9,7 @@ from helpers.recipes import load_target
 from helpers.records.record import RunRecord
 from maintain.pages import measured
 from maintain.pages.levers import page as levers
+from maintain.pages.levers import rows as rows_of_levers
 from maintain.pages.notebook import text_of
 
 ROWS = {  # output tok/s by lever and concurrency; TPOT follows
@@ -22,7 +23,8 @@ ROWS = {  # output tok/s by lever and concurrency; TPOT follows
 @pytest.fixture
 def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One model's levers on one host, bare vLLM on another."""
-    monkeypatch.setattr(levers, "RECORDS", tmp_path)
+    for module in (levers, rows_of_levers):
+        monkeypatch.setattr(module, "RECORDS", tmp_path)
     rows = [
         {
             "model": "gpt-oss-20b",
@@ -56,23 +58,28 @@ def test_the_page_is_what_the_records_say() -> None:
 def test_a_ratio_says_where_the_other_one_ran_elsewhere(evidence: Path) -> None:
     text = levers.rows_of("h200", "gpt-oss-20b")
     (line,) = [one for one in text.splitlines() if one.startswith("| FP8 | 64 |")]
-    assert "1.30x, 1.30x |" in line and "1.20x, 1.20x (another host)" in line
+    assert "1.30x, 1.30x |" in line and "1.20x, 1.20x * |" in line
     evidence.write_text(evidence.read_text().replace("1 GPUs, 16 cores", "4 GPUs, 64 cores"))
-    assert "another host" not in levers.rows_of("h200", "gpt-oss-20b")
+    assert " *" not in levers.rows_of("h200", "gpt-oss-20b")
 
 
 def test_the_worst_figure_of_a_range_meets_its_aim_or_misses_it(evidence: Path) -> None:
     fp8, drafted, plain, most, fast = levers.aims("h200", "gpt-oss-20b")
-    assert fp8.startswith("1.20x (aim 1.30x): **missed** at 64") and "another host" in fp8
-    assert drafted.startswith("1.80x (aim 2.00x): **missed** at 1,")
-    assert plain.startswith("0.92x (aim 1.10x): **missed** at 64")
+    assert fp8 == "1.20x at 64 *; aim 1.30x, **missed**"
+    assert drafted == "1.80x at 1 *; aim 2.00x, **missed**"
+    assert plain == "0.92x at 64 *; aim 1.10x, **missed**"
     assert most.startswith("3,900 tok/s") and fast.startswith("3,900 tok/s")
     text = json.loads(evidence.read_text())
     for one in text["rows"]:
         if "EAGLE3" in one["variant"]:
             one["tpot_ms"] /= 2
     evidence.write_text(json.dumps(text))
-    assert levers.aims("h200", "gpt-oss-20b")[1].startswith("3.60x (aim 2.00x): reached at 1")
+    assert levers.aims("h200", "gpt-oss-20b")[1] == "3.60x at 1 *; aim 2.00x, reached"
+
+
+def test_a_profile_says_what_it_gave_and_what_it_leaves_for_the_cache(evidence: Path) -> None:
+    assert levers.gave("FP8", "output_tok_s") == "1.20 to 1.30x (20b on H200) *"
+    assert levers.gave("EAGLE3", "tpot_ms") == "" and "GiB" not in levers.memory(), "nothing of what nobody measured"
 
 
 def test_levers_are_compared_with_what_ran_on_their_host(evidence: Path) -> None:

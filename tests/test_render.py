@@ -11,7 +11,7 @@ import pytest
 
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import check_parameters, load_target, target_names
-from helpers.records.claims import Claim
+from helpers.records.claims import OTHER_FLAGS, Claim
 from helpers.records.curves import curves, newest_of, speed_records, versioned
 from helpers.records.matrix import MatrixRow, summaries
 from helpers.records.record import RunRecord
@@ -239,15 +239,15 @@ CLAIM = Claim(
 def test_the_table_tells_older_flags_of_speeds_and_of_checks() -> None:
     row = MatrixRow("h200", "NVIDIA H200", "gpt-oss-120b", 1, "throughput", True, "parsed", [CLAIM])
     (old,) = summaries([row])
-    assert old.measured[0].startswith("gpt-oss-120b TP1: synthetic weights") and old.measured[0].endswith("older flags")
+    assert old.measured[0].startswith("gpt-oss-120b TP1: synthetic weights") and old.measured[0].endswith(OTHER_FLAGS)
     (new,) = summaries([replace(row, claims=[replace(CLAIM, same_flags=True)])])
-    assert "older flags" not in new.measured[0]
+    assert OTHER_FLAGS not in new.measured[0]
     checked = replace(CLAIM, group="endpoints", checks="2 contracts")
     (both,) = summaries([replace(row, claims=[checked, replace(checked, group="streaming", same_flags=True)])])
-    told = [line.endswith("older flags") for line in both.held]
+    told = [line.endswith(OTHER_FLAGS) for line in both.held]
     assert told == [False, True] and "streaming" in both.held[0], "today's flags are not lumped with others"
     (again,) = summaries([replace(row, claims=[checked, replace(checked, same_flags=True)])])
-    assert len(again.held) == 1 and "older flags" not in again.held[0], "today's flags speak"
+    assert len(again.held) == 1 and OTHER_FLAGS not in again.held[0], "today's flags speak"
 
 
 def test_every_page_has_the_matrix_of_today() -> None:
@@ -335,7 +335,7 @@ def test_the_h200_study_draws_both_models_and_names_what_was_not_taken() -> None
     for missing in (
         "gpt-oss-20b at TP2, TP4, TP8",
         "gpt-oss-safeguard-20b at TP1",
-        "any contract with gpt-oss-20b or gpt-oss-120b or gpt-oss-safeguard-20b or gpt-oss-safeguard-120b itself",
+        "any reply of gpt-oss-20b or gpt-oss-120b or gpt-oss-safeguard-20b or gpt-oss-safeguard-120b itself",
         "the latency profile",
     ):
         assert missing in open_, missing

@@ -50,11 +50,11 @@ def test_what_pages_show_of_records_is_what_the_records_say() -> None:
 
 
 def test_a_layout_is_shown_from_its_record_or_as_never_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    rows = layouts("h200", "gpt-oss-20b", ["TP1", "4 x TP1", "TP8"]).markdown.splitlines()[-3:]
-    assert rows[0].startswith("| TP1 | 1 | 16,534 at concurrency 512 |")
-    assert rows[1].startswith("| 4 x TP1 | 4 | 9,635 at concurrency 1,024 |") and rows[2].startswith(
-        f"| TP8 | 8 | {NEVER}"
-    )
+    today, before, copies, never = layouts("h200", "gpt-oss-20b", ["TP1", "4 x TP1", "TP8"]).markdown.splitlines()[-4:]
+    assert today.startswith("| TP1 | 1 | 12,897 at concurrency 256 |") and today.endswith("| 0.32.0 |")
+    assert before.startswith("| TP1 | 1 | 16,534 at concurrency 512 |") and before.endswith("| 0.25.1 |")
+    assert copies.startswith("| 4 x TP1 | 4 | 9,635 at concurrency 1,024 |")
+    assert never.startswith(f"| TP8 | 8 | {NEVER}")
     monkeypatch.setattr(curves, "RECORDS", tmp_path)
     assert layouts("h200", "gpt-oss-20b", ["4 x TP1"]).markdown.splitlines()[-1] == f"| 4 x TP1 | 4 | {NEVER} | | | |"
 

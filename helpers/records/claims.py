@@ -15,6 +15,7 @@ from helpers.records.record import RunRecord
 
 GROUP_THROUGHPUT = "throughput"  # the sweep of a record, beside the groups of its contracts
 OTHER_FLAGS = "with other flags than today's"  # what every page says of a run that the recipe has left behind
+WEIGHTLESS = ("server.backends", "server.stopped", "tools.stopped")  # contracts that no reply of the model is read for
 ACCURACY_FIRST = ("hub", "path", "synthetic", "nano")  # which weights say most, where several have run
 
 
@@ -117,7 +118,8 @@ def claims_of(record: RunRecord, path: str) -> list[Claim]:
 
     groups: dict[tuple[str, str, str], list[str]] = {}
     for contract in record.contracts:
-        groups.setdefault((contract.model, contract.weights, contract.group), []).append(contract.state)
+        group = "lifecycle" if contract.name in WEIGHTLESS else contract.group
+        groups.setdefault((contract.model, contract.weights, group), []).append(contract.state)
     claims: list[Claim] = []
     for where, states in groups.items():
         state = "failed" if "failed" in states else "passed" if "passed" in states else "skipped"

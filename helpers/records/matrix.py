@@ -6,7 +6,7 @@ from datetime import date
 
 from helpers.recipes import load_target, target_names
 from helpers.recipes.parameters import layout
-from helpers.records.claims import ACCURACY_FIRST, Claim, days
+from helpers.records.claims import ACCURACY_FIRST, OTHER_FLAGS, Claim, days
 
 NEVER = "never run here"
 Place = tuple[str, str, int, str]  # target, model, tensor-parallel size, profile
@@ -111,7 +111,7 @@ def _summary(rows: list[MatrixRow]) -> TargetSummary:
 
     def line(what: str, older: bool, vllm: str, age: str, found: dict[str, date]) -> str:
         spread = days(min(found.values()), max(found.values()))
-        return f"{what}, vLLM {vllm}, {spread} ({age}){', older flags' if older else ''}"
+        return f"{what}, vLLM {vllm}, {spread} ({age}){f', {OTHER_FLAGS}' if older else ''}"
 
     return TargetSummary(
         target=rows[0].target,

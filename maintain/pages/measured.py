@@ -6,13 +6,12 @@ from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS
 from helpers.recipes import NANO, Target
 from helpers.records.age import age
-from helpers.records.claims import OTHER_FLAGS, same_flags
+from helpers.records.claims import OTHER_FLAGS, WEIGHTLESS, same_flags
 from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, points_of
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
 
-WEIGHTLESS = ("server.backends", "server.stopped", "tools.stopped")  # contracts that no reply of the model is read for
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
 
@@ -259,7 +258,7 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
     asked = [one for record in records for one in record.contracts if one.state != "skipped"]
     spoken = {contract.model for contract in asked if contract.name not in WEIGHTLESS}
     silent = [model for model in target.models if model not in spoken]
-    missing += [f"any contract with {' or '.join(silent)} itself"] if silent else []
+    missing += [f"any reply of {' or '.join(silent)} itself"] if silent else []
     profiles = {record.serving.profile for record in records}
     levers = (RECORDS / target.target / "evidence" / "levers.json").exists()
     missing += [

@@ -45,7 +45,9 @@ Then the host:
 Every stream costs each step of its host {cost:.1f} µs: router, HTTP servers and load client ran on the same
 processors. The number is fitted on one measured point, four copies of gpt-oss-20b with 1,024 requests in flight. At
 the other three it holds the time per output token within {off:.0%}. The simulated server gives up to {worst:.0%} more
-output tokens a second than was measured: the streams of copies end unevenly, which it does not know.
+output tokens a second than was measured: the streams of copies end unevenly, which it does not know. Two copies on vLLM 0.32.0
+lost more through the router than when each was asked directly, with processors idle
+([what was measured on H200](../notebooks/studies/h200.ipynb)). So read the {cost:.1f} µs as the cost of this way of asking.
 
 {points}
 

@@ -61,20 +61,19 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
 
 
 def layouts(target: str, model: str, labels: Sequence[str]) -> Markdown:
-    """What each layout of a model (`TP1`, `4 x TP1`) gave at its best, on one vLLM where it can, or that it never ran."""
+    """What each layout of a model (`TP1`, `4 x TP1`) gave at its best, with each vLLM that it ran on, or that it never ran."""
     by_vllm = by_version([record for record in speed_records(target) if record.model == model])
-    found = [(version, curves(own, model, *LENGTHS[0])) for version, own in by_vllm.items()]
-    found.sort(key=lambda version: -len(version[1].keys() & set(labels)))
+    found = {version: curves(own, model, *LENGTHS[0]) for version, own in by_vllm.items()}
     rows = []
     for label in labels:
-        version, points = next(((v, drawn[label]) for v, drawn in found if label in drawn), ("", []))
-        best = max(points, key=lambda point: point.output_tok_s_per_gpu, default=None)
-        measured = (NEVER, "", "", "")
-        if best:
+        ran = {version: drawn[label] for version, drawn in found.items() if label in drawn}
+        for version, points in ran.items():
+            best = max(points, key=lambda point: point.output_tok_s_per_gpu)
             limit = f"{best.roofline_fraction:.0%}" if best.roofline_fraction else ""
             rate = f"{best.output_tok_s_per_gpu:,.0f} at concurrency {best.concurrency:,}"
-            measured = (rate, f"{best.tok_s_per_user:.1f}", limit, version)
-        rows.append(row(label, gpus_of(label), *measured))
+            rows.append(row(label, gpus_of(label), rate, f"{best.tok_s_per_user:.1f}", limit, version))
+        if not ran:
+            rows.append(row(label, gpus_of(label), NEVER, "", "", ""))
     columns = ["layout", "GPUs", "most output tok/s per GPU", "tok/s per user", "of the roofline", "vLLM"]
     title = f"{model} on {load_target(target).title}, {LENGTHS[0][0]:,}/{LENGTHS[0][1]:,} tokens, from the records:"
     return Markdown(f"{title}\n\n{table(columns, rows)}")

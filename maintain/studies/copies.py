@@ -31,13 +31,28 @@ def shares(evidence: Path) -> str:
         alone, *others = list(asked)
         rows += [_row(users, one, alone["output_tok_s_per_copy"]) for one in (alone, *others)]
     first, devices = told["rows"][0]["points"][0], told["gpu"] or "CPU servers"
+    host = told.get("host_cores", told["cores"])
     number = {2: "Two", 4: "Four"}.get(most := max(one["copies"] for one in told["rows"]), str(most))
     title = (
-        f"**Who takes what copies lose?** {number} copies of {told['model']} on as many {devices} and {told['cores']} CPU cores, "
+        f"**Who takes what copies lose?** {number} copies of {told['model']} on as many {devices}, a host of {host} CPU cores, "
         f"{first['input_tokens']:,}/{first['output_tokens']:,} tokens, vLLM {told['vllm']}, {told['day']}. "
-        "Cores are those in use on average, ITL p99 is that of the slowest client:"
+        "Cores are those in use on average, *free* counts the host's. ITL p99 is that of the slowest client:"
     )
-    return f"{title}\n\n{table(COLUMNS, rows)}"
+    return f"{title}\n\n{table(COLUMNS, rows)}\n\n{summed_up(told['rows'])}"
+
+
+def summed_up(rows: list[dict[str, Any]]) -> str:
+    """The ratios to one copy alone by the way of asking, and the cores that were free."""
+    alone: dict[int, float] = {}
+    ways: dict[str, list[str]] = {}
+    for one in rows:
+        users, rate = one["users_per_copy"], one["output_tok_s_per_copy"]
+        base = alone.setdefault(users, rate)
+        if one["asked"] != rows[0]["asked"]:
+            ways.setdefault(one["asked"], []).append(f"{rate / base:.2f}x at {users}")
+    said = "; ".join(f"{name} {' and '.join(ratios)}" for name, ratios in ways.items())
+    free = min(one["cores"]["free"] for one in rows)
+    return f"Against one copy alone, at so many requests per copy: {said}. At least {free:.0f} cores were free."
 
 
 def _row(users: int, one: dict[str, Any], alone: float) -> str:

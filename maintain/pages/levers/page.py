@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from statistics import median_low
+from statistics import median
 from typing import Any
 
 import jinja2
@@ -14,6 +14,21 @@ from helpers.paths import NOTEBOOKS, RECORDS
 from helpers.plots.recorded import Recorded
 from helpers.plots.style import figure, series
 from helpers.recipes import load_target
+from helpers.records.curves import load_records
+from maintain.pages.levers.rows import (
+    BARE,
+    BASE,
+    BOTH,
+    LENGTHS,
+    MODELS,
+    SHORT,
+    Lever,
+    levers,
+    measured,
+    name_of,
+    ratio,
+    same_host,
+)
 from maintain.pages.notebook import keep_outputs
 from maintain.pages.pages import fill
 from maintain.pages.study import from_source
@@ -21,15 +36,6 @@ from maintain.studies.recorded import ratio_bars
 
 PAGE = NOTEBOOKS / "studies" / "levers.ipynb"
 TEMPLATE = Path(__file__).with_name("page.py.jinja")
-BARE, BASE = "bare vllm serve", "base of the levers"
-BOTH = "FP8 + EAGLE3"
-SHORT = {
-    BASE: "throughput profile",
-    "FP8 activations (humming)": "FP8",
-    "EAGLE3 (acceptance 2.72)": "EAGLE3",
-    "FP8 KV cache (full attention)": "FP8 KV cache",
-}
-LENGTHS = (1024, 1024)
 USER_TOK_S = 50  # the speed of one user at which throughput is compared
 # What this study set out to reach, per model: (20b, 120b). Ratios are to bare vLLM.
 AIMS = {
@@ -39,60 +45,13 @@ AIMS = {
     "most": (23_000, 10_000),
     "at_50": (18_000, 4_500),
 }
-MODELS = ("gpt-oss-20b", "gpt-oss-120b")
-Lever = dict[int, dict[str, Any]]  # a row of the evidence by concurrency
-
-
-def read(target: str) -> list[dict[str, Any]]:
-    """Every row of a target's evidence at the lengths of this study; none where there is no such file."""
-    file = RECORDS / target / "evidence" / "levers.json"
-    rows = json.loads(file.read_text())["rows"] if file.exists() else []
-    return [one for one in rows if (one["input_tokens"], one["output_tokens"]) == LENGTHS]
-
-
-def levers(target: str, model: str) -> dict[str, Lever]:
-    """The levers of a model on one GPU by name, the newest measurement of each concurrency."""
-    found: dict[str, Lever] = {}
-    for one in read(target):
-        if one["model"] == model and one["tensor_parallel_size"] == 1 and one["variant"]:
-            found.setdefault(name_of(one["variant"]), {})[one["concurrency"]] = one
-    return found
-
-
-def name_of(variant: str) -> str:
-    """A lever's name as this page writes it.
-
-    >>> name_of("FP8 activations (humming), EAGLE3 (acceptance 2.72)")
-    'FP8 + EAGLE3'
-    """
-    return " + ".join(SHORT.get(word, word) for word in variant.split(", "))
-
-
-def measured() -> list[tuple[str, str]]:
-    """(target, model) of each that has a lever beside something to compare it with."""
-    return [
-        (target, model)
-        for target in ("h200", "h100")
-        for model in MODELS
-        if len(found := levers(target, model)) > 1 and set(found) - {BARE, SHORT[BASE]}
-    ]
-
-
-def same_host(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two rows come from one campaign on one host."""
-    return all(one[key] == other[key] for key in ("day", "host", "commit"))
-
-
-def ratio(one: dict[str, Any], base: dict[str, Any], key: str) -> float:
-    """How many times better a row is: output tok/s, or one user's tok/s (1 / TPOT)."""
-    return one[key] / base[key] if key == "output_tok_s" else base[key] / one[key]
 
 
 def against(one: dict[str, Any], base: dict[str, Any] | None) -> str:
     """Both ratios of a row to another, in words; marked where the other ran elsewhere."""
     if base is None or base is one:
         return ""
-    mark = "" if same_host(one, base) else " (another host)"
+    mark = "" if same_host(one, base) else " *"
     return f"{ratio(one, base, 'output_tok_s'):.2f}x, {ratio(one, base, 'tpot_ms'):.2f}x{mark}"
 
 
@@ -104,11 +63,40 @@ def rows_of(target: str, model: str) -> str:
             rates = [take["output_tok_s"] for take in one["takes"]]
             spread = f", {(max(rates) - min(rates)) / one['output_tok_s']:.0%} apart" if len(rates) > 1 else ""
             base, bare = (found.get(other, {}).get(users) for other in (SHORT[BASE], BARE))
-            ttft = median_low(take["ttft_ms"] for take in one["takes"])
+            ttft = median(take["ttft_ms"] for take in one["takes"])
             speed = f"{one['output_tok_s']:,.0f}", f"{ttft:,.0f} ms", f"{one['tpot_ms']:.2f} ms"
-            lines.append(row(name, users, *speed, f"{len(rates)}{spread}", against(one, base), against(one, bare)))
+            ratios = against(one, base if name != BARE else None), against(one, bare)
+            lines.append(row(name, users, *speed, f"{len(rates)}{spread}", *ratios))
     speeds = ["output tok/s", "TTFT p50", "TPOT p50", "runs"]
     return table(["", "in flight", *speeds, "against the throughput profile", "against bare `vllm serve`"], lines)
+
+
+def gave(name: str, key: str) -> str:
+    """The range of a lever's ratios to bare vLLM over the concurrencies that both have, for each machine and model."""
+    said = []
+    for target, model in measured():
+        found = levers(target, model)
+        lever, bare = found.get(name, {}), found.get(BARE, {})
+        if users := lever.keys() & bare.keys():
+            ratios = [ratio(lever[n], bare[n], key) for n in users]
+            mark = "" if all(same_host(lever[n], bare[n]) for n in users) else " *"
+            where = f"{model.removeprefix('gpt-oss-')} on {load_target(target).title.split()[-1]}"
+            said.append(f"{min(ratios):.2f} to {max(ratios):.2f}x ({where}){mark}")
+    return ", ".join(said)
+
+
+def memory() -> str:
+    """What each lever leaves for the KV cache of one GPU."""
+    lines = []
+    for target, model in measured():
+        own = [one for one in load_records(target, RECORDS / target / "levers") if one.model == model]
+        single = {name_of(one.serving.variant): one for one in own if one.serving.tensor_parallel_size == 1}
+        for name in filter(single.__contains__, levers(target, model)):
+            told = single[name].memory
+            if "kv_cache_tokens" in told:
+                where = f"{model} on {load_target(target).title}"
+                lines.append(row(where, name, f"{told['weights_gib']:.1f} GiB", f"{told['kv_cache_tokens']:,.0f}"))
+    return table(["", "", "weights", "tokens in the KV cache"], lines)
 
 
 def beside(found: dict[str, Lever], name: str) -> str:
@@ -240,7 +228,7 @@ def routed() -> str:
 
 def verdict(value: float, aim: float, form: str = "{:.2f}x", note: str = "") -> str:
     """A figure beside its aim."""
-    return f"{form.format(value)} (aim {form.format(aim)}): {'reached' if value >= aim else '**missed**'}{note}"
+    return f"{form.format(value)}{note}; aim {form.format(aim)}, {'reached' if value >= aim else '**missed**'}"
 
 
 def aims(target: str, model: str) -> list[str]:
@@ -258,7 +246,7 @@ def aims(target: str, model: str) -> list[str]:
             return "not measured beside bare `vllm serve`"
         value, one, other = min(pairs, key=lambda pair: pair[0])
         kind = {"FP8": "fp8", SHORT[BASE]: "reference"}.get(name, "speculative")
-        note = f" at {one['concurrency']}" + ("" if same_host(one, other) else ", bare on another host")
+        note = f" at {one['concurrency']}" + ("" if same_host(one, other) else " *")
         return verdict(value, AIMS[kind][at], note=note)
 
     every = [one for points in found.values() for one in points.values()]
@@ -292,7 +280,13 @@ def render() -> NotebookNode:
     environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
     pairs = [(t, m, load_target(t).title, rows_of(t, m), BOTH in levers(t, m)) for t, m in measured()]
     text = environment.from_string(TEMPLATE.read_text()).render(
-        pairs=pairs, break_even=break_even(), distances=distances(), routed=routed(), aimed=aimed()
+        pairs=pairs,
+        break_even=break_even(),
+        distances=distances(),
+        routed=routed(),
+        aimed=aimed(),
+        memory=memory(),
+        gave=gave,
     )
     new = from_source(text)
     return fill(keep_outputs(new, nbformat.read(PAGE, as_version=4)) if PAGE.exists() else new)

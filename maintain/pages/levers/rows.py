@@ -1,0 +1,63 @@
+"""The rows of the levers' evidence: which there are, what they are called, how two compare."""
+
+import json
+from typing import Any
+
+from helpers.paths import RECORDS
+
+BARE, BASE = "bare vllm serve", "base of the levers"
+BOTH = "FP8 + EAGLE3"
+SHORT = {
+    BASE: "throughput profile",
+    "FP8 activations (humming)": "FP8",
+    "EAGLE3 (acceptance 2.72)": "EAGLE3",
+    "FP8 KV cache (full attention)": "FP8 KV cache",
+}
+LENGTHS = (1024, 1024)
+MODELS = ("gpt-oss-20b", "gpt-oss-120b")
+Lever = dict[int, dict[str, Any]]  # a row of the evidence by concurrency
+
+
+def read(target: str) -> list[dict[str, Any]]:
+    """Every row of a target's evidence at the lengths of this study; none where there is no such file."""
+    file = RECORDS / target / "evidence" / "levers.json"
+    rows = json.loads(file.read_text())["rows"] if file.exists() else []
+    return [one for one in rows if (one["input_tokens"], one["output_tokens"]) == LENGTHS]
+
+
+def levers(target: str, model: str) -> dict[str, Lever]:
+    """The levers of a model on one GPU by name, the newest measurement of each concurrency."""
+    found: dict[str, Lever] = {}
+    for one in read(target):
+        if one["model"] == model and one["tensor_parallel_size"] == 1 and one["variant"]:
+            found.setdefault(name_of(one["variant"]), {})[one["concurrency"]] = one
+    return found
+
+
+def name_of(variant: str) -> str:
+    """A lever's name as this page writes it.
+
+    >>> name_of("FP8 activations (humming), EAGLE3 (acceptance 2.72)")
+    'FP8 + EAGLE3'
+    """
+    return " + ".join(SHORT.get(word, word) for word in variant.split(", "))
+
+
+def measured() -> list[tuple[str, str]]:
+    """(target, model) of each that has a lever beside something to compare it with."""
+    return [
+        (target, model)
+        for target in ("h200", "h100")
+        for model in MODELS
+        if len(found := levers(target, model)) > 1 and set(found) - {BARE, SHORT[BASE]}
+    ]
+
+
+def same_host(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two rows come from one campaign on one host."""
+    return all(one[key] == other[key] for key in ("day", "host", "commit"))
+
+
+def ratio(one: dict[str, Any], base: dict[str, Any], key: str) -> float:
+    """How many times better a row is: output tok/s, or one user's tok/s (1 / TPOT)."""
+    return one[key] / base[key] if key == "output_tok_s" else base[key] / one[key]
