@@ -1,8 +1,6 @@
 """The tuner for real, on the CPU with gpt-oss-nano: killed in the middle, called again, one configuration that cannot start."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -34,10 +32,10 @@ def on_file(folder: Path) -> Study | None:
         return None
 
 
-def wait_for(condition, process: subprocess.Popen, seconds: float = BUSY_S) -> None:
+def wait_for(condition, process: subprocess.Popen, log: Path, seconds: float = BUSY_S) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, "the tuner ended before it could be killed"
+        assert process.poll() is None, f"the tuner ended before it could be killed:\n{log.read_text()[-2000:]}"
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -57,9 +55,10 @@ def tuned(
         process = subprocess.Popen(argv(folder), cwd=ROOT, stdout=log, stderr=log)
         # The first configuration is on file, the second (or third) has its server: there, kill -9.
         try:
-            wait_for(lambda: (study := on_file(folder)) and study.trials and own_leases(folder), process)
+            begun = lambda: (study := on_file(folder)) and study.trials and own_leases(folder)  # noqa: E731
+            wait_for(begun, process, place / "first.log")
         finally:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
     before = on_file(folder)
     done = subprocess.run(argv(folder), cwd=ROOT, capture_output=True, text=True, timeout=BUSY_S)
@@ -94,7 +93,7 @@ def test_two_flags_with_two_values_killed_and_called_again(tuned) -> None:
 
 def test_the_notebook_keeps_its_contract_lines(tuned, tmp_path: Path) -> None:
     """On the study of the test above: the notebook goes on with it, so that it starts no server."""
-    notebook = prepared(NOTEBOOK, tmp_path / "tuning.ipynb", study=str(tuned[0]))
+    notebook = prepared(NOTEBOOK, tmp_path / "tuning.ipynb", study=str(tuned[0]), output_tokens=64)
     done = nbval(notebook)
     assert done.returncode == 0, done.stdout[-4000:]
     assert [call.starts for call in on_file(tuned[0]).calls[2:]] == [0, 0]
