@@ -8,7 +8,7 @@ from test_cpu_notebook import nbval, prepared
 from helpers.paths import NOTEBOOKS
 from helpers.server import leases, stop
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.servers]
 
 
 def test_twelve_runs_are_killed_and_resumed(checkpoint: Path, tmp_path: Path) -> None:

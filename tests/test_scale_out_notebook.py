@@ -7,7 +7,7 @@ from test_cpu_notebook import nbval, prepared
 
 from helpers.paths import NOTEBOOKS
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.servers]
 
 
 def test_replicas_share_the_work(checkpoint: Path, tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_the_workers_take_the_longest_files_first(monkeypatch: pytest.MonkeyPatc
         Item("b.py::test_full", full),
         Item("new.py::test_shared", real, ("session",)),
         Item("b.py::test_quick"),
+        Item("new.py::test_servers", (*full, pytest.mark.servers.mark)),
     ]
     tiers.pytest_collection_modifyitems(SimpleNamespace(workerinput={}), items)
     assert [(item.nodeid, *item.groups) for item in items] == [
@@ -104,6 +105,7 @@ def test_the_workers_take_the_longest_files_first(monkeypatch: pytest.MonkeyPatc
         ("new.py::test_real", "new.py real"),
         ("a.py::test_real", "a.py real"),
         ("a.py::test_full", "a.py full"),
+        ("new.py::test_servers", "servers"),
         ("b.py::test_full", "b.py full"),
     ]
     assert all(tiers.plain(f"{item.nodeid}@{item.groups[0]}") == item.nodeid for item in items)

@@ -17,7 +17,7 @@ from helpers.server import leases
 NOTEBOOK = NOTEBOOKS / "topics" / "tuning.ipynb"
 SWEEP = ["--concurrency", "1,2", "--input-tokens", "32", "--output-tokens", "64"]
 BUSY_S = 3000  # six starts of vLLM, on cores that may be busy with something else
-pytestmark = [pytest.mark.full, pytest.mark.timeout(BUSY_S)]
+pytestmark = [pytest.mark.full, pytest.mark.servers, pytest.mark.timeout(BUSY_S)]
 
 
 def argv(folder: Path) -> list[str]:

@@ -58,14 +58,18 @@ def limit_of(tier: str) -> float:
 
 
 def group_of(item: pytest.Item, tier: str) -> str:
-    """What goes to one worker as a whole: all that shares the server, else a file's tests of one tier."""
-    return "shared" if "session" in getattr(item, "fixturenames", ()) else f"{item.nodeid.split('::')[0]} {tier}"
+    """What goes to one worker as a whole: all that shares the server, all marked `servers`, else a file's tests of one tier."""
+    if "session" in getattr(item, "fixturenames", ()):
+        return "shared"
+    if any(marker.name == "servers" for marker in item.iter_markers()):
+        return "servers"
+    return f"{item.nodeid.split('::')[0]} {tier}"
 
 
 def plain(nodeid: str) -> str:
     """A test's name without the group that xdist writes behind it: `tests/test_x.py::test_y@shared`."""
     name, _, group = nodeid.rpartition("@")
-    own = {"shared", *(f"{nodeid.split('::')[0]} {tier}" for tier in TIERS)}
+    own = {"shared", "servers", *(f"{nodeid.split('::')[0]} {tier}" for tier in TIERS)}
     return name if name and group in own else nodeid
 
 
