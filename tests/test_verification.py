@@ -10,7 +10,7 @@ from helpers.errors import CookbookError
 from helpers.paths import RECORDS
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.command import serve_command
-from helpers.records.claims import claims_of, load_claims
+from helpers.records.claims import WEIGHTLESS, claims_of, load_claims
 from helpers.records.curves import setting
 from helpers.records.matrix import NEVER, matrix
 from helpers.records.record import RunRecord, Served
@@ -77,12 +77,21 @@ def test_a_claim_is_for_one_size_and_profile():
 
 def test_a_failed_group_is_told_and_does_not_hide():
     contracts = [dict(one, model="gpt-oss-120b", weights="synthetic") for one in CPU["contracts"]]
-    contracts[0] |= {"state": "failed", "why": "broken"}
+    read = next(one for one in contracts if one["name"] not in WEIGHTLESS)
+    read |= {"state": "failed", "why": "broken"}
     row = cells(record(contracts=contracts, state="failed", why="a contract is broken"))[
         "gpt-oss-120b", 2, "throughput"
     ]
     assert row.state == "failed"
-    assert any(claim.group == contracts[0]["group"] and claim.state == "failed" for claim in row.claims)
+    assert any(claim.group == read["group"] and claim.state == "failed" for claim in row.claims)
+
+
+def test_kernels_in_a_log_are_no_endpoint_of_a_model():
+    contracts = [dict(one, model="gpt-oss-120b", weights="synthetic") for one in CPU["contracts"]]
+    row = cells(record(contracts=[one for one in contracts if one["name"] in WEIGHTLESS]))[
+        "gpt-oss-120b", 2, "throughput"
+    ]
+    assert {claim.group for claim in row.claims} == {"lifecycle", "throughput"}
 
 
 def test_the_newest_record_speaks():
