@@ -8,6 +8,7 @@ STATIC := $(BIN)/ruff check . && $(BIN)/ruff format --quiet --check . && $(BIN)/
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help setup run quick test test-all test-rest stacks bench fuzz check-install drills lint lab site lock clean-runs
 .PHONY: workflows newest gpu propose audit newcomer
 
@@ -31,19 +32,19 @@ clean-runs:     ## remove the run folders
 	@rm -rf runs
 
 ## Test a change
-quick: setup workflows  ## tests without vLLM: units, recipes, drift of rendered pages, static checks; a minute
+quick: setup workflows  ## tests without vLLM: units, recipes, drift of rendered pages, static checks; at most a minute
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not real and not full" -n 2 --dist loadgroup $(ARGS)
 
-test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; six minutes
+test: stacks    ## install, then the quick tests and those on a real vLLM, the CPU notebook from cold to stopped; at most ten minutes
 	@$(STATIC)
 	@$(BIN)/python -m pytest -m "not full" -n 2 --dist loadgroup --durations=15 --durations-min=5 $(ARGS)
 
-test-all: test test-rest  ## every test, every target rehearsed; 31 minutes
+test-all: test test-rest  ## every test, every target rehearsed; half an hour
 
 # A stack that cannot be installed here (the evaluations' needs Python 3.12) fails or skips its own tests, not the others.
 test-rest: stacks  ## what test-all has beyond test: on two workers, then alone what measures
-	@for stack in clients litellm aider evals; do $(BIN)/cookbook install $$stack || true; done
+	@for stack in clients litellm aider evals; do $(BIN)/cookbook install $$stack || echo "cookbook: $$stack is not installed; its tests say why" >&2; done
 	@$(BIN)/python tests/rest.py $(ARGS)
 
 lint: setup     ## ruff on code and notebooks, mypy on types

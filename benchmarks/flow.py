@@ -3,7 +3,7 @@
 python -m benchmarks.flow [fresh] [warm] [test] [quick] [rest] [overhead]      (all, in this order, unless named)
 
 The record is `benchmarks/records/flow.json`, a `benchmarks.result.Result`. Its `values` may hold, each optional and
-under these names (`maintain.pages.readme.FLOW` puts them into the README, "not measured" where one is absent):
+under these names (`maintain.pages.readme.FLOW` puts them into docs/install.md, "not measured" where one is absent):
 
     make_run_fresh_s    s  wall time of `make run` in a fresh clone of HEAD; pip's and uv's caches are as they are
     make_run_warm_s     s  the same command again in that clone
@@ -15,7 +15,7 @@ under these names (`maintain.pages.readme.FLOW` puts them into the README, "not 
                            own requests and the same sweep, each side a process of its own, alternately
 
 A run that is asked for some of them keeps the others of an older record of the same machine. Then
-`cookbook render` writes the README. It takes up to an hour, writes the seconds of each test file into `suite.json`, and
+`cookbook render` writes docs/install.md. It takes up to an hour, writes the seconds of each test file into `suite.json`, and
 serves on port 8000: nothing else should run.
 """
 
@@ -25,6 +25,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -83,10 +84,10 @@ def counted(printed: str) -> tuple[float, str]:
     return spent, " + ".join(f"{counts}; {tier}" for (counts, _), tier in zip(ended, tiers, strict=True))
 
 
-def by_file(report: Path, tier: str) -> list[Value]:
-    """The seconds of each test file in a tier's JUnit report, fixtures included, the longest first; two seconds at least."""
+def by_file(reports: Iterable[Path], tier: str) -> list[Value]:
+    """The seconds of each test file in a tier's JUnit reports, fixtures included, the longest first; two seconds at least."""
     spent: dict[str, list[float]] = {}
-    for case in ElementTree.parse(report).iter("testcase"):
+    for case in (case for report in reports for case in ElementTree.parse(report).iter("testcase")):
         spent.setdefault(case.get("classname").replace(".", "/") + ".py", []).append(float(case.get("time")))
     values = [
         Value(name=row(name, tier), value=sum(all_), unit="s", detail=f"{len(all_)} tests")
@@ -120,14 +121,14 @@ def measure(steps: list[str]) -> tuple[list[Value], list[Value]]:
             wall, printed = timed_make(folder, "test", f"ARGS=--junitxml={scratch}/test.xml")
             own, counts = counted(printed)
             values += [seconds("make_test_fresh_s", wall), seconds("make_test_s", own, counts)]
-            files += by_file(scratch / "test.xml", "real")
+            files += by_file([scratch / "test.xml"], "real")
         if "quick" in steps:
             values.append(seconds("make_quick_s", timed_make(folder, "quick")[0]))
         if "rest" in steps:
             wall, printed = timed_make(folder, "test-rest", f"ARGS=--junitxml={scratch}/rest.xml")
             rest, counts = counted(printed)
             values.append(seconds("make_test_all_s", before(values) + rest, f"beyond `make test`: {counts}"))
-            files += [value for report in sorted(scratch.glob("rest*.xml")) for value in by_file(report, "full")]
+            files += by_file(scratch.glob("rest*.xml"), "full")
     if "overhead" in steps:
         value, unit, detail = overhead()
         values.append(

@@ -90,7 +90,7 @@ def page(found: dict[str, Case]) -> str:
         "",
         "Which requests end a vLLM server that serves gpt-oss, or do it other harm, and what prevents it. Written by",
         f"`python -m hunt.cases` from the files in `{shown(FOLDER)}/`. `make fuzz` hunts for more with 10,000 requests;",
-        "`make test-all` sends 800 drawn ones with a fixed seed, and `make test` sends a hundred of the nastiest.",
+        "`make test-all` sends up to 800 drawn ones in four minutes, with a fixed seed, `make test` a hundred of the nastiest.",
         'In a request, `{"$repeat": [x, n]}` stands for n times x.',
         "",
         hunted(),

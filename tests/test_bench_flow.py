@@ -42,10 +42,14 @@ def test_the_seconds_are_pytests_own_and_the_files_are_added_up(tmp_path):
         case.format(*pair) for pair in (("test_a", 1.5), ("test_a", 1), ("drills.test_b", 7), ("test_c", 1))
     )
     report.write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
-    found = [(value.name, value.value, value.detail) for value in by_file(report, "real")]
+    found = [(value.name, value.value, value.detail) for value in by_file([report], "real")]
     assert found == [("tests/drills/test_b.py", 7, "1 tests"), ("tests/test_a.py", 2.5, "2 tests")]
-    names = {value.name for value in by_file(report, "full")}
-    assert names == {"tests/drills/test_b.py, test-all", "tests/test_a.py, test-all"}, "both tiers have a row of a file"
+    both_parts = {value.name: value.value for value in by_file([report, report], "full")}
+    assert both_parts == {
+        "tests/drills/test_b.py, test-all": 14,
+        "tests/test_a.py, test-all": 5,
+        "tests/test_c.py, test-all": 2,
+    }, "both tiers have a row of a file, and one row is of both parts"
 
 
 def test_a_part_of_it_measured_again_keeps_the_rest(tmp_path):

@@ -30,7 +30,9 @@ def name(path: Path) -> str:
 
 
 def test_there_are_notebooks() -> None:
-    assert ALL and EXECUTED
+    assert set(EXECUTED) >= {*NOTEBOOKS.glob("topics/*.ipynb"), NOTEBOOKS / "targets" / "cpu.ipynb"}, (
+        "nbval compares nothing in a page without outputs"
+    )
 
 
 @pytest.mark.parametrize("path", ALL, ids=name)

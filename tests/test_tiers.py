@@ -48,7 +48,9 @@ def test_a_test_in_the_wrong_tier_fails_and_is_named(tmp_path: Path) -> None:
     failed = {line.split("::")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
     assert failed == {"test_starts", "test_long"}, done.stdout
     assert "test_starts: starts a process (['true']) and has no tier" in done.stdout
-    assert "test_long: took 0.4 s of the 0.3 s of `make quick`" in done.stdout
+    assert (
+        "test_long: took 0.4 s, and a test of `make quick` may take 0.3 s: shorten it, or mark it `real`" in done.stdout
+    )
     assert "tiers: quick 3 in" in done.stdout and "test 1 in" in done.stdout and "test-all 1 in" in done.stdout
 
 
@@ -164,7 +166,11 @@ def test_the_rest_runs_each_test_once_and_alone_what_measures(tmp_path: Path) ->
     [([0, 0], 0), ([1, 0], 1), ([0, 1], 1), ([2, 1], 2), ([5, 0], 0), ([0, 5], 0), ([5, 1], 1), ([5, 5], 5)],
 )
 def test_the_rest_fails_where_a_part_does_or_nothing_ran(ended: list[int], status: int) -> None:
-    assert rest.verdict(ended) == status
+    assert rest.verdict(ended, selecting=True) == status
+
+
+def test_a_part_that_no_argument_emptied_has_lost_its_tests() -> None:
+    assert rest.verdict([0, 5], selecting=False) == rest.verdict([5, 0], selecting=False) == 5
 
 
 @pytest.mark.real

@@ -16,7 +16,7 @@ from helpers.server import leases
 
 NOTEBOOK = NOTEBOOKS / "topics" / "tuning.ipynb"
 SWEEP = ["--concurrency", "1,2", "--input-tokens", "32", "--output-tokens", "64"]
-BUSY_S = 3000  # six starts of vLLM, on cores that may be busy with something else
+BUSY_S = 900  # six starts of vLLM, on cores that may be busy with something else
 pytestmark = [pytest.mark.full, pytest.mark.servers, pytest.mark.timeout(BUSY_S)]
 
 

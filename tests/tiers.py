@@ -9,8 +9,8 @@
 `make quick` runs the first, `make test` the first two, `make test-all` all three; each test is in exactly one tier. A test that
 starts a process without a marker, or takes longer than its tier allows, fails here and is named.
 
-All three run on two workers. `full` has a second part (tests/rest.py), alone on the machine: what is marked `measures` too,
-since its figures or limits are those of an idle machine. On one of two workers such a test fails.
+Tests run on two workers. Those marked `measures` run afterwards, alone on the machine (tests/rest.py): their figures or limits
+are those of an idle machine. On one of two workers such a test fails.
 """
 
 import json
@@ -99,7 +99,11 @@ def fault(tier: str, started: list[str], seconds: float) -> str:
     if tier == "quick" and started:
         return f"starts a process ({started[0]}) and has no tier: mark it `real` (make test) or `full` (make test-all)"
     if seconds > limit_of(tier):
-        return f"took {seconds:.1f} s of the {limit_of(tier):g} s of `make {COMMANDS[tier]}`: cut it, or mark it for a later tier"
+        later = {"quick": ", or mark it `real`", "real": ", or mark it `full`"}.get(tier, " or split it")
+        return (
+            f"took {seconds:.1f} s, and a test of `make {COMMANDS[tier]}` may take {limit_of(tier):g} s: shorten it{later}; "
+            f"on a slow machine set {STRETCH}"
+        )
     return ""
 
 
@@ -168,11 +172,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if hasattr(report, "node"):  # it came from a worker
         report.nodeid = plain(report.nodeid)
     counts = _spent[report.tier]
-    counts[0] += report.when == "call"
+    counts[0] += report.when == "call" and report.outcome != "skipped"
     counts[1] += report.duration
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """The three counts: how many tests ran in each tier, and their seconds."""
+    """The three counts: how many tests ran in each tier, and their seconds, of all workers together."""
     rows = [f"{COMMANDS[tier]} {count} in {seconds:.0f} s" for tier, (count, seconds) in _spent.items()]
     terminalreporter.write_line("tiers: " + " · ".join(rows))

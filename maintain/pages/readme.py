@@ -26,10 +26,10 @@ FIRST_CELL = "first cell"
 FLOW = {
     "make_run_fresh_s": "`make run` in a fresh clone, downloads included",
     "make_run_warm_s": "`make run`, everything installed",
-    "make_quick_s": "`make quick`",
-    "make_test_s": "`make test`, everything installed",
+    "make_quick_s": "`make quick`, static checks included",
+    "make_test_s": "`make test`, everything installed, pytest's own seconds",
     "make_test_fresh_s": "`make test` in a fresh clone, installs included",
-    "make_test_all_s": "`make test-all`, everything installed",
+    "make_test_all_s": "`make test-all`, everything installed, pytest's own seconds",
     "overhead_percent": "papermill and checks, over bare `vllm serve`, the same requests and the same sweep",
 }
 
