@@ -17,7 +17,8 @@ from helpers.server import leases
 NOTEBOOK = NOTEBOOKS / "topics" / "tuning.ipynb"
 SWEEP = ["--concurrency", "1,2", "--input-tokens", "32", "--output-tokens", "64"]
 BUSY_S = 900  # six starts of vLLM, on cores that may be busy with something else
-pytestmark = [pytest.mark.full, pytest.mark.servers, pytest.mark.timeout(BUSY_S)]
+# alone: the threads of a bare `vllm serve` spin on every core, and beside other tests its load client reads whole answers at once
+pytestmark = [pytest.mark.full, pytest.mark.measures, pytest.mark.timeout(BUSY_S)]
 
 
 def argv(folder: Path) -> list[str]:
