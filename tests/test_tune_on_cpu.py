@@ -15,7 +15,7 @@ from helpers.paths import NOTEBOOKS, ROOT
 from helpers.server import leases
 
 NOTEBOOK = NOTEBOOKS / "topics" / "tuning.ipynb"
-SWEEP = ["--concurrency", "1,2", "--input-tokens", "32", "--output-tokens", "64"]
+SWEEP = ["--concurrency", "1,2", "--input-tokens", "32", "--output-tokens", "16"]
 BUSY_S = 900  # six starts of vLLM, on cores that may be busy with something else
 # alone: the threads of a bare `vllm serve` spin on every core, and beside other tests its load client reads whole answers at once
 pytestmark = [pytest.mark.full, pytest.mark.measures, pytest.mark.timeout(BUSY_S)]
@@ -56,8 +56,9 @@ def tuned(
         process = subprocess.Popen(argv(folder), cwd=ROOT, stdout=log, stderr=log)
         # The first configuration is on file, the second (or third) has its server: there, kill -9.
         try:
-            begun = lambda: (study := on_file(folder)) and study.trials and own_leases(folder)  # noqa: E731
-            wait_for(begun, process, place / "first.log")
+            wait_for(
+                lambda: (study := on_file(folder)) and study.trials and own_leases(folder), process, place / "first.log"
+            )
         finally:
             process.kill()
             process.wait()
@@ -94,7 +95,7 @@ def test_two_flags_with_two_values_killed_and_called_again(tuned) -> None:
 
 def test_the_notebook_keeps_its_contract_lines(tuned, tmp_path: Path) -> None:
     """On the study of the test above: the notebook goes on with it, so that it starts no server."""
-    notebook = prepared(NOTEBOOK, tmp_path / "tuning.ipynb", study=str(tuned[0]), output_tokens=64)
+    notebook = prepared(NOTEBOOK, tmp_path / "tuning.ipynb", study=str(tuned[0]))
     done = nbval(notebook)
     assert done.returncode == 0, done.stdout[-4000:]
     assert [call.starts for call in on_file(tuned[0]).calls[2:]] == [0, 0]
