@@ -36,6 +36,10 @@ class Health(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.refused():
             return
+        if self.path.endswith(
+            ("/render", "/tokenize")
+        ):  # a router asks every replica for a prompt's tokens; without, it takes the text
+            return self.send_error(404)
         with self.lock:
             Health.owed += 1
         time.sleep(float(body["prompt"]) if str(body.get("prompt", "?"))[0].isdigit() else 0)

@@ -10,6 +10,7 @@ import tarfile
 import threading
 import time
 from contextlib import nullcontext
+from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
@@ -41,7 +42,7 @@ from benchmarks.campaign.plan import (
     waves,
 )
 from benchmarks.campaign.plans import PLANS, rehearsed, timetable
-from benchmarks.campaign.scale import times, used, ways
+from benchmarks.campaign.scale import in_flight, times, used, ways
 from benchmarks.campaign.tool_probes import WAYS
 from benchmarks.result import RECORDS, Result
 from helpers.bench.sweep import plan
@@ -578,6 +579,15 @@ def test_cores_in_use_are_counted_by_process(tmp_path):
     assert 0.15 < after["this"] - before["this"] < 0.5 and after["gone"] == 0 and after["free"] >= before["free"]
 
 
+def test_a_servers_log_says_what_it_had_in_flight_between_two_times(tmp_path):
+    line = "(APIServer pid=1) INFO 11-27 22:24:{} [loggers.py:335] Engine 000: Avg prompt throughput: 1.0, Running: {} reqs"
+    (tmp_path / "log").write_text(
+        "\n".join(line.format(*one) for one in (("05", 368), (15, 256), (25, 9))) + "\nINFO else\n"
+    )
+    at = [datetime(2026, 11, 27, 22, 24, second) for second in (5, 20)]
+    assert in_flight(tmp_path / "log", *at) == [368, 256]
+
+
 ONE = {"input_tokens": 1024, "output_tokens": 1024, "itl_ms": {"p99": 432.1}}
 CORES = {"copy 0": 1.0, "copy 1": 1.5, "router": 0.5, "client 0": 1.0, "free": 28.0}
 COPIED = {
@@ -603,7 +613,7 @@ LOADED = {
     "vllm": "0.32.0",
     "conversations": 50,
     "rows": [
-        {"beside": name, "calls": 90 * number, "calls_per_s": 45.0, "call_p50_ms": 5.0, "call_p99_ms": 31.0}
+        {"beside": name, "calls": 90 * (0 < number < 3), "calls_per_s": 45.0, "call_p50_ms": 5.0, "call_p99_ms": 31.0}
         | {"point": point() | {"concurrency": 64, "output_tok_s": 6000.0 - 600 * number}}
         for number, name in enumerate(WAYS)
     ],
@@ -615,9 +625,26 @@ def test_the_page_shows_who_takes_what_copies_lose(tmp_path):
     (tmp_path / "copies.json").write_text(json.dumps(COPIED))
     text = shares(tmp_path / "copies.json")
     assert "Two copies of gpt-oss-20b on as many NVIDIA H100, a host of 32 CPU cores" in text
-    assert "| 64 | one copy | 6,000 | 1.00x | 432 ms | 2.5 | 0.5 | 1.0 | 28.0 |" in text
+    assert "| 64 | one copy | 6,000 | 1.00x | 432 ms | not kept | 2.5 | 0.5 | 1.0 | 28.0 |" in text
     assert "| 64 | router, two clients | 4,500 | 0.75x |" in text and "apart (only 40% of the time together)" in text
     assert "router, two clients 0.75x at 64; apart 0.00x at 64. At least 28 cores were free." in text
+    assert "Why the router lost" not in text
+
+
+@pytest.mark.parametrize(
+    ("policy", "sizes", "said"), [("round_robin", "64", 2), ("round_robin", "512", 1), ("cache_aware", "64", 0)]
+)
+def test_the_page_says_why_where_a_router_that_takes_turns_filled_one_copy(tmp_path, policy, sizes, said):
+    rows = [one | {"in_flight": [[64, 1], [64, 127]] if one["copies"] == 2 else [[64]]} for one in COPIED["rows"]]
+    argv = ["--stream-interval", "20", "--cudagraph-capture-sizes", "1", sizes, "--no-enable-prefix-caching"]
+    (tmp_path / "copies.json").write_text(
+        json.dumps(COPIED | {"rows": rows, "router": ["--policy", policy], "argv": argv})
+    )
+    text = shares(tmp_path / "copies.json")
+    assert "| 432 ms | 127 |" in text
+    assert ("one copy had 127 of 128 in flight" in text) + (
+        f"more than the {sizes} that its CUDA graphs" in text
+    ) == said
 
 
 def test_the_page_shows_what_tools_cost_a_server_under_load(tmp_path):
@@ -625,8 +652,12 @@ def test_the_page_shows_what_tools_cost_a_server_under_load(tmp_path):
     (tmp_path / "load.json").write_text(json.dumps(LOADED))
     text = beside_tools(tmp_path / "load.json")
     assert "gpt-oss-20b at 64 requests at once" in text and "NVIDIA H100 with 16 CPU cores" in text
-    assert "| alone | 6,000 | 1.00x |" in text and text.splitlines()[-4].endswith("| none | |")
+    assert "| alone | 6,000 | 1.00x |" in text and text.splitlines()[-6].endswith("| none | |")
     assert "| beside 50 conversations, no pause | 4,800 | 0.80x |" in text and "| 45.0 | 31 |" in text
+    assert "taken 2 times, was 43% apart. Beside the tools it was never slower" in text
+    slow = [one | {"point": one["point"] | {"output_tok_s": 3000.0}} if one["calls"] else one for one in LOADED["rows"]]
+    (tmp_path / "load.json").write_text(json.dumps(LOADED | {"rows": slow}))
+    assert "43% apart; beside the tools it fell to 0.59x of its mean" in beside_tools(tmp_path / "load.json")
 
 
 def test_a_study_says_what_copies_and_tools_cost_where_a_campaign_asked(tmp_path, monkeypatch):

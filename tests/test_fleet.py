@@ -148,7 +148,7 @@ def test_a_replica_that_does_not_finish_is_put_back(fleet) -> None:
 
 
 def test_one_that_is_killed_costs_its_own_requests_and_three_more_at_most(fleet) -> None:
-    load = Load(fleet.base_url, clients=1, seconds=0.02)
+    load = Load(fleet.base_url, clients=2, seconds=0.02)
 
     def failed() -> list[int]:
         return [number for number, answer in enumerate(load.answers) if not answer.isdigit()]

@@ -27,6 +27,8 @@ from helpers.records.record import Point
 from helpers.server.replicas import Replicas
 from helpers.server.serving import public
 
+# a line that vLLM logs every ten seconds (v1/metrics/loggers.py), in the host's own time and without a year
+RUNNING = re.compile(r"INFO (\d\d-\d\d \d\d:\d\d:\d\d) .* Engine \d+: .* Running: (\d+) reqs")
 COUNTED = ("prefix_cache_queries", "prefix_cache_hits", "external_prefix_cache_hits")  # tokens, vllm 0.32.0 v1/metrics
 
 
@@ -81,9 +83,11 @@ def copies(campaign, step: Copies, folder: Path) -> None:
                     groups = {f"copy {number}": one.members() for number, one in enumerate(server.servers)}
                     groups |= {"router": server.router.members()}
                     groups |= {f"client {number}": [one.process.pid] for number, one in enumerate(clients[:count])}
+                    began = datetime.now()
                     points, cores, common = measured(
                         campaign, step, addresses, clients, asked, str(weights), place, groups
                     )
+                    logs = [one.log for one in server.servers[: step.needs if routed else count]]
                     total = sum(point.output_tok_s for point in points)
                     rows.append(
                         {
@@ -95,6 +99,7 @@ def copies(campaign, step: Copies, folder: Path) -> None:
                             "output_tok_s_per_copy": total / asking,
                             "cores": cores,
                             "time_in_common": common,
+                            "in_flight": [in_flight(one, began, datetime.now()) for one in logs],
                             "points": [point.model_dump(mode="json") for point in points],
                         }
                     )
@@ -103,6 +108,16 @@ def copies(campaign, step: Copies, folder: Path) -> None:
                     write(campaign, step, folder, len(rows) == len(ways(step.needs)) * len(step.loads), rows, server)
         finally:
             campaign.say(step.name, " ".join(server.stop().split("\n")))
+
+
+def in_flight(log: Path, since: datetime, until: datetime) -> list[int]:
+    """How many requests a server had in flight, by its log's lines between two times of the host."""
+    lines = RUNNING.findall(log.read_text(errors="replace"))
+    return [
+        int(number)
+        for at, number in lines
+        if since <= datetime.strptime(f"{since.year}-{at}", "%Y-%m-%d %H:%M:%S") <= until
+    ]
 
 
 def times(load: Load, number: int) -> Load:

@@ -1,6 +1,8 @@
 """What copies of a server and tools on its host cost it, from a campaign's steps about them (benchmarks/campaign)."""
 
 import json
+import re
+import statistics
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ COLUMNS = [
     "output tok/s per copy",
     "against one",
     "ITL p99",
+    "most in flight on one copy",
     "CPU cores: copies",
     "router",
     "clients",
@@ -38,7 +41,7 @@ def shares(evidence: Path) -> str:
         f"{first['input_tokens']:,}/{first['output_tokens']:,} tokens, vLLM {told['vllm']}, {told['day']}. "
         "Cores are those in use on average, *free* counts the host's. ITL p99 is that of the slowest client:"
     )
-    return f"{title}\n\n{table(COLUMNS, rows)}\n\n{summed_up(told['rows'])}"
+    return "\n\n".join(filter(None, [title, table(COLUMNS, rows), summed_up(told["rows"]), _gathered(told)]))
 
 
 def summed_up(rows: list[dict[str, Any]]) -> str:
@@ -55,6 +58,31 @@ def summed_up(rows: list[dict[str, Any]]) -> str:
     return f"Against one copy alone, at so many requests per copy: {said}. At least {free:.0f} cores were free."
 
 
+def _most(one: dict[str, Any]) -> int:
+    """The most requests that one copy had in flight, of its log's lines; 0 where they were not kept."""
+    return max((most for lines in one.get("in_flight", []) for most in lines), default=0)
+
+
+def _gathered(told: dict[str, Any]) -> str:
+    """What a router that gives requests in turn did to the copies, where their logs show it; else nothing."""
+    words = told.get("router", [])
+    routed = [one for one in told["rows"] if one["asked"].startswith("router")]
+    uneven = max(routed, key=lambda one: (_most(one) / one["users_per_copy"], _most(one)), default=None)
+    if uneven is None or "round_robin" not in words or _most(uneven) <= 1.1 * uneven["users_per_copy"]:
+        return ""
+    graphs = re.findall(r"\d+", " ".join(told["argv"]).partition("--cudagraph-capture-sizes")[2].partition("--")[0])
+    largest = max(map(int, graphs), default=0)
+    beyond = f" That is more than the {largest} that its CUDA graphs were captured for, so its steps were slower still."
+    users, most = uneven["users_per_copy"], _most(uneven)
+    return (
+        "**Why the router lost here**: it gave requests to the copies in turn (`round_robin`), whatever they had in flight. A "
+        "copy that is slower for a moment finishes nothing and gets half of what the other finishes, until it has nearly all. "
+        f"At {users} requests per copy one copy had {most} of {users * uneven['copies']} in flight."
+        f"{beyond if 0 < largest < most else ''} The recipes take `cache_aware` since, which looks at what each copy has in "
+        "flight ([scale_out](../topics/scale_out.ipynb)). With it these loads were not measured on GPUs."
+    )
+
+
 def _row(users: int, one: dict[str, Any], alone: float) -> str:
     """One way of asking; what two clients did at different times is no measure, and says so."""
     rate, used = one["output_tok_s_per_copy"], one["cores"]
@@ -65,7 +93,8 @@ def _row(users: int, one: dict[str, Any], alone: float) -> str:
     ]
     cores = [f"{share:.1f}" for share in (*sums, used["free"])]
     stalls = max(point["itl_ms"]["p99"] for point in one["points"])
-    return row(users, name, f"{rate:,.0f}", f"{rate / alone:.2f}x", f"{stalls:,.0f} ms", *cores)
+    most = _most(one) or "not kept"
+    return row(users, name, f"{rate:,.0f}", f"{rate / alone:.2f}x", f"{stalls:,.0f} ms", most, *cores)
 
 
 def beside_tools(evidence: Path) -> str:
@@ -98,4 +127,16 @@ def beside_tools(evidence: Path) -> str:
         "of its own:"
     )
     columns = ["", "output tok/s", "against alone", "TPOT p50 (ms)", "calls per second", "call p99 (ms)"]
-    return f"{title}\n\n{table(columns, lines)}"
+    return f"{title}\n\n{table(columns, lines)}\n\n{_cost(rows)}"
+
+
+def _cost(rows: list[dict[str, Any]]) -> str:
+    """Whether the loads beside tools were slower than the slowest without, in a sentence."""
+    rates = {bool(one["calls"]): [] for one in rows}
+    for one in rows:
+        rates[bool(one["calls"])].append(one["point"]["output_tok_s"])
+    slowest, alone = min(rates[True]), rates[False]
+    apart = f"The load alone, taken {len(alone)} times, was {max(alone) / min(alone) - 1:.0%} apart"
+    if slowest >= min(alone):
+        return f"{apart}. Beside the tools it was never slower than that: their cost is below what this run can show."
+    return f"{apart}; beside the tools it fell to {slowest / statistics.mean(alone):.2f}x of its mean."
