@@ -124,6 +124,9 @@ def test_starts_stand_in_their_order_with_what_vllm_is_pinned(monkeypatch: pytes
     rows = [line.split(" | ") for line in measured.starts(target).splitlines()[2:]]
     began = [cells[1] for cells in rows]
     assert len(rows) > 5 and began == sorted(began)
+    (second,) = (cells for cells in rows if "start 2 of the same command" in cells[0])
+    same = [cells for cells in rows if cells[0] == second[0].partition(" (")[0]]
+    assert min(int(cells[-1].strip("* |")) for cells in same) > int(second[-1].strip("* |"))
     for cells in rows:  # each phase is rounded, and a phase without a log line is in none of them
         assert sum(map(int, cells[3:-1])) == pytest.approx(int(cells[-1].strip("* |")), abs=4)
     monkeypatch.setattr(RunRecord, "release", "0.1.0")

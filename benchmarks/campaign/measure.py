@@ -168,6 +168,7 @@ def record(
     why = failure or (f"not taken: {left}" if left else "")
     if not why and any(missing(job.loads, points) for points in takes):
         why = f"not taken: {len(takes)} takes of every point"
+    later = f"start {job.starts} of the same command on this host" if job.starts > 1 else ""
     RunRecord(
         target=campaign.target.target,
         model=job.model,
@@ -189,5 +190,8 @@ def record(
         started=started,
         finished=datetime.now(UTC),
         throughput=points,
-        notes=["throughput only: contracts are checked by the target notebook", *filter(None, [job.note, spread])],
+        notes=[
+            "throughput only: contracts are checked by the target notebook",
+            *filter(None, [later, job.note, spread]),
+        ],
     ).write(folder / "record.json")

@@ -210,7 +210,9 @@ def starts(target: Target) -> str:
     phases = [name for name in dict.fromkeys(name for r in found for name in r.startup_s) if name != "total"]
     rows = [
         row(
-            f"{r.model} {r.serving.label}" + ("" if r.serving.variant else f", {r.serving.profile}"),
+            f"{r.model} {r.serving.label}"
+            + ("" if r.serving.variant else f", {r.serving.profile}")
+            + "".join(f" ({note})" for note in r.notes if note.startswith("start ")),
             f"{r.started:%Y-%m-%d %H:%M}",
             f"{len(r.machine.gpus)} GPU{'s' * (len(r.machine.gpus) > 1)}, {r.machine.cores} cores",
             *(f"{r.startup_s.get(name, 0):.0f}" for name in phases),
