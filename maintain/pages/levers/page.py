@@ -23,6 +23,9 @@ from maintain.pages.levers.rows import (
     MODELS,
     SHORT,
     Lever,
+    accepted,
+    beside,
+    elsewhere,
     levers,
     measured,
     name_of,
@@ -91,7 +94,7 @@ def memory() -> str:
     for target, model in measured():
         own = [one for one in load_records(target, RECORDS / target / "levers") if one.model == model]
         single = {name_of(one.serving.variant): one for one in own if one.serving.tensor_parallel_size == 1}
-        for name in filter(single.__contains__, levers(target, model)):
+        for name in (one for one in levers(target, model) if one in single and "(acceptance" not in one):
             told = single[name].memory
             if "kv_cache_tokens" in told:
                 where = f"{model} on {load_target(target).title}"
@@ -99,16 +102,10 @@ def memory() -> str:
     return table(["", "", "weights", "tokens in the KV cache"], lines)
 
 
-def beside(found: dict[str, Lever], name: str) -> str:
-    """What a lever is held against: bare vLLM where that ran on its host, else the throughput profile that did, else ""."""
-    own = next(iter(found[name].values()))
-    bases = (n for n in (BARE, SHORT[BASE]) if n in found and same_host(next(iter(found[n].values())), own))
-    return next(bases, "")
-
-
 def drawn(found: dict[str, Lever]) -> dict[str, str]:
     """The levers with two concurrencies or more in common with what each is held against, which is the value."""
-    bases = {name: beside(found, name) for name in found if name not in (BARE, SHORT[BASE])}
+    others = (name for name in found if name not in (BARE, SHORT[BASE]) and not name.startswith(f"{BOTH} (acceptance"))
+    bases = {name: beside(found, name) for name in others}
     return {name: base for name, base in bases.items() if base and len(found[name].keys() & found[base].keys()) > 1}
 
 
@@ -135,7 +132,7 @@ def steps(target: str, model: str) -> dict[int, tuple[float, float, float]]:
     """By concurrency: ms of a step that verifies, tokens that it gave, ms of a token in what it is compared with."""
     found = levers(target, model)
     drafted, base = found[BOTH], found[beside(found, BOTH)]
-    given = {n: sum(take["acceptance"] for take in one["takes"]) / len(one["takes"]) for n, one in drafted.items()}
+    given = {n: accepted(one) for n, one in drafted.items()}
     return {
         n: (drafted[n]["tpot_ms"] * given[n], given[n], base[n]["tpot_ms"])
         for n in sorted(drafted.keys() & base.keys())
@@ -154,13 +151,21 @@ def acceptance(target: str, model: str) -> Recorded:
     for users, (step, given, plain) in found.items():
         gain = " ".join(f"{plain * tokens / step:.2f}x" for tokens in (1, 2, 3, 4))
         lines.append(f"  {users:4} {step:6.2f} {given:.2f} {gain} {step / plain:.2f}")
+    more = [
+        (users, accepted(one), found[users][2] / one["tpot_ms"]) for users, one in elsewhere(every) if users in found
+    ]
+    if more:
+        lines.append("runs with another acceptance: concurrency, tokens a step, gain, what the line above says")
+    for users, given, gained in more:
+        lines.append(f"  {users:4} {given:.2f} {gained:.2f}x {found[users][2] * given / found[users][0]:.2f}x")
 
     def draw():
         made, (axis,) = figure(width=7.5)
         for index, (users, (step, given, plain)) in enumerate(found.items()):
             look = series(index)
             axis.plot([1, 4], [plain / step, plain * 4 / step], label=f"{users} at once", **{**look, "marker": ""})
-            axis.plot([given], [plain * given / step], color=look["color"], marker=look["marker"], linestyle="")
+            marks = [(given, plain * given / step), *((at, gained) for n, at, gained in more if n == users)]
+            axis.plot(*zip(*marks, strict=True), color=look["color"], marker=look["marker"], linestyle="")
         axis.axhline(1, color="0.2", linewidth=1)
         axis.set_xlabel("tokens a step, the model's own included (marks: measured; lines: the same step)")
         axis.set_ylabel(f"tok/s of one user / {base}")

@@ -61,3 +61,22 @@ def same_host(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def ratio(one: dict[str, Any], base: dict[str, Any], key: str) -> float:
     """How many times better a row is: output tok/s, or one user's tok/s (1 / TPOT)."""
     return one[key] / base[key] if key == "output_tok_s" else base[key] / one[key]
+
+
+def accepted(one: dict[str, Any]) -> float:
+    """The tokens that a step gave, the mean of a row's takes."""
+    return sum(take["acceptance"] for take in one["takes"]) / len(one["takes"])
+
+
+def elsewhere(found: dict[str, Lever]) -> list[tuple[int, dict[str, Any]]]:
+    """(concurrency, row) of the runs with `BOTH` whose acceptance was set to another number of tokens than this page's."""
+    return [
+        (users, one) for name in found if name.startswith(f"{BOTH} (acceptance ") for users, one in found[name].items()
+    ]
+
+
+def beside(found: dict[str, Lever], name: str) -> str:
+    """What a lever is held against: bare vLLM where that ran on its host, else the throughput profile that did, else ""."""
+    own = next(iter(found[name].values()))
+    bases = (n for n in (BARE, SHORT[BASE]) if n in found and same_host(next(iter(found[n].values())), own))
+    return next(bases, "")
