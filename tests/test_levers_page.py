@@ -10,6 +10,7 @@ from helpers.records.record import RunRecord
 from maintain.pages import measured
 from maintain.pages.levers import page as levers
 from maintain.pages.levers import rows as rows_of_levers
+from maintain.pages.levers.aims import aims, start, verdict
 from maintain.pages.notebook import text_of
 
 ROWS = {  # output tok/s by lever and concurrency; TPOT follows
@@ -64,17 +65,40 @@ def test_a_ratio_says_where_the_other_one_ran_elsewhere(evidence: Path) -> None:
 
 
 def test_the_worst_figure_of_a_range_meets_its_aim_or_misses_it(evidence: Path) -> None:
-    fp8, drafted, plain, most, fast = levers.aims("h200", "gpt-oss-20b")
+    fp8, drafted, plain, most, fast, started = aims("h200", "gpt-oss-20b")
     assert fp8 == "1.20x at 64 *; aim 1.30x, **missed**"
     assert drafted == "1.80x at 1 *; aim 2.00x, **missed**"
     assert plain == "0.92x at 64 *; aim 1.10x, **missed**"
-    assert most.startswith("3,900 tok/s") and fast.startswith("3,900 tok/s")
+    assert most.startswith("3,900 tok/s") and fast.startswith("3,900 tok/s") and started == "not measured"
     text = json.loads(evidence.read_text())
     for one in text["rows"]:
         if "EAGLE3" in one["variant"]:
             one["tpot_ms"] /= 2
     evidence.write_text(json.dumps(text))
-    assert levers.aims("h200", "gpt-oss-20b")[1] == "3.60x at 1 *; aim 2.00x, reached"
+    assert aims("h200", "gpt-oss-20b")[1] == "3.60x at 1 *; aim 2.00x, reached"
+
+
+def test_a_second_start_is_held_against_the_longest_that_it_may_take() -> None:
+    assert (
+        start("h100", "gpt-oss-20b") == "84 s; aim 60 s, **missed**" and start("h100", "gpt-oss-120b") == "not measured"
+    )
+    assert verdict(60, 60, "{} s", most=True).endswith("reached") and verdict(60, 60, "{} s").endswith("reached")
+
+
+def test_another_acceptance_checks_the_line_and_makes_no_bar(evidence: Path) -> None:
+    rows = json.loads(evidence.read_text())["rows"]
+    both = [one for one in rows if "EAGLE3" in one["variant"]]
+    more = [
+        one
+        | {"variant": one["variant"].replace("2.72", "4.0"), "tpot_ms": one["tpot_ms"] / 2}
+        | {"takes": [{"acceptance": 4.0, "output_tok_s": 10**6, "ttft_ms": 1.0}], "output_tok_s": 10**6}
+        for one in both
+    ]
+    evidence.write_text(json.dumps({"rows": rows + more}))
+    lines = levers.acceptance("h200", "gpt-oss-20b").lines
+    assert lines[-3].startswith("runs with another acceptance") and lines[-2].split() == ["1", "4.00", "3.60x", "2.88x"]
+    assert "4.0" not in levers.gains("h200", "gpt-oss-20b").lines[1] and "acceptance 4.0" not in levers.memory()
+    assert aims("h200", "gpt-oss-20b")[3].startswith("3,900 tok/s"), "what no head was ever seen to give is no best"
 
 
 def test_a_profile_says_what_it_gave_and_what_it_leaves_for_the_cache(evidence: Path) -> None:

@@ -1,0 +1,79 @@
+"""What the study of levers set out to reach, beside what its records show."""
+
+from helpers.pages.markdown import row, table
+from helpers.recipes import load_target
+from helpers.records.curves import load_records
+from maintain.pages.levers.rows import BARE, BASE, BOTH, MODELS, SHORT, elsewhere, levers, measured, ratio, same_host
+
+USER_TOK_S = 50  # the speed of one user at which throughput is compared
+# What this study set out to reach, per model: (20b, 120b). Ratios are to bare vLLM.
+AIMS = {
+    "fp8": (1.3, 1.5),
+    "speculative": (2.0, 2.0),
+    "reference": (1.1, 1.1),
+    "most": (23_000, 10_000),
+    "at_50": (18_000, 4_500),
+    "start": (60, 90),  # s until a server that was started here before is ready
+}
+
+
+def verdict(value: float, aim: float, form: str = "{:.2f}x", note: str = "", most: bool = False) -> str:
+    """A figure beside its aim, which is the least that it may be, or the `most`."""
+    met = value <= aim if most else value >= aim
+    return f"{form.format(value)}{note}; aim {form.format(aim)}, {'reached' if met else '**missed**'}"
+
+
+def start(target: str, model: str) -> str:
+    """The shortest second start of a command on one host, beside its aim."""
+    took = [
+        record.startup_s["total"]
+        for record in load_records(target)
+        if record.model == model and any(note.startswith("start ") for note in record.notes)
+    ]
+    return verdict(min(took), AIMS["start"][MODELS.index(model)], "{:.0f} s", most=True) if took else "not measured"
+
+
+def aims(target: str, model: str) -> list[str]:
+    """Each aim with the worst figure in its range, or that nothing was measured for it."""
+    found, at = levers(target, model), MODELS.index(model)
+    bare = found.get(BARE, {})
+
+    def worst(name: str, key: str, users: range) -> str:
+        pairs = [
+            (ratio(one, bare[n], key), one, bare[n])
+            for n, one in found.get(name, {}).items()
+            if n in users and n in bare
+        ]
+        if not pairs:
+            return "not measured beside bare `vllm serve`"
+        value, one, other = min(pairs, key=lambda pair: pair[0])
+        kind = {"FP8": "fp8", SHORT[BASE]: "reference"}.get(name, "speculative")
+        note = f" at {one['concurrency']}" + ("" if same_host(one, other) else " *")
+        return verdict(value, AIMS[kind][at], note=note)
+
+    set_elsewhere = [one for _, one in elsewhere(found)]
+    every = [one for points in found.values() for one in points.values() if one not in set_elsewhere]
+    quick = [one["output_tok_s"] for one in every if 1e3 / one["tpot_ms"] >= USER_TOK_S]
+    most = max(one["output_tok_s"] for one in every)
+    return [
+        worst("FP8", "output_tok_s", range(64, 10**6)),
+        worst(BOTH, "tpot_ms", range(1, 17)),
+        worst(SHORT[BASE], "output_tok_s", range(1, 10**6)),
+        verdict(most, AIMS["most"][at], "{:,.0f} tok/s"),
+        verdict(max(quick), AIMS["at_50"][at], "{:,.0f} tok/s"),
+        start(target, model),
+    ]
+
+
+def aimed() -> str:
+    """The aims of the study and what came of each, one row for a machine and model."""
+    columns = [
+        "",
+        "FP8, output tok/s, 64 in flight and more",
+        "FP8 + EAGLE3, tok/s of one user, 1 to 16 in flight",
+        "throughput profile, output tok/s",
+        "most output tok/s of a GPU",
+        f"at {USER_TOK_S} tok/s for each user",
+        "second start of the `throughput` profile",
+    ]
+    return table(columns, [row(f"{m} on {load_target(t).title}", *aims(t, m)) for t, m in measured()])
