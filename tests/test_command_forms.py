@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from helpers.cli import application
 from helpers.errors import UsageError
 from helpers.recipes import check_parameters, load_model, load_target, target_names
 from helpers.recipes.command import serve_command
@@ -238,3 +240,18 @@ def test_the_command_line_renders_every_form(cli):
     assert len(bad.stderr.strip().splitlines()) == 1
     reasons = cli(*base, "--reasons")
     assert "# fail-on-environ-validation: " in reasons.stdout
+
+
+def test_the_command_says_a_profiles_risk_beside_what_is_pasted() -> None:
+    def said(*words: str) -> tuple[str, str]:
+        done = CliRunner().invoke(application(), ["command", "h200", *words])
+        assert done.exit_code == 0
+        return done.stdout, done.stderr
+
+    pasted, risk = said("--profile", "latency-speculative")
+    assert (
+        risk.startswith("# risk of latency-speculative: ") and "risk" not in pasted and "--speculative-config" in pasted
+    )
+    assert said()[1] == "", "a profile without a risk says nothing"
+    pasted, risk = said("--profile", "latency-speculative", "--model", "gpt-oss-safeguard-20b")
+    assert "no head drafts for it" in risk and "--speculative-config" not in pasted

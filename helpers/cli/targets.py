@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
             int, Option(help="servers side by side, on ports from --port, and a router behind them")
         ] = 1,
         profile: Annotated[
-            str, Option(help="latency, throughput, evals where there is one; else the recipe's default")
+            str, Option(help="one of the target's: `cookbook targets TARGET` lists them; else the recipe's default")
         ] = "",
         activations: Annotated[str, Option(help="MoE activations on Blackwell: bf16 or mxfp8")] = "bf16",
         port: Annotated[int, Option(help="port on loopback")] = 8000,
@@ -57,8 +57,13 @@ def register(app: typer.Typer) -> None:
         values |= {"tensor_parallel_size": tensor_parallel_size, "replicas": replicas}
         parameters = check_parameters(recipe, values | {"activations": activations, "port": port})
         about = load_model(parameters.model)
-        served = named_weights(Serving(recipe, parameters, about), CACHE / "models")
+        serving = Serving(recipe, parameters, about)
+        served = named_weights(serving, CACHE / "models")
         rendered = serve_command(recipe, about, parameters, served, parameters.port)
+        if risk := recipe.serve.profiles[parameters.profile].risk:
+            typer.echo(f"# risk of {parameters.profile}: {risk}", err=True)  # what you paste stays as it is
+        if note := serving.draft_note():
+            typer.echo(f"# {parameters.model}{note}", err=True)
         typer.echo(render(format, recipe, about, parameters, rendered, tools), nl=False)
         if reasons:
             for flag, setting in (rendered.settings.args | rendered.settings.env).items():

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from math import isnan
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -145,8 +146,17 @@ def models_compared(target: str, input_tokens: int = 1024, output_tokens: int = 
     return Recorded(lines, lambda: pareto_figure(measured, [], title))
 
 
+def times(ratio: float) -> str:
+    """A ratio as a page writes it; a dash for one that nobody measured.
+
+    >>> times(1.5), times(float("nan"))
+    ('1.50x', '-')
+    """
+    return "-" if isnan(ratio) else f"{ratio:.2f}x"
+
+
 def ratio_bars(users: list[int], ratios: dict[str, list[float]], against: str, title: str = "") -> Figure:
-    """Ratios by concurrency, one bar of each kind beside the other; `CookbookError` for fewer than two concurrencies."""
+    """Ratios by concurrency, one bar of each kind beside the other, none for a NaN; `CookbookError` for one concurrency."""
     if len(users) < 2:
         raise CookbookError("one concurrency is a number, not a figure", do="measure two or more")
     made, (axis,) = figure(width=7.5)
@@ -156,7 +166,7 @@ def ratio_bars(users: list[int], ratios: dict[str, list[float]], against: str, t
         grey, hatch = 0.4 + 0.5 * index / max(len(ratios) - 1, 1), ("", "//", "..")[index % 3]
         look: dict[str, Any] = {"color": str(grey), "hatch": hatch, "edgecolor": "black"}
         bars = axis.bar(places, values, width * 0.92, label=name, linewidth=0.6, **look)
-        axis.bar_label(bars, [f"{value:.2f}x" for value in values], fontsize="small")
+        axis.bar_label(bars, ["" if isnan(value) else times(value) for value in values], fontsize="small")
     axis.axhline(1, color="0.2", linewidth=1)
     axis.set_xticks(range(len(users)), [str(one) for one in users])
     axis.set_xlabel("concurrency (requests in flight)")

@@ -6,12 +6,17 @@ from helpers.recipes import Parameters, Target
 from helpers.recipes.command.serve import Command
 
 VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES", "intel": "ZE_AFFINITY_MASK"}
-# Where a prompt's beginning is cached, if that replica has no more in flight than the others. `round_robin` counts what it gave
-# only: a replica that pauses gathers nearly all requests (511 of 512 on two H100, studies/h100; tests/test_replicas.py).
+# By what each replica has in flight. `round_robin` counts what it gave only: a replica that pauses gathers nearly all requests
+# (511 of 512 on two H100, studies/h100; tests/test_router_balance.py). Where a prompt's beginning is cached counts only if the
+# servers have `--enable-scale-out`: the router asks them for a prompt's tokens (`/render`), which vllm 0.32.0 else refuses (403).
 POLICY = "cache_aware"
+# Then a replica keeps requests that begin alike until it has five and a tenth more. With the router's own 64 and a half it keeps
+# 16 of 16.
+BALANCE = ("--balance-abs-threshold", "4", "--balance-rel-threshold", "1.1")
 # A request that has ended one replica must not be sent to the next. One that is gone is left out after three failed requests or
 # four seconds, and taken back within five (the router's own: 5 tries, out after ten failures or three looks, a minute apart).
 CARE = (
+    *BALANCE,
     *("--disable-retries", "--cb-failure-threshold", "3", "--cb-window-duration-secs", "10"),
     *("--cb-timeout-duration-secs", "5", "--health-check-interval-secs", "2"),
     *("--health-failure-threshold", "2", "--health-success-threshold", "1"),

@@ -1,6 +1,7 @@
 """`notebooks/studies/levers.ipynb`: what each lever gave beside the recipe and beside bare vLLM, all of it from records."""
 
 import json
+from math import nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,7 +36,7 @@ from maintain.pages.levers.rows import (
 from maintain.pages.notebook import keep_outputs
 from maintain.pages.pages import fill
 from maintain.pages.study import from_source
-from maintain.studies.recorded import ratio_bars
+from maintain.studies.recorded import ratio_bars, times
 
 PAGE = NOTEBOOKS / "studies" / "levers.ipynb"
 TEMPLATE = Path(__file__).with_name("page.py.jinja")
@@ -55,13 +56,17 @@ def rows_of(target: str, model: str) -> str:
     for name, points in found.items():
         for users, one in sorted(points.items()):
             rates = [take["output_tok_s"] for take in one["takes"]]
-            spread = f", {(max(rates) - min(rates)) / one['output_tok_s']:.0%} apart" if len(rates) > 1 else ""
+            waits = [take["tpot_ms"] for take in one["takes"] if "tpot_ms" in take]
+            spread = ""
+            if len(rates) > 1:
+                apart = [(max(values) - min(values)) / median(values) for values in (rates, waits) if values]
+                spread = f", {' and '.join(f'{share:.0%}' for share in apart)}"
             base, bare = (found.get(other, {}).get(users) for other in (SHORT[BASE], BARE))
             ttft = median(take["ttft_ms"] for take in one["takes"])
             speed = f"{one['output_tok_s']:,.0f}", f"{ttft:,.0f} ms", f"{one['tpot_ms']:.2f} ms"
             ratios = against(one, base if name != BARE else None), against(one, bare)
             lines.append(row(name, users, *speed, f"{len(rates)}{spread}", *ratios))
-    speeds = ["output tok/s", "TTFT p50", "TPOT p50", "runs"]
+    speeds = ["output tok/s", "TTFT p50", "TPOT p50", "runs, spread of tok/s and TPOT"]
     return table(["", "in flight", *speeds, "against the throughput profile", "against bare `vllm serve`"], lines)
 
 
@@ -104,10 +109,13 @@ def gains(target: str, model: str) -> Recorded:
     """The speed of one user under each lever, as a ratio to what ran on the same host."""
     found = levers(target, model)
     bases = drawn(found)
-    users = sorted(set.intersection(*(found[name].keys() & found[base].keys() for name, base in bases.items())))
+    users = sorted(set.union(*(found[name].keys() & found[base].keys() for name, base in bases.items())))
     several = len(set(bases.values())) > 1
     ratios = {
-        f"{name} / {base}" if several else name: [ratio(found[name][n], found[base][n], "tpot_ms") for n in users]
+        f"{name} / {base}" if several else name: [
+            ratio(found[name][n], found[base][n], "tpot_ms") if n in found[name] and n in found[base] else nan
+            for n in users
+        ]
         for name, base in bases.items()
     }
     base = "what ran on its host" if several else next(iter(bases.values()))
@@ -115,7 +123,7 @@ def gains(target: str, model: str) -> Recorded:
         f"{model} on {load_target(target).title}, {LENGTHS[0]:,}/{LENGTHS[1]:,} tokens: one user's tok/s against {base}"
     )
     lines = [title, f"concurrency, {', '.join(ratios)}"]
-    lines += [f"  {n:4} " + " ".join(f"{values[at]:5.2f}x" for values in ratios.values()) for at, n in enumerate(users)]
+    lines += [f"  {n:4} " + " ".join(times(values[at]) for values in ratios.values()) for at, n in enumerate(users)]
     return Recorded(lines, lambda: ratio_bars(users, ratios, f"tok/s of one user / {base}", title))
 
 
@@ -141,7 +149,7 @@ def acceptance(target: str, model: str) -> Recorded:
     ]
     for users, (step, given, plain) in found.items():
         gain = " ".join(f"{plain * tokens / step:.2f}x" for tokens in (1, 2, 3, 4))
-        lines.append(f"  {users:4} {step:6.2f} {given:.2f} {gain} {step / plain:.2f}")
+        lines.append(f"  {users:4} {step:6.2f} {given:.2f} {gain} {max(step / plain, 1):.2f}")
     more = [
         (users, accepted(one), found[users][2] / one["tpot_ms"]) for users, one in elsewhere(every) if users in found
     ]
@@ -154,7 +162,8 @@ def acceptance(target: str, model: str) -> Recorded:
         made, (axis,) = figure(width=7.5)
         for index, (users, (step, given, plain)) in enumerate(found.items()):
             look = series(index)
-            axis.plot([1, 4], [plain / step, plain * 4 / step], label=f"{users} at once", **{**look, "marker": ""})
+            axis.plot([1, 4], [plain / step, plain * 4 / step], **{**look, "marker": ""})
+            axis.plot([], [], label=f"{users} in flight", **look)
             marks = [(given, plain * given / step), *((at, gained) for n, at, gained in more if n == users)]
             axis.plot(*zip(*marks, strict=True), color=look["color"], marker=look["marker"], linestyle="")
         axis.axhline(1, color="0.2", linewidth=1)
@@ -168,35 +177,39 @@ def acceptance(target: str, model: str) -> Recorded:
 
 
 def break_even() -> str:
-    """Where a draft pays beyond FP8 activations alone: tokens a step that it needs."""
+    """Where a draft pays beyond the same experts without one: the tokens a step that it needs, by activations."""
     lines = []
     for target, model in measured():
         found = levers(target, model)
-        if "FP8" not in found or BOTH not in found:
-            continue
-        for users, (step, given, _) in steps(target, model).items():
-            alone = found["FP8"].get(users)
-            if alone:
-                needed = step / alone["tpot_ms"]
-                where = f"{model} on {load_target(target).title}", users
+        for name, plain, experts in ((BOTH, "FP8", "FP8"), ("EAGLE3", BARE, "BF16")):
+            drafted, alone = found.get(name, {}), found.get(plain, {})
+            for users in sorted(drafted.keys() & alone.keys()):
+                given, own = accepted(drafted[users]), alone[users]["tpot_ms"]
+                step = drafted[users]["tpot_ms"] * given
+                where = f"{model} on {load_target(target).title}", users, experts
                 lines.append(
-                    row(
-                        *where,
-                        f"{step:.2f} ms",
-                        f"{alone['tpot_ms']:.2f} ms",
-                        f"{needed:.2f}",
-                        f"{given / needed:.2f}x",
-                    )
+                    row(*where, f"{step:.2f} ms", f"{own:.2f} ms", f"{step / own:.2f}", f"{own * given / step:.2f}x")
                 )
     columns = [
         "",
         "in flight",
+        "activations",
         "step that verifies 4 tokens",
-        "step of FP8 alone",
+        "step without drafts",
         "breaks even at tokens a step",
         "gain at 2.72",
     ]
     return table(columns, lines)
+
+
+def nano() -> str:
+    """What gpt-oss-nano still knew under each experts' kernel, in a sentence; it has the model's structure, not its size."""
+    said = []
+    for file in sorted(RECORDS.glob("*/evidence/gpt-oss-nano-answers*.json")):
+        found = json.loads(file.read_text())
+        name = found["backends"]["moe"] + (" and FP8 activations" if found.get("env") else "")
+        said.append(f"{min(found['rounds']):.0%} with {name} on {found['gpu'] or 'a CPU'} (vLLM {found['vllm']})")
+    return f"gpt-oss-nano, a small trained model of the same structure, gave these shares of known answers: {', '.join(said)}."
 
 
 def distances() -> str:
@@ -217,9 +230,10 @@ def routed() -> str:
         found = json.loads(file.read_text())
         if "variant" in found:
             name = name_of(found["variant"]) or "the recipe as it is"
-            shares = [f"{one['ratio']:.3f} ({one['tokens']} tokens)" for one in found["batches"]]
-            lines.append(row(file.parts[-3], file.name.split("-routing")[0], name, *shares))
-    return table(["", "", "", "1 in flight", "16 in flight", "64 in flight"], lines)
+            shares = [f"{one['ratio']:.3f} of {one['tokens']}" for one in found["batches"]]
+            where = f"{file.name.split('-routing')[0]} on {load_target(file.parts[-3]).title}"
+            lines.append(row(where, name, *shares))
+    return table(["share of uniform, of how many tokens", "", "1 in flight", "16 in flight", "64 in flight"], lines)
 
 
 def render() -> NotebookNode:
@@ -234,6 +248,7 @@ def render() -> NotebookNode:
         routed=routed(),
         aimed=aimed(),
         memory=memory(),
+        nano=nano(),
         gave=gave,
     )
     new = from_source(text)
