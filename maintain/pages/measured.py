@@ -11,6 +11,7 @@ from helpers.records.curves import LENGTHS, curves, evidence_file, load_records,
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
+from maintain.studies.runs import label, phases, timed
 
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
@@ -203,24 +204,20 @@ def summary(records: list[RunRecord]) -> str:
 
 def starts(target: Target) -> str:
     """Each start with the pinned vLLM by phase, in the order in which they began; empty where there are not two."""
-    every = [*load_records(target.target), *load_records(target.target, RECORDS / target.target / "levers")]
-    found = [r for r in every if r.release == target.stack.vllm and r.machine.gpus and "total" in r.startup_s]
+    found = timed(target)
     if len(found) < 2:
         return ""
-    phases = [name for name in dict.fromkeys(name for r in found for name in r.startup_s) if name != "total"]
     rows = [
         row(
-            f"{r.model} {r.serving.label}"
-            + ("" if r.serving.variant else f", {r.serving.profile}")
-            + "".join(f" ({note})" for note in r.notes if note.startswith("start ")),
+            label(r) + "".join(f" ({note})" for note in r.notes if note.startswith("start ")),
             f"{r.started:%Y-%m-%d %H:%M}",
             f"{len(r.machine.gpus)} GPU{'s' * (len(r.machine.gpus) > 1)}, {r.machine.cores} cores",
-            *(f"{r.startup_s.get(name, 0):.0f}" for name in phases),
+            *(f"{r.startup_s.get(name, 0):.0f}" for name in phases(found)),
             f"**{r.startup_s['total']:.0f}**",
         )
-        for r in sorted(found, key=lambda record: record.started)
+        for r in found
     ]
-    return table(["server", "step began (UTC)", "host", *phases, "total"], rows)
+    return table(["server", "step began (UTC)", "GPUs and cores on record", *phases(found), "total"], rows)
 
 
 def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded") -> str:

@@ -13,6 +13,7 @@ from maintain.pages import measured
 from maintain.pages.notebook import keep_outputs
 from maintain.pages.pages import fill
 from maintain.studies.answers import answers
+from maintain.studies.runs import starts_said
 
 TEMPLATE = Path(__file__).with_name("study.py.jinja")
 KERNEL = {
@@ -47,6 +48,7 @@ def study_source(name: str) -> str:
         tuned=path_of(f"{name}_tuning").exists(),
         levered=(RECORDS / name / "evidence" / "levers.json").exists(),
         starts=measured.starts(target),
+        starts_said=starts_said(target),
         not_taken=measured.not_taken(target, records),
     )
 
