@@ -7,11 +7,11 @@ from helpers.paths import RECORDS
 from helpers.recipes import NANO, Target
 from helpers.records.age import age
 from helpers.records.claims import OTHER_FLAGS, WEIGHTLESS, same_flags
-from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, points_of
+from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, points_of, takes
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
-from maintain.studies.runs import label, phases, timed
+from maintain.studies.runs import label, phases, run_count, timed
 
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
@@ -136,18 +136,20 @@ def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
     lengths = (record.throughput[0].input_tokens, record.throughput[0].output_tokens)
     same = newest_of([one for one in records if one.model == record.model])
     points = curves(same, record.model, *lengths)[record.serving.label]
+    runs = takes(same, record.model, *lengths)[record.serving.label]
     at, first, last = knee(points), points[0], points[-1]
     where = "still gains at" if at is last else "has its knee at"
     top = max(points, key=lambda point: point.output_tok_s)
     beyond = (
-        f"; the most was {top.output_tok_s:,.0f} in all at {top.concurrency}"
+        f"; the most was {top.output_tok_s:,.0f} in all at {top.concurrency}{run_count(runs, top.concurrency)}"
         if top.concurrency > at.concurrency
         else ""
     )
     said = [
         f"{record.model} on {_devices(record)} {where} {at.concurrency} requests in flight "
         f"({lengths[0]:,} tokens in, {lengths[1]:,} out): {at.output_tok_s:,.0f} output tok/s in all, "
-        f"{at.tok_s_per_user:,.0f} tok/s for each user, against {first.tok_s_per_user:,.0f} at {first.concurrency}{beyond}."
+        f"{at.tok_s_per_user:,.0f} tok/s for each user{run_count(runs, at.concurrency)}, against "
+        f"{first.tok_s_per_user:,.0f} at {first.concurrency}{run_count(runs, first.concurrency)}{beyond}."
     ]
     if "kv_cache_tokens" in record.memory:
         said.append(

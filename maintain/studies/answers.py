@@ -16,6 +16,7 @@ from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from maintain.studies.copies import beside_tools, shares
 from maintain.studies.machines import machines
+from maintain.studies.runs import flags
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 
@@ -55,6 +56,8 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
         f"**Are more GPUs the better trade for {model}?** At equal load per GPU;{version} runs of {days} on hosts of {hosts}. "
         "The hosts are a part of each ratio:\n\n"
     ) + table(["tokens", "requests per GPU", "layout", "output tok/s per GPU", "tok/s per user", "against TP1"], rows)
+    told = flags(records, model)
+    text += f"\n\n{told}" if told else ""
     if any(" x TP" in line for line in rows):
         text += f"\n\n{shares(RECORDS / records[0].target / 'evidence' / f'{model}-copies.json')}"
     return text

@@ -1,10 +1,12 @@
-"""The runs behind a study: which starts were timed, and where they went."""
+"""The runs behind a study: where their starts went, how many stand behind a point, whether their flags are today's."""
 
+from collections.abc import Iterable
 from statistics import median
 
 from helpers.paths import RECORDS
 from helpers.recipes import Target
-from helpers.records.curves import load_records, options
+from helpers.records.claims import OTHER_FLAGS, same_flags
+from helpers.records.curves import LENGTHS, MEDIAN, Takes, by_version, curves, load_records, options, takes
 from helpers.records.record import RunRecord
 from helpers.server.launch import PHASE_TEXT
 
@@ -61,3 +63,63 @@ def label(record: RunRecord) -> str:
     served, sizes = record.serving, options(record.argv).get("--cudagraph-capture-sizes")
     graphs = f", {len(sizes)} graph sizes" if sizes else ""
     return f"{record.model} {served.label}" + ("" if served.variant else f", {served.profile}") + graphs
+
+
+def medians(records: list[RunRecord]) -> str:
+    """The points that are medians, of every vLLM; empty where no point was measured so often."""
+    return "; ".join(
+        f"{model} {label} at {listed(points)} in flight, {lengths[0]:,}/{lengths[1]:,} tokens, vLLM {version} ({runs} runs)"
+        for version, own in by_version(records).items()
+        for model in dict.fromkeys(record.model for record in own)
+        for lengths in LENGTHS
+        for label, found in takes(own, model, *lengths).items()
+        for runs, points in often(found).items()
+    )
+
+
+def flags(records: list[RunRecord], model: str) -> str:
+    """Which curves of one vLLM ran with other flags than today's, and what today's gave at the same points."""
+    where, gave = [], []
+    for lengths in LENGTHS:
+        other = {
+            label: found
+            for label, found in takes(records, model, *lengths).items()
+            if not any(same_flags(record) for runs in found.values() for record, _ in runs)
+        }
+        where += [f"as {listed(other)} at {lengths[0]:,}/{lengths[1]:,} tokens"] if other else []
+        gave += [today(records, model, label, lengths, found) for label, found in other.items()]
+    ran = f"{model} ran {OTHER_FLAGS} {', '.join(where)}." if where else ""
+    return " ".join(filter(None, [ran, *gave]))
+
+
+def today(records: list[RunRecord], model: str, label: str, lengths: tuple[int, int], other: Takes) -> str:
+    """What records with today's flags hold of the same points, per GPU."""
+    own = [record for record in records if record.serving.label == label and same_flags(record)]
+    points = [point for point in curves(own, model, *lengths).get(label, []) if point.concurrency in other]
+    gave = [f"{point.output_tok_s_per_gpu:,.0f} at {point.concurrency}" for point in points]
+    return f"With today's, {label} gave {listed(gave)} in flight (output tok/s per GPU)." if gave else ""
+
+
+def run_count(found: Takes, concurrency: int) -> str:
+    """What a sentence says of a point that is a median: ` (median of 3 runs)`."""
+    runs = len(found[concurrency])
+    return f" (median of {runs} runs)" if runs >= MEDIAN else ""
+
+
+def often(found: Takes) -> dict[int, list[int]]:
+    """The concurrencies measured three times or more, by the number of runs."""
+    often: dict[int, list[int]] = {}
+    for concurrency, runs in found.items():
+        if len(runs) >= MEDIAN:
+            often.setdefault(len(runs), []).append(concurrency)
+    return often
+
+
+def listed(things: Iterable[object]) -> str:
+    """Things in a sentence.
+
+    >>> listed(["TP1", "TP2", "TP4"]), listed([64])
+    ('TP1, TP2 and TP4', '64')
+    """
+    *first, last = map(str, things)
+    return f"{', '.join(first)} and {last}" if first else last
