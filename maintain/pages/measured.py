@@ -1,13 +1,15 @@
 """What a target's records hold and what they leave open: text for its pages, computed so that it cannot go stale."""
 
+import json
 from pathlib import Path
 
 from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS
 from helpers.recipes import NANO, Target
+from helpers.recipes.command.replicas import POLICY
 from helpers.records.age import age
 from helpers.records.claims import OTHER_FLAGS, WEIGHTLESS, same_flags
-from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, points_of, takes
+from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, options, points_of, takes
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
@@ -244,6 +246,7 @@ def with_evidence(target: Target, what: str) -> list[str]:
 def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
     """What the recipe offers and no record holds, named."""
     single = [r for r in records if r.serving.replicas == 1 and not r.serving.variant]
+    pinned = [r for r in records if r.release == target.stack.vllm]
     missing: list[str] = []
     for model, offered in target.models.items():
         taken: dict[int, list[RunRecord]] = {}
@@ -254,8 +257,11 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
         missing += [f"{model} at {', '.join(sizes)}"] if sizes else []
         for size, own in sorted(taken.items()):
             for lengths in LENGTHS:
+                load = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
                 if len(concurrencies(own, lengths)) < 2:
-                    missing.append(f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens")
+                    missing.append(load)
+                elif pinned and size == 1 and len(concurrencies([r for r in own if r in pinned], lengths)) < 2:
+                    missing.append(f"{load} with vLLM {target.stack.vllm}")
     asked = [one for record in records for one in record.contracts if one.state != "skipped"]
     spoken = {contract.model for contract in asked if contract.name not in WEIGHTLESS}
     silent = [model for model in target.models if model not in spoken]
@@ -268,11 +274,24 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
         for name, profile in target.serve.profiles.items()
         if name not in profiles
     ]
-    if target.stack.vllm not in {record.release for record in records}:
+    if not pinned:
         missing.append(f"vLLM {target.stack.vllm}, which the recipe installs")
     if not any(record.serving.replicas > 1 for record in records):
-        missing.append("replicas, several servers behind one address")
-    return missing
+        told = [json.loads(file.read_text()) for file in (RECORDS / target.target / "evidence").glob("*-copies.json")]
+        missing += [replicas_open({options(one["router"])["--policy"][0] for one in told})]
+    return [line for line in missing if line]
+
+
+def replicas_open(policies: set[str]) -> str:
+    """What is open of replicas where no run record has them and copies ran behind a router of these policies."""
+    if not policies:
+        return "replicas, several servers behind one address"
+    ran = " and ".join(f"`{name}`" for name in sorted(policies))
+    return (
+        ""
+        if POLICY in policies
+        else f"replicas with the router's policy of today (`{POLICY}`); copies above ran with {ran}"
+    )
 
 
 def concurrencies(records: list[RunRecord], lengths: tuple[int, int]) -> set[int]:
