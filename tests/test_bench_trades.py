@@ -12,7 +12,7 @@ from helpers.recipes import load_target
 from helpers.records.curves import by_version, curves, speed_records, versioned
 from helpers.records.record import RunRecord
 from maintain.studies import recorded
-from maintain.studies.answers import answers, pairs, published, sizes
+from maintain.studies.answers import answers, memory, pairs, published, sizes
 
 
 def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
@@ -36,8 +36,13 @@ def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
 def test_synthetic_weights_are_held_against_published_ones() -> None:
     text = published("h200", speed_records("h200"), "gpt-oss-120b")
     rows = [line for line in text.splitlines() if "(vLLM 0.13.0)" in line]
-    assert len(rows) == 11 and "| 8,192/1,024 | TP1 | 16 | 957 | 934 (vLLM 0.13.0) | 1.02x per GPU" in text
+    assert len(rows) == 11 and "| 8,192/1,024 | TP1 | 16 | 957 (vLLM 0.25.1) | 934 (vLLM" in text
     assert text.splitlines()[-1].startswith("From 0.81 to 1.03 times")
+    versions = {r.release for r in speed_records("h200") if r.model == "gpt-oss-120b"}
+    here = {line.split(" | ")[3].partition(" (vLLM ")[2].rstrip(")") for line in rows}
+    assert here == versions, "each row says which vLLM of ours it is"
+    fits = memory(speed_records("h200"))
+    assert all(f"TP{size} | {version} |" in fits for size, version in ((2, "0.32.0"), (4, "0.25.1")))
     assert published("h200", speed_records("h200"), "gpt-oss-20b") == "", "nobody published vLLM's figures for it"
 
 
