@@ -2,9 +2,13 @@
 
 import itertools
 import json
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.campaign.probes import seen
 from helpers import paths
 from helpers.errors import CookbookError
 from helpers.plots.recorded import pareto
@@ -115,3 +119,15 @@ def test_the_starts_are_those_of_servers_that_were_started(model: str) -> None:
     few = totals["26 November, TP1, throughput profile, 10 graph sizes"]
     assert few < (0.5 if model == "gpt-oss-20b" else 0.7) * bare, "few graphs and kept caches against bare, on one host"
     assert not any(total == 0 for total in totals.values()), "a server that was attached to has no start of its own"
+
+
+def test_evidence_names_its_day_its_driver_and_its_torch(tmp_path: Path) -> None:
+    record = next(r for r in speed_records("h100") if r.machine.gpus)
+    campaign = SimpleNamespace(facts={"machine": record.machine, "versions": record.versions})
+    (tmp_path / "server.log").touch()
+    told = seen(campaign, SimpleNamespace(words=["vllm", "serve", "--port", "1"]), tmp_path / "server.log")
+    assert (told["driver"], told["torch"]) == (record.machine.driver, record.versions["torch"])
+    assert date.fromisoformat(told["day"]) and told["argv"] == ["--port", "1"]
+    for name in ("copies", "recurring", "recurring-offload", "tool-load"):
+        kept = json.loads((paths.RECORDS / "h100" / "evidence" / f"gpt-oss-20b-{name}.json").read_text())
+        assert all(kept[part] for part in ("day", "driver", "torch")), name
