@@ -131,3 +131,13 @@ def test_evidence_names_its_day_its_driver_and_its_torch(tmp_path: Path) -> None
     for name in ("copies", "recurring", "recurring-offload", "tool-load"):
         kept = json.loads((paths.RECORDS / "h100" / "evidence" / f"gpt-oss-20b-{name}.json").read_text())
         assert all(kept[part] for part in ("day", "driver", "torch")), name
+
+
+def test_the_recipe_says_what_copies_gave_with_and_without_the_router() -> None:
+    told = json.loads((paths.RECORDS / "h200" / "evidence" / "gpt-oss-20b-copies.json").read_text())
+    alone = {row["users_per_copy"]: row["output_tok_s_per_copy"] for row in told["rows"] if row["asked"] == "one copy"}
+    why = " ".join(load_target("h200").models["gpt-oss-20b"].why.split())
+    for way, words in (("two copies", "when asked directly"), ("router", "through a router that took turns")):
+        rows = [row for row in told["rows"] if row["asked"].startswith(way)]
+        ratios = [row["output_tok_s_per_copy"] / alone[row["users_per_copy"]] for row in rows]
+        assert f"{min(ratios):.2f} to {max(ratios):.2f} {words}" in why
