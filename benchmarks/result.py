@@ -37,6 +37,12 @@ class Value(BaseModel):
     def reached(self) -> bool | None:
         return None if self.bar is None else self.value <= self.bar
 
+    @property
+    def shown(self) -> str:
+        """The figure as the table has it. No run takes 0 s or 0 GiB: a hunt that was cut off had not written these yet."""
+        unwritten = self.bar is None and self.value == 0 and self.unit in ("s", "GiB")
+        return "unknown: the run was cut off" if unwritten else spelt(self.value, self.unit)
+
 
 class Result(BaseModel):
     """What one benchmark found."""
@@ -107,7 +113,7 @@ def table(results: list[Result]) -> str:
             bar = "" if value.bar is None else f"≤ {value.bar:g} {value.unit}"
             reached = {None: "", True: "yes", False: "**no**"}[value.reached]
             name = f"{value.name} ({value.detail})" if value.detail else value.name
-            lines.append(f"| {name} | {spelt(value.value, value.unit)} | {bar} | {reached} |")
+            lines.append(f"| {name} | {value.shown} | {bar} | {reached} |")
         lines.append("")
     taken = {path.stem for path in RECORDS.glob("*.json")}
     lines += [f"`{name}` has no record yet.\n" for name in NAMES if name not in taken]

@@ -19,6 +19,17 @@ def test_a_missed_bar_is_said():
     assert "**no**" in table([missed]) and "| yes |" not in table([missed])
 
 
+def test_what_a_cut_off_hunt_did_not_write_is_unknown():
+    for unit in ("s", "GiB"):
+        assert Value(name="x", value=0, unit=unit).shown == "unknown: the run was cut off"
+    for known in (
+        Value(name="x", value=0, unit="s", bar=1),
+        Value(name="x", value=0, unit=""),
+        Value(name="x", value=2, unit="s"),
+    ):
+        assert "unknown" not in known.shown, known
+
+
 def test_an_unknown_benchmark_is_refused(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["bench", "speed"])
     with pytest.raises(SystemExit) as stop:

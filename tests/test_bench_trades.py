@@ -2,9 +2,13 @@
 
 import itertools
 import json
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.campaign.probes import seen
 from helpers import paths
 from helpers.errors import CookbookError
 from helpers.plots.recorded import pareto
@@ -12,7 +16,7 @@ from helpers.recipes import load_target
 from helpers.records.curves import by_version, curves, speed_records, versioned
 from helpers.records.record import RunRecord
 from maintain.studies import recorded
-from maintain.studies.answers import answers, pairs, published, sizes
+from maintain.studies.answers import answers, memory, pairs, published, sizes
 
 
 def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
@@ -36,8 +40,13 @@ def test_sizes_are_compared_at_equal_load_per_gpu() -> None:
 def test_synthetic_weights_are_held_against_published_ones() -> None:
     text = published("h200", speed_records("h200"), "gpt-oss-120b")
     rows = [line for line in text.splitlines() if "(vLLM 0.13.0)" in line]
-    assert len(rows) == 11 and "| 8,192/1,024 | TP1 | 16 | 957 | 934 (vLLM 0.13.0) | 1.02x per GPU" in text
+    assert len(rows) == 11 and "| 8,192/1,024 | TP1 | 16 | 957 (vLLM 0.25.1) | 934 (vLLM" in text
     assert text.splitlines()[-1].startswith("From 0.81 to 1.03 times")
+    versions = {r.release for r in speed_records("h200") if r.model == "gpt-oss-120b"}
+    here = {line.split(" | ")[3].partition(" (vLLM ")[2].rstrip(")") for line in rows}
+    assert here == versions, "each row says which vLLM of ours it is"
+    fits = memory(speed_records("h200"))
+    assert all(f"TP{size} | {version} |" in fits for size, version in ((2, "0.32.0"), (4, "0.25.1")))
     assert published("h200", speed_records("h200"), "gpt-oss-20b") == "", "nobody published vLLM's figures for it"
 
 
@@ -110,3 +119,25 @@ def test_the_starts_are_those_of_servers_that_were_started(model: str) -> None:
     few = totals["26 November, TP1, throughput profile, 10 graph sizes"]
     assert few < (0.5 if model == "gpt-oss-20b" else 0.7) * bare, "few graphs and kept caches against bare, on one host"
     assert not any(total == 0 for total in totals.values()), "a server that was attached to has no start of its own"
+
+
+def test_evidence_names_its_day_its_driver_and_its_torch(tmp_path: Path) -> None:
+    record = next(r for r in speed_records("h100") if r.machine.gpus)
+    campaign = SimpleNamespace(facts={"machine": record.machine, "versions": record.versions})
+    (tmp_path / "server.log").touch()
+    told = seen(campaign, SimpleNamespace(words=["vllm", "serve", "--port", "1"]), tmp_path / "server.log")
+    assert (told["driver"], told["torch"]) == (record.machine.driver, record.versions["torch"])
+    assert date.fromisoformat(told["day"]) and told["argv"] == ["--port", "1"]
+    for name in ("copies", "recurring", "recurring-offload", "tool-load"):
+        kept = json.loads((paths.RECORDS / "h100" / "evidence" / f"gpt-oss-20b-{name}.json").read_text())
+        assert all(kept[part] for part in ("day", "driver", "torch")), name
+
+
+def test_the_recipe_says_what_copies_gave_with_and_without_the_router() -> None:
+    told = json.loads((paths.RECORDS / "h200" / "evidence" / "gpt-oss-20b-copies.json").read_text())
+    alone = {row["users_per_copy"]: row["output_tok_s_per_copy"] for row in told["rows"] if row["asked"] == "one copy"}
+    why = " ".join(load_target("h200").models["gpt-oss-20b"].why.split())
+    for way, words in (("two copies", "when asked directly"), ("router", "through a router that took turns")):
+        rows = [row for row in told["rows"] if row["asked"].startswith(way)]
+        ratios = [row["output_tok_s_per_copy"] / alone[row["users_per_copy"]] for row in rows]
+        assert f"{min(ratios):.2f} to {max(ratios):.2f} {words}" in why

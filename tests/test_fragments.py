@@ -10,6 +10,7 @@ from helpers.errors import UsageError
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.budget import step_gib
 from helpers.recipes.command import Command, serve_command
+from helpers.records.curves import load_records
 from maintain.deploy import page
 from maintain.deploy.fragments import disaggregated, extended, fragments, long_requests, offloaded_tokens
 from maintain.parser import check_commands
@@ -113,6 +114,7 @@ def test_what_was_measured_here_stands_first(tmp_path, monkeypatch):
         "output_tok_s": 100.0,
     }
     about = {"model": "gpt-oss-20b", "weights": "synthetic", "gpu": "an H100", "vllm": "0.32.0", "day": "2026-11-27"}
+    about["argv"] = ["--port", "8000", "--kv-cache-memory-bytes", str(8 * 2**30)]
     without = about | {"state": "passed", "variant": "", "rows": [row, row]}
     laid = without | {"variant": "KV cache in 48 GiB of host memory"}
     laid["rows"] = [row, row | {"known_in_host": 130000, "ttft_p50_ms": 200.2}]
@@ -123,5 +125,12 @@ def test_what_was_measured_here_stands_first(tmp_path, monkeypatch):
     text = page.extending()
     assert "Of them kv-offload ran here on a GPU." in text
     assert "and host memory 130,000; TTFT 200 ms against 900 ms, 100 output tok/s against 100 (vLLM 0.32.0" in text
+    assert "one run of each, the GPU's KV cache cut to 8 GiB (`--kv-cache-memory-bytes`): of" in text
+    record = next(r for r in load_records("h100") if r.model == "gpt-oss-20b" and r.release == "0.32.0")
+    for kept, said in ((200_000, True), (100_000, False)):
+        record.model_copy(update={"memory": {"kv_cache_tokens": kept}}).write(tmp_path / "h100" / "record.json")
+        assert (f"without the cut held {kept:,} tokens" in page.extending()) is said, (
+            "only where the prompts would have fitted"
+        )
     (folder / "gpt-oss-20b-recurring-offload.json").write_text(json.dumps(laid | {"state": "failed", "rows": []}))
     assert "None was run here on a GPU." in page.extending(), "a step that failed shows nothing"

@@ -11,6 +11,7 @@ import pytest
 
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import check_parameters, load_target, target_names
+from helpers.recipes.command.replicas import POLICY
 from helpers.records.claims import OTHER_FLAGS, Claim
 from helpers.records.curves import curves, newest_of, speed_records, versioned
 from helpers.records.matrix import MatrixRow, summaries
@@ -343,7 +344,12 @@ def test_the_h200_study_draws_both_models_and_names_what_was_not_taken() -> None
     ):
         assert missing in open_, missing
     assert all(f"- {one}" in page for one in measured.not_taken(load_target("h200"), records))
-    assert not any(taken in open_ for taken in ("vLLM 0.32.0", "TP1 at", "TP4 at 8", "replicas", "async", "dummy"))
+    # both models have 8,192 tokens of the vLLM before the pinned one only
+    assert all(
+        f"{model} TP1 at 8,192/1,024 tokens with vLLM 0.32.0" in open_ for model in ("gpt-oss-20b", "gpt-oss-120b")
+    )
+    assert open_.count("vLLM 0.32.0") == open_.count("TP1 at") == 2
+    assert not any(taken in open_ for taken in ("which the recipe installs", "TP4 at 8", "replicas", "async", "dummy"))
     assert "share of experts" not in open_
 
 
@@ -361,6 +367,13 @@ def test_what_was_taken_is_no_longer_named_as_missing() -> None:
     few = measured.not_taken(load_target("h200"), first)
     assert "gpt-oss-120b at TP2, TP4, TP8" in few and "gpt-oss-120b TP1 at 8,192/1,024 tokens" in few
     assert any("replicas" in line for line in few) and not any("replicas" in line for line in open_)
+
+
+def test_copies_of_a_campaign_are_no_longer_missing_with_the_policy_that_they_ran_with() -> None:
+    assert measured.replicas_open(set()) == "replicas, several servers behind one address"
+    assert "copies above ran with `round_robin`" in measured.replicas_open({"round_robin"})
+    assert measured.replicas_open({"round_robin", POLICY}) == ""
+    assert measured.replicas_open({"round_robin"}) in measured.not_taken(load_target("h100"), speed_records("h100"))
 
 
 def flow(folder: Path, cpu: str = "", **values: float) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from helpers.bench.client import bench_words
 from helpers.records.record import Percentiles, Point
 from helpers.runs.run import Run
-from helpers.runs.throughput import FOR_FILES, knee, takeaways
+from helpers.runs.throughput import FOR_FILES, knee, points_table, takeaways
 
 
 def points(*rates: tuple[int, float]) -> list:
@@ -52,6 +52,11 @@ def test_the_takeaways_name_the_knee_and_what_a_user_feels_there():
     )
     assert "still rises at 4" in takeaways(points((1, 100.0), (4, 350.0)))
     assert takeaways(points((4, 100.0))).startswith("At concurrency 4 the server gives 100")
+
+
+def test_the_table_shows_the_slow_requests_beside_the_median():
+    slow = point(4, 350.0).model_copy(update={"ttft_ms": Percentiles(p50=50.0, p90=900.0, p99=900.0, mean=200.0)})
+    assert list(points_table([slow])[["TTFT p50 (ms)", "TTFT p90 (ms)"]].loc[4]) == [50.0, 900.0]
 
 
 def test_the_printed_line_is_what_the_load_client_gets(tmp_path: Path):

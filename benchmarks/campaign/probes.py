@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -138,11 +139,14 @@ def profile(campaign, step: Steps, folder: Path) -> None:
 
 
 def seen(campaign, command: Command, log: Path) -> dict:
-    """What a measurement says of its server."""
-    gpus = campaign.facts["machine"].gpus
+    """What a measurement says of its server, of its host and of its day."""
+    machine, versions = campaign.facts["machine"], campaign.facts["versions"]
     return {
-        "vllm": campaign.facts["versions"]["vllm"],
-        "gpu": gpus[0] if gpus else "",
+        "day": f"{datetime.now(UTC):%Y-%m-%d}",
+        "vllm": versions["vllm"],
+        "torch": versions.get("torch", ""),
+        "gpu": machine.gpus[0] if machine.gpus else "",
+        "driver": machine.driver,
         "argv": [word.replace(f"{ROOT}/", "") for word in command.words[2:]],
         "backends": backends(log),
     }

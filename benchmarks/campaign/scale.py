@@ -9,7 +9,7 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import itemgetter
 from pathlib import Path
 
@@ -231,7 +231,6 @@ def write(campaign, step, folder: Path, whole: bool, rows: list[dict], server) -
         "state": "passed" if whole else "failed",
         "model": step.model,
         "weights": "nano" if step.model == "gpt-oss-nano" else "synthetic",
-        "day": f"{datetime.now(UTC):%Y-%m-%d}",
         "variant": step.lever.variant if isinstance(step, Recurring) else "",
         "host_cores": os.cpu_count(),
         "cores": len(os.sched_getaffinity(0)),  # what servers, router and clients share

@@ -11,6 +11,8 @@ from helpers.records.record import Point, RunRecord
 # What tells a server where the tools are: it changes no speed and stands in no recipe.
 TOOLS = ("--tool-server", "VLLM_GPT_OSS_SYSTEM_TOOL_MCP_LABELS")
 LENGTHS = [(1024, 1024), (8192, 1024)]  # input and output tokens of the two sweeps that a target is to have
+MEDIAN = 3  # so many runs of a point, and their median counts
+Takes = dict[int, list[tuple[RunRecord, Point]]]  # by concurrency: the runs of one command, oldest first
 
 
 def load_records(target: str, folder: Path | None = None) -> list[RunRecord]:
@@ -42,17 +44,25 @@ def curves(
     a kernel compiled while a point is measured spoils it. Of several commands the newest that has a curve (two points) is
     drawn, else the newest. Variants (bare flags, a feature turned off) are left out unless asked for.
     """
-    found: dict[tuple[int, int, str], dict[Hashable, dict[int, list[Point]]]] = {}
+    found = takes(records, model, input_tokens, output_tokens, variants)
+    return {label: [_counts([point for _, point in found[label][at]]) for at in found[label]] for label in found}
+
+
+def takes(
+    records: list[RunRecord], model: str, input_tokens: int, output_tokens: int, variants: bool = False
+) -> dict[str, Takes]:
+    """The runs that stand behind each point of `curves`, by configuration and concurrency."""
+    found: dict[tuple[int, int, str], dict[Hashable, Takes]] = {}
     for record in records:
         points = points_of(record, input_tokens, output_tokens)
         served = record.serving
         if record.model == model and record.state == "passed" and points and (variants or not served.variant):
             commands = found.setdefault((served.replicas, served.tensor_parallel_size, served.label), {})
-            takes = commands.pop(setting(record), {})
+            runs = commands.pop(setting(record), {})
             for point in points:
-                takes[point.concurrency] = [*takes.get(point.concurrency, []), point]
-            commands[setting(record)] = takes  # at the end: commands stand in the order of their newest record
-    return {place[-1]: _sorted(found[place]) for place in sorted(found)}
+                runs[point.concurrency] = [*runs.get(point.concurrency, []), (record, point)]
+            commands[setting(record)] = runs  # at the end: commands stand in the order of their newest record
+    return {place[-1]: _drawn(found[place]) for place in sorted(found)}
 
 
 def by_version(records: list[RunRecord]) -> dict[str, list[RunRecord]]:
@@ -79,15 +89,15 @@ def versioned(records: list[RunRecord], model: str, input_tokens: int, output_to
     return found
 
 
-def _sorted(commands: dict[Hashable, dict[int, list[Point]]]) -> list[Point]:
+def _drawn(commands: dict[Hashable, Takes]) -> Takes:
     newest_first = list(reversed(commands.values()))
     chosen = next((points for points in newest_first if len(points) > 1), newest_first[0])
-    return [_counts(chosen[concurrency]) for concurrency in sorted(chosen)]
+    return {concurrency: chosen[concurrency] for concurrency in sorted(chosen)}
 
 
-def _counts(takes: list[Point]) -> Point:
-    by_speed = sorted(takes, key=lambda point: point.output_tok_s)
-    return takes[-1] if len(takes) < 3 else by_speed[(len(takes) - 1) // 2]
+def _counts(points: list[Point]) -> Point:
+    by_speed = sorted(points, key=lambda point: point.output_tok_s)
+    return points[-1] if len(points) < MEDIAN else by_speed[(len(points) - 1) // 2]
 
 
 def points_of(record: RunRecord, input_tokens: int, output_tokens: int) -> list[Point]:

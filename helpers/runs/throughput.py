@@ -73,6 +73,7 @@ def points_table(points: Sequence[Point]) -> Any:
             "concurrency": p.concurrency,
             "output tok/s": p.output_tok_s,
             "TTFT p50 (ms)": p.ttft_ms.p50,
+            "TTFT p90 (ms)": p.ttft_ms.p90,
             "TPOT p50 (ms)": p.tpot_ms.p50,
             "TPOT p99 (ms)": p.tpot_ms.p99,
             "tok/s per user": p.tok_s_per_user,

@@ -9,6 +9,7 @@ from helpers.pages.markdown import cell, row, table
 from helpers.paths import RECORDS, ROOT
 from helpers.recipes import check_parameters, load_model, load_target
 from helpers.recipes.budget import step_gib
+from helpers.records.curves import load_records, options
 from maintain.deploy.fragments import HOST_GIB, fragments, long_requests, offloaded_tokens
 from maintain.deploy.observe import watched
 
@@ -17,10 +18,10 @@ FRAGMENTS = ROOT / "docs" / "fragments.md"
 LAYOUTS = (("h200", "gpt-oss-120b"), ("h100", "gpt-oss-120b"), ("h200", "gpt-oss-20b"), ("rtx4090", "gpt-oss-20b"))
 LONG, STEP, USUAL = 131_072, 32_768, 8192  # tokens: the model's context, the fragment's step, the recipes' step
 HERE = (
-    "here, {model} with {weights} weights on {gpu}, {variant}, against the same server without: of {prompt_tokens} prompt tokens "
-    "that came back, the GPU still had {known_in_gpu} (without: {known_in_gpu_before}) and host memory {known_in_host}; TTFT "
-    "{ttft_p50_ms} ms against {ttft_p50_ms_before} ms, {output_tok_s} output tok/s against {output_tok_s_before} "
-    "(vLLM {vllm}, {day})"
+    "here, {model} with {weights} weights on {gpu}, {variant}, against the same server without, one run of each{cut}: of "
+    "{prompt_tokens} prompt tokens that came back, the GPU still had {known_in_gpu} (without: {known_in_gpu_before}) and host "
+    "memory {known_in_host}; TTFT {ttft_p50_ms} ms against {ttft_p50_ms_before} ms, {output_tok_s} output tok/s against "
+    "{output_tok_s_before} (vLLM {vllm}, {day}){uncut}"
 )
 TEXT = """<!-- written by `cookbook render`; do not edit -->
 
@@ -123,8 +124,31 @@ def here() -> Iterator[str]:
         shown = {name: f"{value:,.0f}" for name, value in after.items()} | {
             f"{name}_before": f"{value:,.0f}" for name, value in before.items()
         }
-        about = {**laid, "gpu": laid["gpu"] or "a CPU", **shown}
-        yield HERE.format_map(about)
+        cut, uncut = caches(without, laid, plain.parents[1])
+        yield HERE.format_map({**laid, "gpu": laid["gpu"] or "a CPU", "cut": cut, "uncut": uncut, **shown})
+
+
+def caches(without: dict, laid: dict, records: Path) -> tuple[str, str]:
+    """How far both servers' KV cache on the GPU was cut, and that the newest record's would have held the prompts."""
+    asked = [options(one["argv"]).get("--kv-cache-memory-bytes") for one in (without, laid)]
+    if not all(asked):
+        return "", ""
+    sizes = " and ".join(dict.fromkeys(f"{int(value[0]) / 2**30:g} GiB" for value in asked if value))
+    cut = f", the GPU's KV cache cut to {sizes} (`--kv-cache-memory-bytes`)"
+    size = int(options(laid["argv"]).get("--tensor-parallel-size", ("1",))[0])
+    held = [
+        r.memory["kv_cache_tokens"]
+        for r in load_records(records.name, records)
+        if (r.model, r.release, r.serving.tensor_parallel_size) == (laid["model"], laid["vllm"], size)
+        and "kv_cache_tokens" in r.memory
+        and not r.serving.variant
+    ]
+    if not held or held[-1] < laid["rows"][-1]["prompt_tokens"]:
+        return cut, ""
+    return (
+        cut,
+        f". A server without the cut held {held[-1]:,.0f} tokens: there these prompts would have stayed on the GPU",
+    )
 
 
 def watching() -> str:

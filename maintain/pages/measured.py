@@ -1,16 +1,19 @@
 """What a target's records hold and what they leave open: text for its pages, computed so that it cannot go stale."""
 
+import json
 from pathlib import Path
 
 from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS
 from helpers.recipes import NANO, Target
+from helpers.recipes.command.replicas import POLICY
 from helpers.records.age import age
 from helpers.records.claims import OTHER_FLAGS, WEIGHTLESS, same_flags
-from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, points_of
+from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, options, points_of, takes
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
+from maintain.studies.runs import label, phases, run_count, timed
 
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
@@ -135,18 +138,20 @@ def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
     lengths = (record.throughput[0].input_tokens, record.throughput[0].output_tokens)
     same = newest_of([one for one in records if one.model == record.model])
     points = curves(same, record.model, *lengths)[record.serving.label]
+    runs = takes(same, record.model, *lengths)[record.serving.label]
     at, first, last = knee(points), points[0], points[-1]
     where = "still gains at" if at is last else "has its knee at"
     top = max(points, key=lambda point: point.output_tok_s)
     beyond = (
-        f"; the most was {top.output_tok_s:,.0f} in all at {top.concurrency}"
+        f"; the most was {top.output_tok_s:,.0f} in all at {top.concurrency}{run_count(runs, top.concurrency)}"
         if top.concurrency > at.concurrency
         else ""
     )
     said = [
         f"{record.model} on {_devices(record)} {where} {at.concurrency} requests in flight "
         f"({lengths[0]:,} tokens in, {lengths[1]:,} out): {at.output_tok_s:,.0f} output tok/s in all, "
-        f"{at.tok_s_per_user:,.0f} tok/s for each user, against {first.tok_s_per_user:,.0f} at {first.concurrency}{beyond}."
+        f"{at.tok_s_per_user:,.0f} tok/s for each user{run_count(runs, at.concurrency)}, against "
+        f"{first.tok_s_per_user:,.0f} at {first.concurrency}{run_count(runs, first.concurrency)}{beyond}."
     ]
     if "kv_cache_tokens" in record.memory:
         said.append(
@@ -203,24 +208,20 @@ def summary(records: list[RunRecord]) -> str:
 
 def starts(target: Target) -> str:
     """Each start with the pinned vLLM by phase, in the order in which they began; empty where there are not two."""
-    every = [*load_records(target.target), *load_records(target.target, RECORDS / target.target / "levers")]
-    found = [r for r in every if r.release == target.stack.vllm and r.machine.gpus and "total" in r.startup_s]
+    found = timed(target)
     if len(found) < 2:
         return ""
-    phases = [name for name in dict.fromkeys(name for r in found for name in r.startup_s) if name != "total"]
     rows = [
         row(
-            f"{r.model} {r.serving.label}"
-            + ("" if r.serving.variant else f", {r.serving.profile}")
-            + "".join(f" ({note})" for note in r.notes if note.startswith("start ")),
+            label(r) + "".join(f" ({note})" for note in r.notes if note.startswith("start ")),
             f"{r.started:%Y-%m-%d %H:%M}",
             f"{len(r.machine.gpus)} GPU{'s' * (len(r.machine.gpus) > 1)}, {r.machine.cores} cores",
-            *(f"{r.startup_s.get(name, 0):.0f}" for name in phases),
+            *(f"{r.startup_s.get(name, 0):.0f}" for name in phases(found)),
             f"**{r.startup_s['total']:.0f}**",
         )
-        for r in sorted(found, key=lambda record: record.started)
+        for r in found
     ]
-    return table(["server", "step began (UTC)", "host", *phases, "total"], rows)
+    return table(["server", "step began (UTC)", "GPUs and cores on record", *phases(found), "total"], rows)
 
 
 def _memory(record: RunRecord, name: str, form: str, absent: str = "not recorded") -> str:
@@ -245,6 +246,7 @@ def with_evidence(target: Target, what: str) -> list[str]:
 def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
     """What the recipe offers and no record holds, named."""
     single = [r for r in records if r.serving.replicas == 1 and not r.serving.variant]
+    pinned = [r for r in records if r.release == target.stack.vllm]
     missing: list[str] = []
     for model, offered in target.models.items():
         taken: dict[int, list[RunRecord]] = {}
@@ -255,8 +257,11 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
         missing += [f"{model} at {', '.join(sizes)}"] if sizes else []
         for size, own in sorted(taken.items()):
             for lengths in LENGTHS:
+                load = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
                 if len(concurrencies(own, lengths)) < 2:
-                    missing.append(f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens")
+                    missing.append(load)
+                elif pinned and size == 1 and len(concurrencies([r for r in own if r in pinned], lengths)) < 2:
+                    missing.append(f"{load} with vLLM {target.stack.vllm}")
     asked = [one for record in records for one in record.contracts if one.state != "skipped"]
     spoken = {contract.model for contract in asked if contract.name not in WEIGHTLESS}
     silent = [model for model in target.models if model not in spoken]
@@ -269,11 +274,24 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
         for name, profile in target.serve.profiles.items()
         if name not in profiles
     ]
-    if target.stack.vllm not in {record.release for record in records}:
+    if not pinned:
         missing.append(f"vLLM {target.stack.vllm}, which the recipe installs")
     if not any(record.serving.replicas > 1 for record in records):
-        missing.append("replicas, several servers behind one address")
-    return missing
+        told = [json.loads(file.read_text()) for file in (RECORDS / target.target / "evidence").glob("*-copies.json")]
+        missing += [replicas_open({options(one["router"])["--policy"][0] for one in told})]
+    return [line for line in missing if line]
+
+
+def replicas_open(policies: set[str]) -> str:
+    """What is open of replicas where no run record has them and copies ran behind a router of these policies."""
+    if not policies:
+        return "replicas, several servers behind one address"
+    ran = " and ".join(f"`{name}`" for name in sorted(policies))
+    return (
+        ""
+        if POLICY in policies
+        else f"replicas with the router's policy of today (`{POLICY}`); copies above ran with {ran}"
+    )
 
 
 def concurrencies(records: list[RunRecord], lengths: tuple[int, int]) -> set[int]:

@@ -8,11 +8,12 @@ from nbformat import NotebookNode
 
 from helpers.paths import NOTEBOOKS, RECORDS
 from helpers.recipes import check_parameters, load_target, target_names
-from helpers.records.curves import speed_records
+from helpers.records.curves import newest_of, speed_records
 from maintain.pages import measured
 from maintain.pages.notebook import keep_outputs
 from maintain.pages.pages import fill
 from maintain.studies.answers import answers
+from maintain.studies.runs import flags, medians, starts_said
 
 TEMPLATE = Path(__file__).with_name("study.py.jinja")
 KERNEL = {
@@ -41,12 +42,15 @@ def study_source(name: str) -> str:
         sentences=measured.sentences(target, check_parameters(target).model, records),
         summary=measured.summary(records),
         drawn=measured.drawn(target, records),
+        medians=medians(records),
+        other_flags=" ".join(filter(None, (flags(newest_of(records), model) for model in target.models))),
         answers=answers(name).markdown,
         routed_models=measured.with_evidence(target, "routing-synthetic"),
         dummy_models=measured.with_evidence(target, "dummy"),
         tuned=path_of(f"{name}_tuning").exists(),
         levered=(RECORDS / name / "evidence" / "levers.json").exists(),
         starts=measured.starts(target),
+        starts_said=starts_said(target),
         not_taken=measured.not_taken(target, records),
     )
 

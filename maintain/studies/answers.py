@@ -11,11 +11,12 @@ from helpers.pages.markdown import Markdown, row, table
 from helpers.paths import RECORDS
 from helpers.recipes import load_model, load_target
 from helpers.records.anchors import load_anchors, matching
-from helpers.records.curves import LENGTHS, by_version, curves, options, speed_records
+from helpers.records.curves import LENGTHS, by_version, curves, options, speed_records, takes
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from maintain.studies.copies import beside_tools, shares
 from maintain.studies.machines import machines
+from maintain.studies.runs import flags
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 
@@ -55,6 +56,8 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
         f"**Are more GPUs the better trade for {model}?** At equal load per GPU;{version} runs of {days} on hosts of {hosts}. "
         "The hosts are a part of each ratio:\n\n"
     ) + table(["tokens", "requests per GPU", "layout", "output tok/s per GPU", "tok/s per user", "against TP1"], rows)
+    told = flags(records, model)
+    text += f"\n\n{told}" if told else ""
     if any(" x TP" in line for line in rows):
         text += f"\n\n{shares(RECORDS / records[0].target / 'evidence' / f'{model}-copies.json')}"
     return text
@@ -116,18 +119,20 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
     for lengths in LENGTHS:
         found = curves(records, model, *lengths)
         for anchor in matching(anchors, model, target, *lengths):
-            own = [p for p in found.get(f"TP{anchor.tensor_parallel}", []) if p.concurrency == anchor.concurrency]
+            label = f"TP{anchor.tensor_parallel}"
+            own = [p for p in found.get(label, []) if p.concurrency == anchor.concurrency]
             if anchor.engine != "vLLM" or not own or not anchor.tok_s_per_user or own[0].tpot_ms.mean is None:
                 continue
             gpu = own[0].output_tok_s_per_gpu / anchor.output_tok_s_per_gpu
             user = 1e3 / own[0].tpot_ms.mean / anchor.tok_s_per_user  # published: 1 / mean TPOT
+            ran = takes(records, model, *lengths)[label]
             ratios.append(gpu)
             rows.append(
                 row(
                     f"{lengths[0]:,}/{lengths[1]:,}",
                     f"TP{anchor.tensor_parallel}",
                     anchor.concurrency,
-                    f"{own[0].output_tok_s_per_gpu:,.0f}",
+                    f"{own[0].output_tok_s_per_gpu:,.0f} (vLLM {ran[anchor.concurrency][-1][0].release})",
                     f"{anchor.output_tok_s_per_gpu:,.0f} (vLLM {anchor.version})",
                     f"{gpu:.2f}x per GPU, {user:.2f}x per user",
                     f"{own[0].tpot_ms.p90 / own[0].tpot_ms.p50:.2f}",
@@ -205,6 +210,7 @@ def memory(records: list[RunRecord]) -> str:
             row(
                 model,
                 f"TP{size}",
+                record.release,
                 f"{record.memory['weights_gib']:.1f} GiB",
                 f"{float(share[0]):.0%}" if share else "vLLM's default",
                 f"{int(batched[0]):,}" if batched else "vLLM's default",
@@ -212,7 +218,7 @@ def memory(records: list[RunRecord]) -> str:
                 f"{tokens / sum(LENGTHS[0]):,.0f}",
             )
         )
-    columns = ["model", "layout", "weights", "share of the memory", "batched tokens", "left for the KV cache"]
+    columns = ["model", "layout", "vLLM", "weights", "share of the memory", "batched tokens", "left for the KV cache"]
     columns.append("requests of 2,048 tokens it holds")
     return (
         ""

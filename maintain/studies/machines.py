@@ -4,6 +4,7 @@ from helpers.pages.markdown import row, table
 from helpers.recipes import load_target, target_names
 from helpers.records.curves import LENGTHS, curves, newest_of, speed_records
 from helpers.records.record import Point, RunRecord
+from maintain.studies.runs import flags
 
 COLUMNS = ("model", "layout", "tokens", "concurrency")
 
@@ -36,7 +37,7 @@ def beside(first: str, second: str) -> str:
         f"**{titles[0]} or {titles[1]}?** Output tok/s per GPU, then tok/s per user, with vLLM {own[0].release} and each "
         "machine's own recipe. The machines are different hosts, so the hosts are a part of each ratio:\n\n"
         + table([*COLUMNS, *titles, f"{titles[1].split()[-1]} over {titles[0].split()[-1]}"], rows)
-        + f"\n\n{room(titles, own, theirs)}"
+        + f"\n\n{room(titles, own, theirs)}\n\n{other_flags(titles, own, theirs)}"
     ).strip()
 
 
@@ -66,6 +67,16 @@ def room(titles: list[str], own: list[RunRecord], theirs: list[RunRecord]) -> st
         if here[model, label] and there[model, label]
     ]
     return f"KV cache that one server has beside the weights: {'; '.join(said)}." if said else ""
+
+
+def other_flags(titles: list[str], own: list[RunRecord], theirs: list[RunRecord]) -> str:
+    """Which curves of either machine ran with other flags than its recipe's of today."""
+    models = [model for model in dict.fromkeys(r.model for r in own) if model in {r.model for r in theirs}]
+    return " ".join(
+        f"On {title}: {told}"
+        for title, records in zip(titles, (own, theirs), strict=True)
+        if (told := " ".join(filter(None, (flags(records, model) for model in models))))
+    )
 
 
 def _layout(record: RunRecord) -> tuple[str, str]:
