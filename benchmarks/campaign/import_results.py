@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -37,9 +36,11 @@ def take(folder: Path, records: Path, commit: str | None, results: Path = RESULT
         lines, taken = take_record(step, records, commit)
         said += [*lines, *take_documents(step, records, commit, results), *take_evidence(step, evidence)]
         rows += taken
-    distances = newest(folder.glob("*/distances.json"))
-    if distances:
-        said.append(copy(distances, evidence / f"gpt-oss-{distances.parent.name.split('-')[0]}-distances.json"))
+    by_model: dict[str, list[Path]] = {}
+    for file in folder.glob("*/distances.json"):
+        by_model.setdefault(model_of(file.parent), []).append(file)
+    for model, files in sorted(by_model.items()):  # each holds all that were there when it was written
+        said.append(copy(max(files, key=lambda file: file.stat().st_mtime), evidence / f"{model}-distances.json"))
     if rows:
         said.append(write_table(evidence / "levers.json", rows))
     events = folder / "events.log"
@@ -115,11 +116,6 @@ def write_log(file: Path, text: str) -> None:
     """What a campaign said, beside what an earlier one of the same day said."""
     said = file.read_text() if file.exists() else ""
     file.write_text(said if text in said else said + text)
-
-
-def newest(files: Iterable[Path]) -> Path | None:
-    """The file that was written last."""
-    return max(files, key=lambda file: file.stat().st_mtime, default=None)
 
 
 def lever_rows(record: RunRecord, step: Path) -> list[dict]:

@@ -58,7 +58,7 @@ def two(target: Target) -> Plan:
     """Two GPUs of one host: the page beside the base of the levers, then what takes both."""
     if narrow(target):
         levers = [fp8_eagle3(SMALL), bare(SMALL)]
-        return [page20(), tools20(), *levers, eight(), two_copies(), *offload()]
+        return [page20(), *levers, tools20(), eight(), base(SMALL), *distances(SMALL), *offload()]
     return [page120(), bare(LARGE), tp2(), routing120(), fp8_eagle3(LARGE), fp8(LARGE), warm(LARGE)]
 
 
@@ -66,25 +66,16 @@ def four(target: Target) -> Plan:
     """Four GPUs of one host: 20b's levers beside `vllm serve`, what tools cost, then the page and what the card lacks most."""
     levers = [bare(SMALL, also=[256]), fp8_eagle3(SMALL), fp8(SMALL, also=[256]), eagle3_alone(SMALL)]
     if narrow(target):
-        rest = [page20(), eight(), warm(SMALL), two_copies(), hunt20(), *offload(), hunt20(FP8 + EAGLE3)]
-        return [*levers, tools20(), *rest, fp8_kv(SMALL), acceptance(1.0), acceptance(4.0), base(SMALL)]
-    rest = [
-        warm(LARGE),
-        warm(SMALL),
-        most120(),
-        eight(),
-        *offload(),
-        hunt20(FP8 + EAGLE3),
-        fp8_kv(SMALL),
-        base(SMALL),
-        hunt20(),
-    ]
-    return [*levers, tools20(), *rest, page120(), tp2(), two_copies(), *large(), base(LARGE)]
+        rest = [*levers, tools20(), page20(), eight(), warm(SMALL), hunt20(), *offload(), hunt20(FP8 + EAGLE3)]
+        return [base(SMALL), two_copies(), *distances(SMALL), *rest, fp8_kv(SMALL), acceptance(1.0), acceptance(4.0)]
+    first = [*levers, base(SMALL), *distances(LARGE), *distances(SMALL), eight(), eight(LARGE), two_copies(), tools20()]
+    rest = [warm(LARGE), most120(), fp8_kv(SMALL), warm(SMALL), *offload(), hunt20(FP8 + EAGLE3), hunt20()]
+    return [*first, *rest, page120(), tp2(), *large(), base(LARGE)]
 
 
 def large() -> Plan:
-    """120b's levers beside `vllm serve`, three times each, and whether its tokens still spread."""
-    return [bare(LARGE, once=[128]), fp8_eagle3(LARGE), fp8(LARGE), eagle3_alone(LARGE), routing120(), fp8_kv(LARGE)]
+    """120b's levers beside `vllm serve`, three times each."""
+    return [bare(LARGE, once=[128]), fp8_eagle3(LARGE), fp8(LARGE), eagle3_alone(LARGE), fp8_kv(LARGE)]
 
 
 def wide(target: Target) -> Plan:
@@ -124,13 +115,21 @@ def page120() -> Notebook:
 
 def tools20() -> ToolLoad:
     """What 50 conversations that call python cost 64 users."""
-    return ToolLoad("20b-tool-load", SMALL, waves([64])[0], least_s=200, takes_s=270)
+    return ToolLoad("20b-tool-load", SMALL, waves([64])[0], least_s=250, takes_s=340)
 
 
-def eight() -> Job:
-    """20b as the recipe serves it at 8,192 tokens in; after the notebook's server its start is a warm one."""
-    loads = waves([1, 16, 64], 8192)
-    return Job("20b-tp1", SMALL, loads, arguments=[], exact=True, least_s=180, takes_s=280)
+def eight(model: str = SMALL) -> Job:
+    """A model on one GPU as the recipe serves it, at 8,192 tokens in."""
+    name, least, takes = ("120b-tp1-8192", 260, 420) if model == LARGE else ("20b-tp1", 180, 280)
+    return Job(name, model, waves([1, 16, 64], 8192), arguments=[], exact=True, least_s=least, takes_s=takes)
+
+
+def distances(model: str) -> Plan:
+    """How far next-token distributions lie from the recipe's under FP8 activations and under an FP8 cache; how tokens spread."""
+    name, takes = ("120b", 190) if model == LARGE else ("20b", 130)
+    levers = {"base": Lever(""), "fp8": FP8, "fp8-kv": FP8_CACHE}
+    times = {"least_s": 0.7 * takes, "takes_s": takes}
+    return [Routing(f"{name}-routing-{word}", model, lever, prompts=1000, **times) for word, lever in levers.items()]
 
 
 def tp2() -> Job:
@@ -152,7 +151,7 @@ def routing120() -> Routing:
 
 def two_copies() -> Copies:
     """Two copies of 20b alone, together and through the router."""
-    return Copies("20b-copies", SMALL, waves([64, 256]), needs=2, least_s=330, takes_s=570)
+    return Copies("20b-copies", SMALL, waves([64, 256]), needs=2, least_s=390, takes_s=620)
 
 
 def offload() -> Plan:

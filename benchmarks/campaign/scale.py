@@ -62,6 +62,7 @@ def copies(campaign, step: Copies, folder: Path) -> None:
         gpus=step.gpus,
         replicas=step.needs,
         arguments=step.arguments,
+        exact=True,  # a copy may get more than its share, and meets no end of its graphs
     )
     commands = replicas(campaign, job, command(campaign, job, str(weights), campaign.port(step)))
     with ExitStack() as stack:

@@ -127,8 +127,8 @@ def beside_tools(evidence: Path) -> str:
         "alone": "alone",
         "pausing": f"beside {told['conversations']} conversations, a second between their calls",
         "restless": f"beside {told['conversations']} conversations, no pause",
-        "alone again": "alone again",
     }
+    named |= {f"{name} again": f"{said}, again" for name, said in named.items()}
     lines = [
         row(
             named[one["beside"]],
