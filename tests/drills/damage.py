@@ -22,10 +22,11 @@ TOKEN = "COOKBOOK_DRILL"  # in the environment of everything that a drill starts
 STAND_IN = Path(__file__).parents[1] / "health_server.py"
 ILL = Path(__file__).with_name("ill_server.py")
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from helpers.errors import CookbookError
 from helpers.server import launch
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a suite under nohup ignores it, and so would its children
 try:
     server = launch({argv!r}, {{}}, port={port}, log=Path({log!r}), target="drill", model="none",
                     report=lambda *_: None, kept={kept})
