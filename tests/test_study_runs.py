@@ -59,3 +59,13 @@ def test_a_curve_with_other_flags_is_marked_and_todays_points_stand_beside_it() 
         assert f"{point.output_tok_s_per_gpu:,.0f} at {point.concurrency}" in told
     assert runs.flags([today], "gpt-oss-120b") == ""
     assert told in answers("h100").markdown and told in study.study_source("h100")
+
+
+def test_points_of_two_releases_are_held_against_each_other() -> None:
+    now = next(r for r in speed_records("h100") if r.model == "gpt-oss-20b" and len(r.throughput) > 2)
+    faster = [p.model_copy(update={"output_tok_s_per_gpu": 2 * p.output_tok_s_per_gpu}) for p in now.throughput[1:]]
+    before = now.model_copy(update={"versions": now.versions | {"vllm": "0.25.1"}, "throughput": faster})
+    told = runs.releases([now, before], "gpt-oss-20b")
+    assert told.count("| 0.50x per GPU, 1.00x per user |") == len(faster), "only the points that both have"
+    assert f"The median of these {len(faster)} points is 0.50x per GPU (0.50 to 0.50) and 1.00x per user" in told
+    assert runs.releases([now], "gpt-oss-20b") == "" and told not in answers("h100").markdown

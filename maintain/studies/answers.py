@@ -16,7 +16,7 @@ from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from maintain.studies.copies import beside_tools, shares
 from maintain.studies.machines import machines
-from maintain.studies.runs import flags
+from maintain.studies.runs import flags, releases
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 
@@ -27,7 +27,12 @@ def answers(target: str) -> Markdown:
     parts: list[str] = []
     for model in dict.fromkeys(record.model for record in records):
         own = sizes(records, model)
-        parts += [own, published(target, records, model), asynchronous(target, records, model)]
+        parts += [
+            own,
+            releases(records, model),
+            published(target, records, model),
+            asynchronous(target, records, model),
+        ]
         copies, tools = (RECORDS / target / "evidence" / f"{model}-{name}.json" for name in ("copies", "tool-load"))
         parts += [shares(copies) if copies.exists() and shares(copies) not in own else "", beside_tools(tools)]
     return Markdown("\n\n".join(filter(None, [machines(target), *parts, memory(records)])))
