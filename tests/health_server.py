@@ -36,9 +36,8 @@ class Health(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.refused():
             return
-        if self.path.endswith(
-            ("/render", "/tokenize")
-        ):  # a router asks every replica for a prompt's tokens; without, it takes the text
+        # A router asks every replica for a prompt's tokens; without, it takes the text.
+        if self.path.endswith(("/render", "/tokenize")):
             return self.send_error(404)
         with self.lock:
             Health.owed += 1

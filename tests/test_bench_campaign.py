@@ -654,6 +654,7 @@ def test_the_page_says_why_where_a_router_that_takes_turns_filled_one_copy(tmp_p
     text = shares(tmp_path / "copies.json")
     assert "| 432 ms | 127 |" in text
     assert ("one copy had 127 of 128 in flight" in text) + (f"up to {sizes} requests only" in text) == said
+    assert ("up to 100 ms, against 18 ms for one" in text) == (said == 2) and "does not explain" not in text
 
 
 def test_the_page_shows_what_tools_cost_a_server_under_load(tmp_path):

@@ -39,7 +39,7 @@ def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "concurrency": users,
             "output_tok_s": rate,
             "tpot_ms": 1e3 * users / rate,
-            "takes": [{"output_tok_s": rate, "acceptance": 2.5, "ttft_ms": 50.0}] * 2,
+            "takes": [{"output_tok_s": rate, "acceptance": 2.5, "ttft_ms": 50.0, "tpot_ms": 1e3 * users / rate}] * 2,
         }
         for variant, points in ROWS.items()
         for users, rate in points.items()
@@ -91,7 +91,7 @@ def test_another_acceptance_checks_the_line_and_makes_no_bar(evidence: Path) -> 
     more = [
         one
         | {"variant": one["variant"].replace("2.72", "4.0"), "tpot_ms": one["tpot_ms"] / 2}
-        | {"takes": [{"acceptance": 4.0, "output_tok_s": 10**6, "ttft_ms": 1.0}], "output_tok_s": 10**6}
+        | {"takes": [{"acceptance": 4.0, "output_tok_s": 10**6, "ttft_ms": 1.0, "tpot_ms": 1.0}], "output_tok_s": 10**6}
         for one in both
     ]
     evidence.write_text(json.dumps({"rows": rows + more}))

@@ -8,7 +8,7 @@ from helpers.records.curves import newest_of, speed_records, takes
 from helpers.records.record import RunRecord
 from maintain.pages import measured, study
 from maintain.studies import runs
-from maintain.studies.answers import answers
+from maintain.studies.answers import answers, releases
 
 
 def test_the_sentences_are_computed_from_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_points_of_two_releases_are_held_against_each_other() -> None:
     now = next(r for r in speed_records("h100") if r.model == "gpt-oss-20b" and len(r.throughput) > 2)
     faster = [p.model_copy(update={"output_tok_s_per_gpu": 2 * p.output_tok_s_per_gpu}) for p in now.throughput[1:]]
     before = now.model_copy(update={"versions": now.versions | {"vllm": "0.25.1"}, "throughput": faster})
-    told = runs.releases([now, before], "gpt-oss-20b")
+    told = releases([now, before], "gpt-oss-20b")
     assert told.count("| 0.50x per GPU, 1.00x per user |") == len(faster), "only the points that both have"
     assert f"The median of these {len(faster)} points is 0.50x per GPU (0.50 to 0.50) and 1.00x per user" in told
-    assert runs.releases([now], "gpt-oss-20b") == "" and told not in answers("h100").markdown
+    assert releases([now], "gpt-oss-20b") == "" and told not in answers("h100").markdown

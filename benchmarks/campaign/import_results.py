@@ -36,11 +36,9 @@ def take(folder: Path, records: Path, commit: str | None, results: Path = RESULT
         lines, taken = take_record(step, records, commit)
         said += [*lines, *take_documents(step, records, commit, results), *take_evidence(step, evidence)]
         rows += taken
-    by_model: dict[str, list[Path]] = {}
-    for file in folder.glob("*/distances.json"):
-        by_model.setdefault(model_of(file.parent), []).append(file)
-    for model, files in sorted(by_model.items()):  # each holds all that were there when it was written
-        said.append(copy(max(files, key=lambda file: file.stat().st_mtime), evidence / f"{model}-distances.json"))
+    oldest_first = sorted(folder.glob("*/distances.json"), key=lambda file: file.stat().st_mtime)
+    last = {model_of(file.parent): file for file in oldest_first}  # it holds all that were there when it was written
+    said += [copy(file, evidence / f"{model}-distances.json") for model, file in sorted(last.items())]
     if rows:
         said.append(write_table(evidence / "levers.json", rows))
     events = folder / "events.log"

@@ -9,7 +9,7 @@ from helpers.paths import ROOT
 from helpers.recipes.command import tools as tool_servers
 from helpers.recipes.command.forms import container_command
 from helpers.recipes.command.kubernetes import RESOURCE, SECRET, Document, manifests
-from helpers.recipes.command.replicas import CARE
+from helpers.recipes.command.replicas import CARE, POLICY
 from maintain.deploy import observe
 from maintain.deploy.nodes import connection, flags
 from maintain.deploy.order import Order, dumped
@@ -139,7 +139,7 @@ def _router(order: Order) -> list[Document]:
     meta = {"name": name, "labels": labels}
     rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    words = ["--host", "0.0.0.0", "--port", str(ROUTER_PORT), "--policy", "cache_aware"]
+    words = ["--host", "0.0.0.0", "--port", str(ROUTER_PORT), "--policy", POLICY]
     words += ["--service-discovery", "--selector", f"app.kubernetes.io/name={order.name}"]
     words += ["--service-discovery-port", str(order.command.port), "--service-discovery-namespace", "$(NAMESPACE)"]
     words += ["--prometheus-host", "0.0.0.0", "--prometheus-port", str(METRICS_PORT), *CARE]

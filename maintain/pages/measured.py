@@ -13,7 +13,7 @@ from helpers.records.curves import LENGTHS, curves, evidence_file, load_records,
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from helpers.runs.throughput import knee
-from maintain.studies.runs import label, phases, run_count, timed
+from maintain.studies.runs import AGAIN, label, phases, run_count, timed
 
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
@@ -213,7 +213,7 @@ def starts(target: Target) -> str:
         return ""
     rows = [
         row(
-            label(r) + "".join(f" ({note})" for note in r.notes if note.startswith("start ")),
+            label(r) + "".join(f" ({note})" for note in r.notes if note.startswith(AGAIN)),
             f"{r.started:%Y-%m-%d %H:%M}",
             f"{len(r.machine.gpus)} GPU{'s' * (len(r.machine.gpus) > 1)}, {r.machine.cores} cores",
             *(f"{r.startup_s.get(name, 0):.0f}" for name in phases(found)),

@@ -15,8 +15,8 @@ from helpers.records.curves import LENGTHS, by_version, curves, options, speed_r
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
 from maintain.studies.copies import beside_tools, shares
-from maintain.studies.machines import machines
-from maintain.studies.runs import flags, releases
+from maintain.studies.machines import common, machines, ratio
+from maintain.studies.runs import flags
 
 OFF = "bare vllm serve, async scheduling off"  # the variant that compares with bare
 
@@ -66,6 +66,34 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
     if any(" x TP" in line for line in rows):
         text += f"\n\n{shares(RECORDS / records[0].target / 'evidence' / f'{model}-copies.json')}"
     return text
+
+
+def releases(records: list[RunRecord], model: str) -> str:
+    """The newest vLLM at every point that an older one has too, with the median ratio; empty where there is none."""
+    (newest, own), *older = by_version([record for record in records if record.model == model]).items()
+    found = [(version, before, *pair) for version, before in older for pair in common(before, own)]
+    if not found:
+        return ""
+    rows = []
+    for version, before, (_, label, tokens, users), early, late in found:
+        runs = [takes(ran, model, early.input_tokens, early.output_tokens)[label][users] for ran in (before, own)]
+        rates = (f"{point.output_tok_s_per_gpu:,.0f}, {point.tok_s_per_user:.1f}" for point in (early, late))
+        rows.append(
+            row(label, tokens, users, version, ", ".join(str(len(one)) for one in runs), *rates, ratio(early, late))
+        )
+    gpus = [late.output_tok_s_per_gpu / early.output_tok_s_per_gpu for *_, early, late in found]
+    users = [late.tok_s_per_user / early.tok_s_per_user for *_, early, late in found]
+    said = " and ".join(
+        f"{median(ratios):.2f}x {each} ({min(ratios):.2f} to {max(ratios):.2f})"
+        for each, ratios in (("per GPU", gpus), ("per user", users))
+    )
+    columns = ["layout", "tokens", "concurrency", "older vLLM", "runs of each", "older", newest, "newer over older"]
+    return (
+        f"**What did a newer vLLM change for {model}?** Output tok/s per GPU, then tok/s per user. The runs are of other hosts "
+        f"and of the flags that the recipe had then, so both are a part of each ratio:\n\n{table(columns, rows)}\n\n"
+        f"The median of these {len(rows)} points is {said}. A ratio per GPU below that per user may hold pauses, of a kernel "
+        "that was compiled meanwhile for one."
+    )
 
 
 def layouts(target: str, model: str, labels: Sequence[str]) -> Markdown:
@@ -122,7 +150,7 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
     """Points that somebody published for vLLM, the same model, size, lengths and load: ours against theirs."""
     rows, ratios, anchors = [], [], load_anchors()
     for lengths in LENGTHS:
-        found = curves(records, model, *lengths)
+        found, ran = curves(records, model, *lengths), takes(records, model, *lengths)
         for anchor in matching(anchors, model, target, *lengths):
             label = f"TP{anchor.tensor_parallel}"
             own = [p for p in found.get(label, []) if p.concurrency == anchor.concurrency]
@@ -130,14 +158,13 @@ def published(target: str, records: list[RunRecord], model: str) -> str:
                 continue
             gpu = own[0].output_tok_s_per_gpu / anchor.output_tok_s_per_gpu
             user = 1e3 / own[0].tpot_ms.mean / anchor.tok_s_per_user  # published: 1 / mean TPOT
-            ran = takes(records, model, *lengths)[label]
             ratios.append(gpu)
             rows.append(
                 row(
                     f"{lengths[0]:,}/{lengths[1]:,}",
-                    f"TP{anchor.tensor_parallel}",
+                    label,
                     anchor.concurrency,
-                    f"{own[0].output_tok_s_per_gpu:,.0f} (vLLM {ran[anchor.concurrency][-1][0].release})",
+                    f"{own[0].output_tok_s_per_gpu:,.0f} (vLLM {ran[label][anchor.concurrency][-1][0].release})",
                     f"{anchor.output_tok_s_per_gpu:,.0f} (vLLM {anchor.version})",
                     f"{gpu:.2f}x per GPU, {user:.2f}x per user",
                     f"{own[0].tpot_ms.p90 / own[0].tpot_ms.p50:.2f}",

@@ -1,13 +1,13 @@
 """What copies of a server and tools on its host cost it, from a campaign's steps about them (benchmarks/campaign)."""
 
 import json
-import re
 import statistics
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from helpers.pages.markdown import row, table
+from helpers.records.curves import options
 
 UNKNOWN = "Copies stand behind one router and are asked by one load client; which of them takes what is lost was not measured."
 COLUMNS = [
@@ -46,11 +46,10 @@ def shares(evidence: Path) -> str:
 
 def summed_up(rows: list[dict[str, Any]]) -> str:
     """The ratios to one copy alone by the way of asking, and the cores that were free."""
-    alone: dict[int, float] = {}
     ways: dict[str, list[str]] = {}
     for one in rows:
         users, rate = one["users_per_copy"], one["output_tok_s_per_copy"]
-        base = alone.setdefault(users, rate)
+        base = _alone(rows, users)["output_tok_s_per_copy"]
         if one["asked"] != rows[0]["asked"]:
             ways.setdefault(one["asked"], []).append(f"{rate / base:.2f}x at {users}")
     said = "; ".join(f"{name} {' and '.join(ratios)}" for name, ratios in ways.items())
@@ -71,10 +70,9 @@ def _gathered(told: dict[str, Any]) -> str:
     if uneven is None or "round_robin" not in words or _most(uneven) <= 1.1 * uneven["users_per_copy"]:
         return ""
     users, most = uneven["users_per_copy"], _most(uneven)
-    graphs = re.findall(r"\d+", " ".join(told["argv"]).partition("--cudagraph-capture-sizes")[2].partition("--")[0])
-    largest = max(map(int, graphs), default=0)
+    largest = max(map(int, options(told["argv"]).get("--cudagraph-capture-sizes", ())), default=0)
     slow = max(point["tpot_ms"]["p99"] for point in uneven["points"])
-    alone = next(one for one in told["rows"] if one["users_per_copy"] == users)["points"][0]["tpot_ms"]["p50"]
+    alone = _alone(told["rows"], users)["points"][0]["tpot_ms"]["p50"]
     beyond = (
         f" The servers of this test had captured CUDA graphs up to {largest} requests only; a recipe's server goes on to 1,024. "
         f"Without a graph a token took up to {slow:.0f} ms, against {alone:.0f} ms for one copy alone. What a recipe's server "
@@ -83,7 +81,8 @@ def _gathered(told: dict[str, Any]) -> str:
     other = [
         f"{one['asked']} at {one['users_per_copy']}"
         for one in routed
-        if _most(one) <= 1.1 * one["users_per_copy"] and _against(told["rows"], one) < 0.9
+        if _most(one) <= 1.1 * one["users_per_copy"]
+        and one["output_tok_s_per_copy"] < 0.9 * _alone(told["rows"], one["users_per_copy"])["output_tok_s_per_copy"]
     ]
     unknown = f" It does not explain what these lost: {'; '.join(other)}." if other else ""
     return (
@@ -96,10 +95,9 @@ def _gathered(told: dict[str, Any]) -> str:
     )
 
 
-def _against(rows: list[dict[str, Any]], one: dict[str, Any]) -> float:
-    """A row's output tok/s per copy as a ratio to one copy alone with as many requests."""
-    alone = next(other for other in rows if other["users_per_copy"] == one["users_per_copy"])
-    return one["output_tok_s_per_copy"] / alone["output_tok_s_per_copy"]
+def _alone(rows: list[dict[str, Any]], users: int) -> dict[str, Any]:
+    """One copy alone with so many requests: the first row that has as many."""
+    return next(one for one in rows if one["users_per_copy"] == users)
 
 
 def _row(users: int, one: dict[str, Any], alone: float) -> str:

@@ -1,14 +1,13 @@
-"""The runs behind a study: where their starts went, how many stand behind a point, their flags and their vLLM."""
+"""The runs behind a study: where their starts went, how many stand behind a point, whether their flags are today's."""
 
 from collections.abc import Iterable
 from statistics import median
 
-from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS
 from helpers.recipes import Target
 from helpers.records.claims import OTHER_FLAGS, same_flags
 from helpers.records.curves import LENGTHS, MEDIAN, Takes, by_version, curves, load_records, options, takes
-from helpers.records.record import Point, RunRecord
+from helpers.records.record import RunRecord
 from helpers.server.launch import PHASE_TEXT
 
 AGAIN = "start 2"  # the beginning of a record's note where its server is the second of one command on a host
@@ -124,42 +123,3 @@ def listed(things: Iterable[object]) -> str:
     """
     *first, last = map(str, things)
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def releases(records: list[RunRecord], model: str) -> str:
-    """The newest vLLM at every point that an older one has too, with the median ratio; empty where there is none."""
-    (newest, own), *older = by_version([record for record in records if record.model == model]).items()
-    rows, gpus, users = [], [], []
-    for version, before in older:
-        for lengths in LENGTHS:
-            now, then = takes(own, model, *lengths), takes(before, model, *lengths)
-            old, new = curves(before, model, *lengths), curves(own, model, *lengths)
-            for name in (name for name in new if name in old):
-                for late, early in pairs_of(new[name], old[name]):
-                    runs = f"{len(then[name][early.concurrency])}, {len(now[name][late.concurrency])}"
-                    gpus.append(late.output_tok_s_per_gpu / early.output_tok_s_per_gpu)
-                    users.append(late.tok_s_per_user / early.tok_s_per_user)
-                    where = name, f"{lengths[0]:,}/{lengths[1]:,}", late.concurrency, version, runs
-                    rates = (
-                        f"{point.output_tok_s_per_gpu:,.0f}, {point.tok_s_per_user:.1f}" for point in (early, late)
-                    )
-                    rows.append(row(*where, *rates, f"{gpus[-1]:.2f}x per GPU, {users[-1]:.2f}x per user"))
-    if not rows:
-        return ""
-    said = " and ".join(
-        f"{median(ratios):.2f}x {each} ({min(ratios):.2f} to {max(ratios):.2f})"
-        for each, ratios in (("per GPU", gpus), ("per user", users))
-    )
-    columns = ["layout", "tokens", "concurrency", "older vLLM", "runs of each", "older", newest, "newer over older"]
-    return (
-        f"**What did a newer vLLM change for {model}?** Output tok/s per GPU, then tok/s per user. The runs are of other hosts "
-        f"and of the flags that the recipe had then, so both are a part of each ratio:\n\n{table(columns, rows)}\n\n"
-        f"The median of these {len(rows)} points is {said}. A ratio per GPU below that per user may hold pauses, of a kernel "
-        "that was compiled meanwhile for one."
-    )
-
-
-def pairs_of(new: list[Point], old: list[Point]) -> list[tuple[Point, Point]]:
-    """The points of two curves at the same concurrency."""
-    before = {point.concurrency: point for point in old}
-    return [(point, before[point.concurrency]) for point in new if point.concurrency in before]

@@ -10,13 +10,12 @@ VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "HIP_VISIBLE_DEVICES", "inte
 # (511 of 512 on two H100, studies/h100; tests/test_router_balance.py). Where a prompt's beginning is cached counts only if the
 # servers have `--enable-scale-out`: the router asks them for a prompt's tokens (`/render`), which vllm 0.32.0 else refuses (403).
 POLICY = "cache_aware"
-# Then a replica keeps requests that begin alike until it has five and a tenth more. With the router's own 64 and a half it keeps
-# 16 of 16.
-BALANCE = ("--balance-abs-threshold", "4", "--balance-rel-threshold", "1.1")
 # A request that has ended one replica must not be sent to the next. One that is gone is left out after three failed requests or
 # four seconds, and taken back within five (the router's own: 5 tries, out after ten failures or three looks, a minute apart).
+# A replica that has the beginning of prompts keeps such requests until it has five and a tenth more than another (the router's
+# own: 65 and a half, with which one of two replicas kept all of 32 that began alike).
 CARE = (
-    *BALANCE,
+    *("--balance-abs-threshold", "4", "--balance-rel-threshold", "1.1"),
     *("--disable-retries", "--cb-failure-threshold", "3", "--cb-window-duration-secs", "10"),
     *("--cb-timeout-duration-secs", "5", "--health-check-interval-secs", "2"),
     *("--health-failure-threshold", "2", "--health-success-threshold", "1"),

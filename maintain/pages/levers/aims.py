@@ -4,6 +4,7 @@ from helpers.pages.markdown import row, table
 from helpers.recipes import load_target
 from helpers.records.curves import load_records
 from maintain.pages.levers.rows import BARE, BASE, BOTH, MODELS, SHORT, elsewhere, levers, measured, ratio, same_host
+from maintain.studies.runs import again
 
 USER_TOK_S = 50  # the speed of one user at which throughput is compared
 # What this study set out to reach, per model: (20b, 120b). Ratios are to bare vLLM.
@@ -25,11 +26,7 @@ def verdict(value: float, aim: float, form: str = "{:.2f}x", note: str = "", mos
 
 def start(target: str, model: str) -> str:
     """The shortest second start of a command on one host, beside its aim."""
-    took = [
-        record.startup_s["total"]
-        for record in load_records(target)
-        if record.model == model and any(note.startswith("start ") for note in record.notes)
-    ]
+    took = [record.startup_s["total"] for record in load_records(target) if record.model == model and again(record)]
     return verdict(min(took), AIMS["start"][MODELS.index(model)], "{:.0f} s", most=True) if took else "not measured"
 
 
@@ -52,8 +49,7 @@ def aims(target: str, model: str) -> list[str]:
             return f"{value:.2f}x at {one['concurrency']} *; aim {AIMS[kind][at]:.2f}x, not decided"
         return verdict(value, AIMS[kind][at], note=f" at {one['concurrency']}")
 
-    set_elsewhere = [one for _, one in elsewhere(found)]
-    every = [one for points in found.values() for one in points.values() if one not in set_elsewhere]
+    every = [one for name, points in found.items() if not elsewhere(name) for one in points.values()]
 
     def most(rows: list[dict], aim: str) -> str:
         """The row with the most, beside the aim, which is one of an H200."""

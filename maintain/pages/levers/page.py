@@ -32,6 +32,7 @@ from maintain.pages.levers.rows import (
     name_of,
     ratio,
     same_host,
+    step_ms,
 )
 from maintain.pages.notebook import keep_outputs
 from maintain.pages.pages import fill
@@ -56,11 +57,9 @@ def rows_of(target: str, model: str) -> str:
     for name, points in found.items():
         for users, one in sorted(points.items()):
             rates = [take["output_tok_s"] for take in one["takes"]]
-            waits = [take["tpot_ms"] for take in one["takes"] if "tpot_ms" in take]
-            spread = ""
-            if len(rates) > 1:
-                apart = [(max(values) - min(values)) / median(values) for values in (rates, waits) if values]
-                spread = f", {' and '.join(f'{share:.0%}' for share in apart)}"
+            waits = [take["tpot_ms"] for take in one["takes"]]
+            apart = [f"{(max(values) - min(values)) / median(values):.0%}" for values in (rates, waits)]
+            spread = f", {' and '.join(apart)}" if len(rates) > 1 else ""
             base, bare = (found.get(other, {}).get(users) for other in (SHORT[BASE], BARE))
             ttft = median(take["ttft_ms"] for take in one["takes"])
             speed = f"{one['output_tok_s']:,.0f}", f"{ttft:,.0f} ms", f"{one['tpot_ms']:.2f} ms"
@@ -90,7 +89,7 @@ def memory() -> str:
     for target, model in measured():
         own = [one for one in load_records(target, RECORDS / target / "levers") if one.model == model]
         single = {name_of(one.serving.variant): one for one in own if one.serving.tensor_parallel_size == 1}
-        for name in (one for one in levers(target, model) if one in single and "(acceptance" not in one):
+        for name in (one for one in levers(target, model) if one in single and not elsewhere(one)):
             told = single[name].memory
             if "kv_cache_tokens" in told:
                 where = f"{model} on {load_target(target).title}"
@@ -100,7 +99,7 @@ def memory() -> str:
 
 def drawn(found: dict[str, Lever]) -> dict[str, str]:
     """The levers with two concurrencies or more in common with what each is held against, which is the value."""
-    others = (name for name in found if name not in (BARE, SHORT[BASE]) and not name.startswith(f"{BOTH} (acceptance"))
+    others = (name for name in found if name not in (BARE, SHORT[BASE]) and not elsewhere(name))
     bases = {name: beside(found, name) for name in others}
     return {name: base for name, base in bases.items() if base and len(found[name].keys() & found[base].keys()) > 1}
 
@@ -131,10 +130,8 @@ def steps(target: str, model: str) -> dict[int, tuple[float, float, float]]:
     """By concurrency: ms of a step that verifies, tokens that it gave, ms of a token in what it is compared with."""
     found = levers(target, model)
     drafted, base = found[BOTH], found[beside(found, BOTH)]
-    given = {n: accepted(one) for n, one in drafted.items()}
     return {
-        n: (drafted[n]["tpot_ms"] * given[n], given[n], base[n]["tpot_ms"])
-        for n in sorted(drafted.keys() & base.keys())
+        n: (step_ms(drafted[n]), accepted(drafted[n]), base[n]["tpot_ms"]) for n in sorted(drafted.keys() & base.keys())
     }
 
 
@@ -151,7 +148,10 @@ def acceptance(target: str, model: str) -> Recorded:
         gain = " ".join(f"{plain * tokens / step:.2f}x" for tokens in (1, 2, 3, 4))
         lines.append(f"  {users:4} {step:6.2f} {given:.2f} {gain} {max(step / plain, 1):.2f}")
     more = [
-        (users, accepted(one), found[users][2] / one["tpot_ms"]) for users, one in elsewhere(every) if users in found
+        (users, accepted(one), found[users][2] / one["tpot_ms"])
+        for name in filter(elsewhere, every)
+        for users, one in every[name].items()
+        if users in found
     ]
     if more:
         lines.append("runs with another acceptance: concurrency, tokens a step, gain, what the line above says")
@@ -185,7 +185,7 @@ def break_even() -> str:
             drafted, alone = found.get(name, {}), found.get(plain, {})
             for users in sorted(drafted.keys() & alone.keys()):
                 given, own = accepted(drafted[users]), alone[users]["tpot_ms"]
-                step = drafted[users]["tpot_ms"] * given
+                step = step_ms(drafted[users])
                 where = f"{model} on {load_target(target).title}", users, experts
                 lines.append(
                     row(*where, f"{step:.2f} ms", f"{own:.2f} ms", f"{step / own:.2f}", f"{own * given / step:.2f}x")

@@ -68,11 +68,14 @@ def accepted(one: dict[str, Any]) -> float:
     return sum(take["acceptance"] for take in one["takes"]) / len(one["takes"])
 
 
-def elsewhere(found: dict[str, Lever]) -> list[tuple[int, dict[str, Any]]]:
-    """(concurrency, row) of the runs with `BOTH` whose acceptance was set to another number of tokens than this page's."""
-    return [
-        (users, one) for name in found if name.startswith(f"{BOTH} (acceptance ") for users, one in found[name].items()
-    ]
+def elsewhere(name: str) -> bool:
+    """Whether a lever is `BOTH` with the acceptance set to another number of tokens than this page's."""
+    return name.startswith(f"{BOTH} (acceptance ")
+
+
+def step_ms(one: dict[str, Any]) -> float:
+    """Milliseconds of a decode step that verifies drafts: those of a token, times the tokens that it gave."""
+    return one["tpot_ms"] * accepted(one)
 
 
 def beside(found: dict[str, Lever], name: str) -> str:
