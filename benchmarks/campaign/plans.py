@@ -59,18 +59,19 @@ def two(target: Target) -> Plan:
     if narrow(target):
         levers = [fp8_eagle3(SMALL), bare(SMALL)]
         return [page20(), *levers, tools20(), eight(), base(SMALL), *distances(SMALL), *offload()]
-    return [page120(), bare(LARGE), tp2(), routing120(), fp8_eagle3(LARGE), fp8(LARGE), warm(LARGE)]
+    return [page120(), bare(LARGE), fp8_eagle3(LARGE), routing120(), tp2(), fp8(LARGE), warm(LARGE)]
 
 
 def four(target: Target) -> Plan:
     """Four GPUs of one host: 20b's levers beside `vllm serve`, what tools cost, then the page and what the card lacks most."""
-    levers = [bare(SMALL, also=[256]), fp8_eagle3(SMALL), fp8(SMALL, also=[256]), eagle3_alone(SMALL)]
     if narrow(target):
+        levers = [bare(SMALL, also=[256]), fp8_eagle3(SMALL), fp8(SMALL, also=[256]), eagle3_alone(SMALL)]
         rest = [*levers, tools20(), page20(), eight(), warm(SMALL), hunt20(), *offload(), hunt20(FP8 + EAGLE3)]
         return [base(SMALL), two_copies(), *distances(SMALL), *rest, fp8_kv(SMALL), acceptance(1.0), acceptance(4.0)]
-    first = [*levers, base(SMALL), *distances(LARGE), *distances(SMALL), eight(), eight(LARGE), two_copies(), tools20()]
+    first = [two_copies([256], 480), page120(), fp8_eagle3(SMALL), fp8(SMALL, also=[256]), bare(SMALL, also=[256])]
+    then = [eagle3_alone(SMALL), eight(LARGE), base(SMALL), *distances(LARGE), tools20(), eight(), *distances(SMALL)]
     rest = [warm(LARGE), most120(), fp8_kv(SMALL), warm(SMALL), *offload(), hunt20(FP8 + EAGLE3), hunt20()]
-    return [*first, *rest, page120(), tp2(), *large(), base(LARGE)]
+    return [*first, *then, *rest, tp2(), *large(), base(LARGE)]
 
 
 def large() -> Plan:
@@ -109,8 +110,8 @@ def page20() -> Notebook:
 
 
 def page120() -> Notebook:
-    """The page of a 141 GB card; with 256 at once it takes 200 s more."""
-    return Notebook("120b-notebook", LARGE, USERS, least_s=550, takes_s=640)
+    """The page of a 141 GB card, with its own sweep."""
+    return Notebook("120b-notebook", LARGE, least_s=550, takes_s=840)
 
 
 def tools20() -> ToolLoad:
@@ -149,9 +150,9 @@ def routing120() -> Routing:
     return Routing("120b-routing-fp8", LARGE, FP8, least_s=120, takes_s=160)
 
 
-def two_copies() -> Copies:
+def two_copies(users: list[int] | None = None, takes_s: float = 620) -> Copies:
     """Two copies of 20b alone, together and through the router."""
-    return Copies("20b-copies", SMALL, waves([64, 256]), needs=2, least_s=390, takes_s=620)
+    return Copies("20b-copies", SMALL, waves(users or [64, 256]), needs=2, least_s=390, takes_s=takes_s)
 
 
 def offload() -> Plan:
