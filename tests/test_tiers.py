@@ -42,7 +42,7 @@ def test_a_test_in_the_wrong_tier_fails_and_is_named(tmp_path: Path) -> None:
     marks = 'markers = ["real: x", "full: x"]'
     (tmp_path / "pyproject.toml").write_text(f"[tool.pytest.ini_options]\n{marks}\n")
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "tiers", "-p", "no:cacheprovider", "test_planted.py"]
-    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", tiers.STRETCH: "0.1"}
+    env = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", tiers.STRETCH: "0.05"}
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 1
     failed = {line.split("::")[1].split()[0] for line in done.stdout.splitlines() if line.startswith("FAILED")}
