@@ -33,6 +33,8 @@ def test_distances_are_those_of_the_formula(tmp_path, interpreter):
     exact, broken = json.loads(made.stdout)
     # KL((.5,.5)||(.25,.75)) = .5 ln 2 + .5 ln(2/3) = 0.1438; KL((.9,.1)||(.6,.4)) = .9 ln 1.5 + .1 ln .25 = 0.2263
     assert exact["kl_mean"] == pytest.approx((0.14384 + 0.22629) / 2, abs=1e-4) and exact["top1_agreement"] == 0.5
+    # each row of p against the other row of q: KL((.5,.5)||(.6,.4)) = 0.0204, KL((.9,.1)||(.25,.75)) = 0.9514
+    assert exact["kl_unrelated_mean"] == pytest.approx((0.02041 + 0.95135) / 2, abs=1e-4)
     assert not broken["finite"] and broken["kl_mean"] is None
 
     def asked(*names: str) -> dict:

@@ -344,11 +344,9 @@ def test_the_h200_study_draws_both_models_and_names_what_was_not_taken() -> None
     ):
         assert missing in open_, missing
     assert all(f"- {one}" in page for one in measured.not_taken(load_target("h200"), records))
-    # both models have 8,192 tokens of the vLLM before the pinned one only
-    assert all(
-        f"{model} TP1 at 8,192/1,024 tokens with vLLM 0.32.0" in open_ for model in ("gpt-oss-20b", "gpt-oss-120b")
-    )
-    assert open_.count("vLLM 0.32.0") == open_.count("TP1 at") == 2
+    # gpt-oss-20b has 8,192 tokens of the vLLM before the pinned one only
+    assert "gpt-oss-20b TP1 at 8,192/1,024 tokens with vLLM 0.32.0" in open_
+    assert open_.count("vLLM 0.32.0") == open_.count("TP1 at") == 1
     assert not any(taken in open_ for taken in ("which the recipe installs", "TP4 at 8", "replicas", "async", "dummy"))
     assert "share of experts" not in open_
 
@@ -366,7 +364,7 @@ def test_what_was_taken_is_no_longer_named_as_missing() -> None:
     first = [r for r in speed_records("h200") if f"{r.finished:%d}" == "22" and r.model == "gpt-oss-120b"]
     few = measured.not_taken(load_target("h200"), first)
     assert "gpt-oss-120b at TP2, TP4, TP8" in few and "gpt-oss-120b TP1 at 8,192/1,024 tokens" in few
-    assert any("replicas" in line for line in few) and not any("replicas" in line for line in open_)
+    assert not any("replicas" in line for line in [*few, *open_]), "copies behind the router of today are evidence too"
 
 
 def test_copies_of_a_campaign_are_no_longer_missing_with_the_policy_that_they_ran_with() -> None:
@@ -438,7 +436,9 @@ def test_the_command_lines_reference_is_todays(monkeypatch: pytest.MonkeyPatch, 
     assert "## `cookbook tools`" in text and "--tensor-parallel-size" in text
     assert not re.search(r"^\* `[\w-]+`: .*\.\.\.$", text, re.M), "no sentence is cut off"
     monkeypatch.setattr(cli, "PAGE", tmp_path / "cli.md")
-    assert (tmp_path / "cli.md", text) in list(overview.drifted()), "a page that is not there has drifted"
+    # the first only: the pages after it cost seconds
+    found = next(text for path, text in overview.drifted() if path == tmp_path / "cli.md")
+    assert found == text, "a page that is not there has drifted"
 
 
 def test_a_study_sets_one_machine_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:

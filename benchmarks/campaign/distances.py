@@ -21,10 +21,11 @@ def distance(reference: dict[str, torch.Tensor], other: dict[str, torch.Tensor])
     shapes = [tuple(one["log_p"].shape) for one in (reference, other)]
     if shapes[0] != shapes[1]:
         raise SystemExit(f"{shapes[0]} and {shapes[1]} are not of the same prompts")
-    same, divergences = int((reference["top1"] == other["top1"]).sum()), []
+    same, divergences, unrelated = int((reference["top1"] == other["top1"]).sum()), [], []
     for p, q in zip(reference["log_p"].split(ROWS), other["log_p"].split(ROWS), strict=True):
         p, q = p.float(), q.float()
         divergences.append((p.exp() * (p - q)).sum(dim=-1))
+        unrelated.append((p.exp() * (p - q.roll(1, 0))).sum(dim=-1))  # each prompt against another one's distribution
     kl = torch.cat(divergences)
     finite = bool(torch.isfinite(kl).all())
     quantile = lambda share: float(kl.quantile(share)) if finite else None  # noqa: E731
@@ -35,6 +36,7 @@ def distance(reference: dict[str, torch.Tensor], other: dict[str, torch.Tensor])
         "kl_mean": float(kl.mean()) if finite else None,
         "kl_p50": quantile(0.5),
         "kl_p99": quantile(0.99),
+        "kl_unrelated_mean": float(torch.cat(unrelated).mean()) if finite else None,  # as far apart as answers can be
     }
 
 

@@ -138,8 +138,8 @@ def profile(campaign, step: Steps, folder: Path) -> None:
         campaign.say(step.name, server.stop())
 
 
-def seen(campaign, command: Command, log: Path) -> dict:
-    """What a measurement says of its server, of its host and of its day."""
+def host(campaign) -> dict:
+    """What a measurement says of its host and of its day."""
     machine, versions = campaign.facts["machine"], campaign.facts["versions"]
     return {
         "day": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -147,9 +147,13 @@ def seen(campaign, command: Command, log: Path) -> dict:
         "torch": versions.get("torch", ""),
         "gpu": machine.gpus[0] if machine.gpus else "",
         "driver": machine.driver,
-        "argv": [word.replace(f"{ROOT}/", "") for word in command.words[2:]],
-        "backends": backends(log),
     }
+
+
+def seen(campaign, command: Command, log: Path) -> dict:
+    """What a measurement says of its server, of its host and of its day."""
+    argv = [word.replace(f"{ROOT}/", "") for word in command.words[2:]]
+    return {**host(campaign), "argv": argv, "backends": backends(log)}
 
 
 def route(campaign, step: Routing, folder: Path) -> None:
@@ -200,7 +204,8 @@ def compare(campaign, kept: Path, folder: Path) -> None:
         campaign.say(
             folder.name, f"{variant}: top-1 {found[variant]['top1_agreement']:.3f}, KL {found[variant]['kl_mean']}"
         )
-    value = {"reference": "BF16 activations, BF16 cache, batches of 64", "distances": found}
+    value = {"reference": "BF16 activations, BF16 cache, batches of 64", "distances": found, "model": kept.name}
+    value |= {"weights": "nano" if kept.name == "gpt-oss-nano" else "synthetic", **host(campaign)}
     (folder / "distances.json").write_text(json.dumps(value, indent=1) + "\n")
 
 

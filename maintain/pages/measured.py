@@ -100,11 +100,12 @@ def headline(target: Target, model: str) -> str:
 
 
 def newest_speed(target: Target, model: str) -> RunRecord | None:
-    """The newest record of the recipe itself, of `model` where there is one, with its newest vLLM."""
+    """The newest record of the recipe itself, of `model` and its page's lengths where there is one, with its newest vLLM."""
     records = [r for r in load_records(target.target) if r.state == "passed" and r.throughput and not r.serving.variant]
     single = [r for r in records if r.serving.replicas == 1 and r.throughput[0].concurrency == 1]
-    own = [r for r in single if r.model == model] or single
-    return next(reversed(newest_of(own)), None)
+    newest = newest_of([r for r in single if r.model == model] or single)
+    of_page = [r for r in newest if r.throughput[0].input_tokens == target.defaults.input_tokens]
+    return next(reversed(of_page or newest), None)
 
 
 def compiling(points: list[Point]) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.pages.markdown import row, table
+from helpers.recipes.command.replicas import POLICY
 from helpers.records.curves import options
 
 UNKNOWN = "Copies stand behind one router and are asked by one load client; which of them takes what is lost was not measured."
@@ -41,7 +42,8 @@ def shares(evidence: Path) -> str:
         f"{first['input_tokens']:,}/{first['output_tokens']:,} tokens, vLLM {told['vllm']}, {told['day']}. "
         "Cores are those in use on average, *free* counts the host's. ITL p99 is that of the slowest client:"
     )
-    return "\n\n".join(filter(None, [title, table(COLUMNS, rows), summed_up(told["rows"]), _gathered(told)]))
+    parts = [title, table(COLUMNS, rows), summed_up(told["rows"]), _gathered(told, evidence), _in_turn(told, evidence)]
+    return "\n\n".join(filter(None, parts))
 
 
 def summed_up(rows: list[dict[str, Any]]) -> str:
@@ -62,12 +64,33 @@ def _most(one: dict[str, Any]) -> int:
     return max((most for lines in one.get("in_flight", []) for most in lines), default=0)
 
 
-def _gathered(told: dict[str, Any]) -> str:
+def _in_turn(told: dict[str, Any], evidence: Path) -> str:
+    """What the same requests gave behind a router that gives them in turn, where that was kept beside; else nothing."""
+    kept = evidence.with_name(f"{evidence.stem}-round_robin.json")
+    if not kept.exists():
+        return ""
+    older: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    users = sorted({one["users_per_copy"] for one in told["rows"]} & {one["users_per_copy"] for one in older["rows"]})
+    rows = [one for one in older["rows"] if one["users_per_copy"] in users]
+    routed = [one for one in rows if one["asked"].startswith("router")]
+    ratios = [
+        f"{one['output_tok_s_per_copy'] / _alone(rows, one['users_per_copy'])['output_tok_s_per_copy']:.2f}x"
+        for one in routed
+    ]
+    now = [one for one in told["rows"] if one["asked"].startswith("router") and one["users_per_copy"] in users]
+    return (
+        f"**What the router's policy changes**: here it was `{_policy(told)}`, and no copy had more than "
+        f"{max(map(_most, now))} requests in flight. With `round_robin` the same {' and '.join(map(str, users))} requests per "
+        f"copy gave {' and '.join(ratios)} through the router, with up to {max(map(_most, routed))} in flight on one copy "
+        f"({older['day']}, another host)."
+    )
+
+
+def _gathered(told: dict[str, Any], evidence: Path) -> str:
     """What a router that gives requests in turn did to the copies, where their logs show it; else nothing."""
-    words = told.get("router", [])
     routed = [one for one in told["rows"] if one["asked"].startswith("router")]
     uneven = max(routed, key=lambda one: (_most(one) / one["users_per_copy"], _most(one)), default=None)
-    if uneven is None or "round_robin" not in words or _most(uneven) <= 1.1 * uneven["users_per_copy"]:
+    if uneven is None or _policy(told) != "round_robin" or _most(uneven) <= 1.1 * uneven["users_per_copy"]:
         return ""
     users, most = uneven["users_per_copy"], _most(uneven)
     largest = max(map(int, options(told["argv"]).get("--cudagraph-capture-sizes", ())), default=0)
@@ -91,8 +114,22 @@ def _gathered(told: dict[str, Any]) -> str:
         f"At {users} requests per copy one copy had {most} of {users * uneven['copies']} in flight."
         f"{beyond if 0 < largest < most else ''}{unknown} Each row is one run, and the logs tell what was in flight every ten "
         "seconds. The recipes take `cache_aware` since, which evens out more than four requests of difference "
-        "([scale_out](../topics/scale_out.ipynb)). With it these loads were not measured on GPUs."
+        f"([scale_out](../topics/scale_out.ipynb)). {_since(evidence)}"
     )
+
+
+def _since(evidence: Path) -> str:
+    """Where copies behind the policy of today were measured."""
+    others = evidence.parents[2].glob(f"*/evidence/{evidence.name}")
+    found = [file.parents[1].name for file in sorted(others) if _policy(json.loads(file.read_text())) == POLICY]
+    if not found:
+        return "With it these loads were not measured on GPUs."
+    return f"With it these requests were measured on {' and '.join(found)}; the study of that target has the table."
+
+
+def _policy(told: dict[str, Any]) -> str:
+    """The router's policy, "" where it was not kept."""
+    return next(iter(options(told.get("router", [])).get("--policy", ())), "")
 
 
 def _alone(rows: list[dict[str, Any]], users: int) -> dict[str, Any]:
@@ -141,17 +178,22 @@ def beside_tools(evidence: Path) -> str:
         f"**What do python sandboxes beside a server cost it?** {told['model']} at {first['concurrency']} requests at once, "
         f"{first['input_tokens']:,}/{first['output_tokens']:,} tokens, {told['gpu'] or 'a CPU server'} with {told['cores']} "
         f"CPU cores for the server, the load and the tools, vLLM {told['vllm']}. Each conversation calls python in a sandbox "
-        "of its own; the calls come from a client, not from the model. One run each, in this order:"
+        "of its own; the calls come from a client, not from the model. In the order of the runs:"
     )
     columns = ["", "output tok/s", "against alone", "TPOT p50 (ms)", "calls per second", "call p99 (ms)"]
     return f"{title}\n\n{table(columns, lines)}\n\n{_cost(rows)}"
 
 
 def _cost(rows: list[dict[str, Any]]) -> str:
-    """Whether the loads beside tools were slower than those without, in a sentence; what two equal ones differ by is noise."""
-    alone = [one["point"]["output_tok_s"] for one in rows if not one["calls"]]
-    beside = [one["point"]["output_tok_s"] for one in rows if one["calls"]]
-    noise = max(max(alone) / min(alone), max(beside) / min(alone)) - 1
-    said = f"These runs differ by {noise:.0%} for reasons other than tools"
-    slowest = min(beside) / statistics.mean(alone)
-    return f"{said}. Beside tools the slowest had {slowest:.2f}x of the mean without, so a cost below that noise is not excluded."
+    """What loads beside tools had of those without, by their means; what two equal ones differ by is noise."""
+    ways: dict[str, list[float]] = {}
+    for one in rows:
+        ways.setdefault(one["beside"].removesuffix(" again"), []).append(one["point"]["output_tok_s"])
+    noise = max(max(rates) / min(rates) for rates in ways.values()) - 1
+    alone = statistics.mean(ways["alone"])
+    means = {name: statistics.mean(rates) / alone for name, rates in ways.items() if name != "alone"}
+    said = f"{means['pausing']:.2f}x with a second between calls and {means['restless']:.2f}x with no pause"
+    return (
+        f"Two runs of the same differ by up to {noise:.0%}. Against the mean alone, the load beside tools gave {said} (means). "
+        "A cost below that noise is not excluded."
+    )
