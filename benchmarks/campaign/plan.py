@@ -70,6 +70,7 @@ NONE = Lever("")
 BASE = Lever(
     "base of the levers"
 )  # the recipe's own flags, a name of its own where a page's notebook measures them too
+LATENCY = Lever("latency profile")
 HUMMING = Lever("humming experts", ["--moe-backend", "humming"])
 FP8 = Lever(
     "FP8 activations (humming)", HUMMING.arguments, {"VLLM_HUMMING_INPUT_QUANT_CONFIG": '{"a_dtype": "float8e4m3"}'}
