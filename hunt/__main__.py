@@ -51,6 +51,7 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--all", action="store_true", help="send known killers that nothing prevents as well")
     parser.add_argument("--guarded", action="store_true", help="serve with the cookbook's middleware; implies --all")
+    parser.add_argument("--scale-out", action="store_true", help="serve as a replica of a router that asks for tokens")
     parser.add_argument("--record", action="store_true", help="write the record of the hunt in --into, send nothing")
     parser.add_argument("--nastiest", action="store_true", help="keep the nastiest of the hunt in --into, send nothing")
     parser.add_argument("--name", default="request_hunt", help="the record's name (request_hunt)")
@@ -88,6 +89,7 @@ def hunted(given: argparse.Namespace, folder: Path) -> int:
         values = {name: yaml.safe_load(value) for name, value in given.parameter}
         own = {"port": 0} | values
         options = {"folder": folder, "kept": given.keep_server, "guarded": given.guarded}
+        options |= {"scale_out": given.scale_out}
         served = Ours("", target=given.target, parameters=own, without=tuple(given.without), **options)
     served.start()
     try:

@@ -82,6 +82,7 @@ class Ours(Given):
     folder: Path = Path(".")
     kept: bool = False
     guarded: bool = False  # the cookbook's middleware in front: it refuses what nothing else prevents
+    scale_out: bool = False  # as a replica that tells its router a prompt's tokens
     restarts = True
     starts: int = 0
     startup_s: float = 0.0
@@ -115,6 +116,8 @@ class Ours(Given):
         command = serving.command(weights, port)
         if self.guarded:
             command = behind_rules(command)
+        if self.scale_out:
+            command = command.changed({"--enable-scale-out": ()}, {})
         self.starts += 1
         self.over = 0.0
         began, log = time.monotonic(), self.folder / f"server-{time.strftime('%H%M%S')}.log"

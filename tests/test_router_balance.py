@@ -18,6 +18,7 @@ from helpers.recipes.command.replicas import POLICY, router_words
 from helpers.server import free_port
 
 USERS, REQUESTS, CHUNKS = 32, 160, 10
+ABORT = "/inference/v1/abort_requests"
 ALIKE = "You are a helpful assistant and answer in one word. "
 
 
@@ -54,6 +55,9 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == ABORT:
+            self.server.asked.append(self.path)
+            return self.say(b"")
         if self.path == "/v1/completions/render":  # the router asks for a prompt's tokens first
             if not self.server.renders:
                 return self.send_error(403)  # as vLLM 0.32.0 without --enable-scale-out
@@ -153,3 +157,16 @@ def test_a_copy_that_pauses_does_not_gather_the_requests() -> None:
 def test_a_conversation_returns_to_its_copy_where_the_servers_tell_a_prompts_tokens() -> None:
     assert returned(renders=True) == 40
     assert returned(renders=False) < 36, "the recipes' servers do not: the router goes by what is in flight"
+
+
+@pytest.mark.real
+def test_the_router_hides_nothing_from_whoever_reaches_it() -> None:
+    """What docs/requests.md says of a router in front of others: another vllm-router may be kinder."""
+    copies = [Copy(pauses=False) for _ in range(2)]
+    urls = [f"http://127.0.0.1:{one.server_port}" for one in copies]
+    with routed(copies, POLICY) as client:
+        assert client.post(ABORT, json={"request_ids": ["a"]}).status_code == 200
+        assert [ABORT] in [one.asked for one in copies], "it passes every path on"
+        assert client.post(f"/remove_worker?url={urls[0]}").status_code == 200
+        assert client.get("/list_workers").json()["urls"] == urls[1:]
+        assert client.post(f"/add_worker?url={urls[0]}").status_code == 200

@@ -37,7 +37,9 @@ COMBINED = (
     "/detokenize",
     "/v1/embeddings",
 )
-DESCRIBED = (*GENERATING, "/tokenize", "/detokenize", "/v1/messages/count_tokens")
+TOKENS_IN = "/inference/v1/generate"
+SCALE_OUT = ("/v1/chat/completions/render", "/v1/completions/render", TOKENS_IN)  # with --enable-scale-out
+DESCRIBED = (*GENERATING, "/tokenize", "/detokenize", "/v1/messages/count_tokens", *SCALE_OUT)
 SPARED_TOKENS = 2_000  # characters, so tokens at most: the logprobs of 2,000 take 3 GiB of gpt-oss-nano's host
 SPARED_ITEMS = 300  # their refusal takes 0.9 GiB and a second, ten times as many 4 GiB and half a minute
 MODES = ("alone", "together", "cancelled")  # how a batch is sent, in turn
@@ -45,6 +47,11 @@ MODES = ("alone", "together", "cancelled")  # how a batch is sent, in turn
 
 def bounded(request: Request, mode: str) -> Request:
     """The request with a short answer, unless it is cancelled anyway: 10,000 of them have to end."""
+    if request.path == TOKENS_IN and isinstance(request.body, dict) and mode != "cancelled":
+        given = request.body.get("sampling_params")
+        if isinstance(given, dict):
+            short = {"max_tokens": TOKENS, "n": min(n, CHOICES) if isinstance(n := given.get("n"), int) else 1}
+            return Request(request.path, request.body | {"sampling_params": given | short}, request.method)
     if request.path not in GENERATING or not isinstance(request.body, dict) or "$bytes" in request.body:
         return request
     body = dict(request.body)
@@ -76,6 +83,10 @@ def described(description: str, model: str) -> list[Strategy]:
         "/v1/completions": {"model": model, "prompt": "What is 2 + 2?"},
         "/v1/responses": {"model": model, "input": "What is 2 + 2?"},
         "/v1/messages": {"model": model, "messages": [{"role": "user", "content": "What is 2 + 2?"}]},
+        TOKENS_IN: {
+            "model": model,
+            "token_ids": [200006, 17360, 200008],
+        },  # what the recipes' models begin a prompt with
     }
     for path in (path for path in DESCRIBED if path in schema.raw_schema["paths"]):
         operation = schema[path]["POST"]
