@@ -13,7 +13,7 @@ from helpers.paths import RECIPES, ROOT, shown
 from hunt.request import Request
 
 FOLDER, PAGE = RECIPES / "requests", ROOT / "docs" / "requests.md"
-ON_CPU = ("request_hunt_bare", "request_hunt_guarded")  # records with sentences of their own
+ON_CPU = ("request_hunt_bare", "request_hunt_guarded", "request_hunt_scale_out")  # records with sentences of their own
 KINDS = {  # kind -> heading, what it means
     "kill": ("Requests that end a server", "The engine or the API server ends, and every other conversation with it."),
     "hang": ("Requests that hold a server up", "The server goes on, and nobody else is answered meanwhile."),
@@ -129,6 +129,12 @@ def hunted(folder: Path = RECORDS) -> str:
         f"With the middleware in front, {_value(one, 'requests'):,.0f} requests of every kind, those among them, ended "
         f"{_value(one, 'kills'):.0f} servers ({one.finished:%Y-%m-%d}; `benchmarks/records/request_hunt_guarded.json`). "
         for one in map(_record, sorted(folder.glob("request_hunt_guarded.json")))
+    ]
+    told += [
+        f"To a server with `--enable-scale-out`, its own paths among them, {_value(one, 'requests'):,.0f} requests went: "
+        f"{_value(one, 'kills'):.0f} of them ended it ({one.finished:%Y-%m-%d}; "
+        "`benchmarks/records/request_hunt_scale_out.json`). "
+        for one in map(_record, sorted(folder.glob("request_hunt_scale_out.json")))
     ]
     others = [path for path in sorted(folder.glob("request_hunt_*.json")) if path.stem not in ON_CPU]
     told += [_elsewhere(path.stem, _record(path)) for path in others]

@@ -55,7 +55,7 @@ from helpers.records.curves import curves, load_records
 from helpers.records.record import Point, RunRecord
 from hunt.cases import hunted
 from maintain.studies import answers
-from maintain.studies.copies import UNKNOWN, beside_tools, shares
+from maintain.studies.copies import UNKNOWN, beside_tools, routed, shares
 
 HOSTS = {"single": 1, "two": 2, "four": 4}
 
@@ -666,6 +666,7 @@ def test_the_page_sets_the_routers_policy_beside_the_one_that_takes_turns(tmp_pa
     own.write_text(json.dumps(COPIED | {"rows": rows, "router": ["--policy", "cache_aware"]}))
     assert "What the router's policy changes" not in shares(own)
     (own.parent / "gpt-oss-20b-copies-round_robin.json").write_text(json.dumps(COPIED | {"rows": [rows[0], *older]}))
+    assert routed(own, 2) == ("4,500 at concurrency 128", "54.3", "", "0.32.0") and routed(own, 4) == ()
     text = shares(own)
     assert "`cache_aware`, and no copy had more than 64 requests in flight. With `round_robin` the same 64" in text
     assert "gave 0.50x through the router, with up to 127 in flight on one copy (2026-11-27, another host)" in text
@@ -677,6 +678,7 @@ def test_the_page_sets_the_routers_policy_beside_the_one_that_takes_turns(tmp_pa
     assert "these requests were measured on h200; the study of that target" in shares(other)
     own.unlink()
     assert "With it these loads were not measured on GPUs." in shares(other)
+    assert routed(other, 2) == (), "behind a router that takes turns"
 
 
 def test_the_page_shows_what_tools_cost_a_server_under_load(tmp_path):

@@ -78,6 +78,36 @@ def test_the_worst_figure_of_a_range_meets_its_aim_or_misses_it(evidence: Path) 
     assert aims("h200", "gpt-oss-20b")[1] == "3.60x at 1 *; aim 2.00x, not decided"
 
 
+def test_runs_that_lie_far_apart_decide_no_aim(evidence: Path) -> None:
+    same = evidence.read_text().replace("1 GPUs, 16 cores", "4 GPUs, 64 cores")
+    evidence.write_text(same)
+    assert aims("h200", "gpt-oss-20b")[0] == "1.20x at 64; aim 1.30x, **missed**"
+    rows = json.loads(same)["rows"]
+    for one in rows:
+        if one["variant"].startswith("bare") and one["concurrency"] == 64:
+            one["takes"] = [
+                take | {"output_tok_s": rate} for take, rate in zip(one["takes"], (3000, 3500), strict=True)
+            ]
+    evidence.write_text(json.dumps({"rows": rows}))
+    assert aims("h200", "gpt-oss-20b")[0] == "1.20x at 64, runs 15% apart; aim 1.30x, not decided"
+
+
+def test_what_another_host_gave_stays_on_the_page(evidence: Path) -> None:
+    assert levers.before("h200", "gpt-oss-20b") == ""
+    rows = json.loads(evidence.read_text())["rows"]
+    newer = [
+        one | {"day": "2026-11-28", "output_tok_s": 2 * one["output_tok_s"]}
+        for one in rows
+        if "EAGLE3" not in one["variant"]
+    ]
+    evidence.write_text(json.dumps({"rows": rows + newer}))
+    text = levers.before("h200", "gpt-oss-20b")
+    assert (
+        "On another host (2026-11-27), output tok/s against throughput profile: FP8 1.20x at 1, 1.30x at 16, 1.30x at 64."
+        in text
+    )
+
+
 def test_a_second_start_is_held_against_the_longest_that_it_may_take() -> None:
     assert (
         start("h100", "gpt-oss-20b") == "84 s; aim 60 s, **missed**" and start("h100", "gpt-oss-120b") == "not measured"

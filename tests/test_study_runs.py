@@ -45,9 +45,9 @@ def test_a_study_says_how_many_runs_a_point_is_the_median_of() -> None:
     where = f"gpt-oss-20b TP1 at {first.concurrency} in flight, 1,024/1,024 tokens, vLLM {own[0].release}"
     assert runs.medians(own) == f"{where} (3 runs)" and runs.medians(own[:2]) == ""
     found = takes(own, "gpt-oss-20b", 1024, 1024)["TP1"]
-    assert runs.run_count(found, first.concurrency) == " (median of 3 runs)"
+    assert runs.run_count(found, first.concurrency) == " (the median run of 3)"
     told = measured.sentences(load_target("h100"), "gpt-oss-20b", speed_records("h100"))
-    assert "tok/s for each user (median of " in told, "the page of the target quotes a median"
+    assert "tok/s for each user (the median run of " in told, "the page of the target quotes a median"
 
 
 def test_a_curve_with_other_flags_is_marked_and_todays_points_stand_beside_it() -> None:

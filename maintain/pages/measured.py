@@ -9,11 +9,20 @@ from helpers.recipes import NANO, Target
 from helpers.recipes.command.replicas import POLICY
 from helpers.records.age import age
 from helpers.records.claims import OTHER_FLAGS, WEIGHTLESS, same_flags
-from helpers.records.curves import LENGTHS, curves, evidence_file, load_records, newest_of, options, points_of, takes
+from helpers.records.curves import (
+    LENGTHS,
+    curves,
+    evidence_file,
+    load_records,
+    newest_of,
+    options,
+    points_of,
+    speed_records,
+)
 from helpers.records.matrix import NEVER
-from helpers.records.record import Point, RunRecord
+from helpers.records.record import RunRecord
 from helpers.runs.throughput import knee
-from maintain.studies.runs import AGAIN, label, phases, run_count, timed
+from maintain.studies.runs import AGAIN, compiling, label, of_its_kind, phases, run_count, timed
 
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
@@ -89,7 +98,7 @@ def headline(target: Target, model: str) -> str:
             "**Not run on this machine yet.** vLLM's own parser takes the command below. Continuous integration rehearses every "
             "cell on a CPU with gpt-oss-nano (`make test-all`)."
         )
-    points = sorted(record.throughput, key=lambda point: point.concurrency)
+    points = of_its_kind(record, speed_records(target.target))[0] or record.throughput
     first, top = points[0], max(points, key=lambda point: point.output_tok_s)
     nano = " These figures say nothing about gpt-oss itself." if record.model == NANO else ""
     return (
@@ -106,15 +115,6 @@ def newest_speed(target: Target, model: str) -> RunRecord | None:
     newest = newest_of([r for r in single if r.model == model] or single)
     of_page = [r for r in newest if r.throughput[0].input_tokens == target.defaults.input_tokens]
     return next(reversed(of_page or newest), None)
-
-
-def compiling(points: list[Point]) -> list[int]:
-    """The concurrencies whose median TTFT is far above that of a higher one: the load did not cause it."""
-    return [
-        point.concurrency
-        for place, point in enumerate(points)
-        if any(point.ttft_ms.p50 > 1.5 * later.ttft_ms.p50 for later in points[place + 1 :])
-    ]
 
 
 def _devices(record: RunRecord) -> str:
@@ -137,9 +137,7 @@ def sentences(target: Target, model: str, records: list[RunRecord]) -> str:
     if record is None:
         return ""
     lengths = (record.throughput[0].input_tokens, record.throughput[0].output_tokens)
-    same = newest_of([one for one in records if one.model == record.model])
-    points = curves(same, record.model, *lengths)[record.serving.label]
-    runs = takes(same, record.model, *lengths)[record.serving.label]
+    points, runs = of_its_kind(record, records)
     at, first, last = knee(points), points[0], points[-1]
     where = "still gains at" if at is last else "has its knee at"
     top = max(points, key=lambda point: point.output_tok_s)
@@ -261,7 +259,7 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
                 load = f"{model} TP{size} at {lengths[0]:,}/{lengths[1]:,} tokens"
                 if len(concurrencies(own, lengths)) < 2:
                     missing.append(load)
-                elif pinned and size == 1 and len(concurrencies([r for r in own if r in pinned], lengths)) < 2:
+                elif pinned and len(concurrencies([r for r in own if r in pinned], lengths)) < 2:
                     missing.append(f"{load} with vLLM {target.stack.vllm}")
     asked = [one for record in records for one in record.contracts if one.state != "skipped"]
     spoken = {contract.model for contract in asked if contract.name not in WEIGHTLESS}

@@ -90,7 +90,7 @@ PROFILES = {
     "evals": "long answers to evaluations",
     "reference": "the arithmetic that accuracy claims are made with",
     "throughput-fp8": "opt-in: more tokens per GPU, in 8-bit arithmetic",
-    "latency-speculative": "opt-in: a draft model proposes tokens, so that few users get them sooner",
+    "latency-speculative": "opt-in: a draft model proposes tokens, so that each user gets them sooner",
 }
 
 

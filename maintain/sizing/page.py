@@ -29,15 +29,17 @@ record says what share of this the server reached with so many requests in fligh
 measured loads the share is drawn along the logarithm. On a target without records the share of the nearest layout elsewhere
 stands in, and the last column says so: read those rows as a first guess.
 
-Memory limits how many requests one copy holds. *In bursts* comes from a simulated server with continuous batching: requests
-arrive with gamma-distributed gaps of shape 0.25, and copies are added until 95 % of the requests get their speed. Time to the
-first token is not part of it.
+Memory limits how many requests one copy holds. The column *in bursts* comes from a simulated server with continuous batching:
+requests arrive with gamma-distributed gaps of shape 0.25, and copies are added until 95 % of the requests get their speed. Time
+to the first token is not part of it. The records are those of the `throughput` profile: FP8 activations and speculation
+([levers](../notebooks/studies/levers.ipynb)) are not counted.
 
 Prices are yours: write US dollars per GPU and hour into `recipes/prices.yaml`.
 
 ## How near it comes
 
 Nothing was fitted on these points: they have 8,192 tokens in, and the shares come from 1,024. A test holds each within 15 %.
+A percentage is how far the estimate lies above what was measured.
 
 {points}
 """

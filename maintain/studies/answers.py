@@ -14,7 +14,7 @@ from helpers.records.anchors import load_anchors, matching
 from helpers.records.curves import LENGTHS, by_version, curves, options, speed_records, takes
 from helpers.records.matrix import NEVER
 from helpers.records.record import Point, RunRecord
-from maintain.studies.copies import beside_tools, shares
+from maintain.studies.copies import IN_TURN, POLICY_SINCE, beside_tools, routed, shares
 from maintain.studies.machines import common, machines, ratio
 from maintain.studies.runs import flags
 
@@ -64,6 +64,8 @@ def _sizes(records: list[RunRecord], model: str, version: str) -> str:
     told = flags(records, model)
     text += f"\n\n{told}" if told else ""
     if any(" x TP" in line for line in rows):
+        before = any(r.serving.replicas > 1 and r.finished.date() < POLICY_SINCE for r in own)
+        text += f"\n\n{IN_TURN}" if before else ""
         text += f"\n\n{shares(RECORDS / records[0].target / 'evidence' / f'{model}-copies.json')}"
     return text
 
@@ -108,8 +110,9 @@ def layouts(target: str, model: str, labels: Sequence[str]) -> Markdown:
             limit = f"{best.roofline_fraction:.0%}" if best.roofline_fraction else ""
             rate = f"{best.output_tok_s_per_gpu:,.0f} at concurrency {best.concurrency:,}"
             rows.append(row(label, gpus_of(label), rate, f"{best.tok_s_per_user:.1f}", limit, version))
+        copied = routed(RECORDS / target / "evidence" / f"{model}-copies.json", gpus_of(label)) if not ran else ()
         if not ran:
-            rows.append(row(label, gpus_of(label), NEVER, "", "", ""))
+            rows.append(row(label, gpus_of(label), *(copied or (NEVER, "", "", ""))))
     columns = ["layout", "GPUs", "most output tok/s per GPU", "tok/s per user", "of the roofline", "vLLM"]
     title = f"{model} on {load_target(target).title}, {LENGTHS[0][0]:,}/{LENGTHS[0][1]:,} tokens, from the records:"
     return Markdown(f"{title}\n\n{table(columns, rows)}")

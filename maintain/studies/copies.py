@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ from helpers.recipes.command.replicas import POLICY
 from helpers.records.curves import options
 
 UNKNOWN = "Copies stand behind one router and are asked by one load client; which of them takes what is lost was not measured."
+POLICY_SINCE = date(2026, 11, 27)  # replicas of a run before stood behind a router that took turns
+IN_TURN = (
+    "The replicas above stood behind a router that gave requests in turn (`round_robin`), which can fill one of them. The "
+    "recipes' router looks at what each has in flight since. Below are copies behind it."
+)
 COLUMNS = [
     "requests per copy",
     "asked",
@@ -64,6 +70,18 @@ def _most(one: dict[str, Any]) -> int:
     return max((most for lines in one.get("in_flight", []) for most in lines), default=0)
 
 
+def routed(evidence: Path, copies: int) -> tuple[str, ...]:
+    """Cells for the most that so many copies gave through the router of today: output tok/s per GPU, of a user, "", vLLM."""
+    told: dict[str, Any] = json.loads(evidence.read_text(encoding="utf-8")) if evidence.exists() else {"rows": []}
+    rows = [one for one in told["rows"] if one["asked"].startswith("router") and one["copies"] == copies]
+    if not rows or _policy(told) != POLICY:
+        return ()
+    most = max(rows, key=lambda one: one["output_tok_s_per_copy"])
+    user = statistics.mean(1e3 / point["tpot_ms"]["p50"] for point in most["points"])
+    rate = f"{most['output_tok_s_per_copy']:,.0f} at concurrency {most['users_per_copy'] * copies:,}"
+    return rate, f"{user:.1f}", "", told["vllm"]
+
+
 def _in_turn(told: dict[str, Any], evidence: Path) -> str:
     """What the same requests gave behind a router that gives them in turn, where that was kept beside; else nothing."""
     kept = evidence.with_name(f"{evidence.stem}-round_robin.json")
@@ -72,18 +90,36 @@ def _in_turn(told: dict[str, Any], evidence: Path) -> str:
     older: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     users = sorted({one["users_per_copy"] for one in told["rows"]} & {one["users_per_copy"] for one in older["rows"]})
     rows = [one for one in older["rows"] if one["users_per_copy"] in users]
-    routed = [one for one in rows if one["asked"].startswith("router")]
-    ratios = [
-        f"{one['output_tok_s_per_copy'] / _alone(rows, one['users_per_copy'])['output_tok_s_per_copy']:.2f}x"
-        for one in routed
-    ]
+    gave = [one for one in rows if one["asked"].startswith("router")]
+    ratios = [f"{_ratio(one, rows):.2f}x" for one in gave]
     now = [one for one in told["rows"] if one["asked"].startswith("router") and one["users_per_copy"] in users]
     return (
         f"**What the router's policy changes**: here it was `{_policy(told)}`, and no copy had more than "
         f"{max(map(_most, now))} requests in flight. With `round_robin` the same {' and '.join(map(str, users))} requests per "
-        f"copy gave {' and '.join(ratios)} through the router, with up to {max(map(_most, routed))} in flight on one copy "
-        f"({older['day']}, another host)."
+        f"copy gave {' and '.join(ratios)} through the router, with up to {max(map(_most, gave))} in flight on one copy "
+        f"({older['day']}, another host{_graphs(older)}).{_left(told, older)}"
     )
+
+
+def _ratio(one: dict[str, Any], rows: list[dict[str, Any]]) -> float:
+    """A row's output tok/s per copy against those of one copy alone."""
+    return one["output_tok_s_per_copy"] / _alone(rows, one["users_per_copy"])["output_tok_s_per_copy"]
+
+
+def _graphs(told: dict[str, Any]) -> str:
+    """The largest batch that these servers had captured, where that was cut short."""
+    sizes = options(told.get("argv", [])).get("--cudagraph-capture-sizes", ())
+    return f", servers with CUDA graphs up to {max(map(int, sizes))} requests only" if sizes else ""
+
+
+def _left(told: dict[str, Any], older: dict[str, Any]) -> str:
+    """What the older measurement has and the newer one has not."""
+    users = {one["users_per_copy"] for one in older["rows"]} - {one["users_per_copy"] for one in told["rows"]}
+    rows = [one for one in older["rows"] if one["users_per_copy"] in users and one["asked"].startswith("router")]
+    if not rows:
+        return ""
+    gave = " and ".join(f"{_ratio(one, older['rows']):.2f}x at {one['users_per_copy']}" for one in rows)
+    return f" It also gave {gave}; `{_policy(told)}` was not measured there."
 
 
 def _gathered(told: dict[str, Any], evidence: Path) -> str:

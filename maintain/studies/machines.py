@@ -2,7 +2,7 @@
 
 from helpers.pages.markdown import row, table
 from helpers.recipes import load_target, target_names
-from helpers.records.curves import LENGTHS, curves, newest_of, speed_records
+from helpers.records.curves import LENGTHS, curves, newest_of, options, speed_records
 from helpers.records.record import Point, RunRecord
 from maintain.studies.runs import flags
 
@@ -37,7 +37,7 @@ def beside(first: str, second: str) -> str:
         f"**{titles[0]} or {titles[1]}?** Output tok/s per GPU, then tok/s per user, with vLLM {own[0].release} and each "
         "machine's own recipe. The machines are different hosts, so the hosts are a part of each ratio:\n\n"
         + table([*COLUMNS, *titles, f"{titles[1].split()[-1]} over {titles[0].split()[-1]}"], rows)
-        + f"\n\n{room(titles, own, theirs)}\n\n{other_flags(titles, own, theirs)}"
+        + f"\n\n{room(titles, own, theirs)} {batched(titles, own, theirs)}\n\n{other_flags(titles, own, theirs)}"
     ).strip()
 
 
@@ -67,6 +67,25 @@ def room(titles: list[str], own: list[RunRecord], theirs: list[RunRecord]) -> st
         if here[model, label] and there[model, label]
     ]
     return f"KV cache that one server has beside the weights: {'; '.join(said)}." if said else ""
+
+
+def batched(titles: list[str], own: list[RunRecord], theirs: list[RunRecord]) -> str:
+    """Where two servers of one layout may take different numbers of tokens in a step."""
+    flag = "--max-num-batched-tokens"
+    here, there = (
+        {_layout(r): int(value) for r in records for value in options(r.argv).get(flag, ())}
+        for records in (own, theirs)
+    )
+    said = [
+        f"{model} {label} {here[model, label]:,} on {titles[0]} and {there[model, label]:,} on {titles[1]}"
+        for model, label in sorted(here.keys() & there.keys())
+        if here[model, label] != there[model, label]
+    ]
+    return (
+        f"A step may take so many tokens (`{flag}`), which is a part of these ratios: {'; '.join(said)}."
+        if said
+        else ""
+    )
 
 
 def other_flags(titles: list[str], own: list[RunRecord], theirs: list[RunRecord]) -> str:

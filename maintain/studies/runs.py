@@ -6,8 +6,8 @@ from statistics import median
 from helpers.paths import RECORDS
 from helpers.recipes import Target
 from helpers.records.claims import OTHER_FLAGS, same_flags
-from helpers.records.curves import LENGTHS, MEDIAN, Takes, by_version, curves, load_records, options, takes
-from helpers.records.record import RunRecord
+from helpers.records.curves import LENGTHS, MEDIAN, Takes, by_version, curves, load_records, newest_of, options, takes
+from helpers.records.record import Point, RunRecord
 from helpers.server.launch import PHASE_TEXT
 
 AGAIN = "start 2"  # the beginning of a record's note where its server is the second of one command on a host
@@ -100,10 +100,29 @@ def today(records: list[RunRecord], model: str, label: str, lengths: tuple[int, 
     return f"With today's, {label} gave {listed(gave)} in flight (output tok/s per GPU)." if gave else ""
 
 
+def compiling(points: list[Point]) -> list[int]:
+    """The concurrencies whose median TTFT is far above that of a higher one: the load did not cause it."""
+    return [
+        point.concurrency
+        for place, point in enumerate(points)
+        if any(point.ttft_ms.p50 > 1.5 * later.ttft_ms.p50 for later in points[place + 1 :])
+    ]
+
+
+def of_its_kind(record: RunRecord, records: list[RunRecord]) -> tuple[list[Point], Takes]:
+    """The points of a record's model, layout and lengths with the newest vLLM: the median runs, and all runs of each; empty
+    where `records` hold none, as of a trained test model."""
+    lengths = record.throughput[0].input_tokens, record.throughput[0].output_tokens
+    same, label = newest_of([one for one in records if one.model == record.model]), record.serving.label
+    found = (each(same, record.model, *lengths) for each in (curves, takes))
+    points, runs = (one.get(label, {}) for one in found)
+    return list(points), runs
+
+
 def run_count(found: Takes, concurrency: int) -> str:
-    """What a sentence says of a point that is a median: ` (median of 3 runs)`."""
+    """What a sentence says of a point of several runs: the one with the median output tok/s stands for them."""
     runs = len(found[concurrency])
-    return f" (median of {runs} runs)" if runs >= MEDIAN else ""
+    return f" (the median run of {runs})" if runs >= MEDIAN else ""
 
 
 def often(found: Takes) -> dict[int, list[int]]:

@@ -16,7 +16,7 @@ from helpers.plots.recorded import Recorded
 from helpers.plots.style import figure, series
 from helpers.recipes import load_target
 from helpers.records.curves import load_records
-from maintain.pages.levers.aims import aimed
+from maintain.pages.levers.aims import aimed, apart
 from maintain.pages.levers.rows import (
     BARE,
     BASE,
@@ -30,6 +30,7 @@ from maintain.pages.levers.rows import (
     levers,
     measured,
     name_of,
+    other_hosts,
     ratio,
     same_host,
     step_ms,
@@ -57,9 +58,7 @@ def rows_of(target: str, model: str) -> str:
     for name, points in found.items():
         for users, one in sorted(points.items()):
             rates = [take["output_tok_s"] for take in one["takes"]]
-            waits = [take["tpot_ms"] for take in one["takes"]]
-            apart = [f"{(max(values) - min(values)) / median(values):.0%}" for values in (rates, waits)]
-            spread = f", {' and '.join(apart)}" if len(rates) > 1 else ""
+            spread = f", {apart(one, 'output_tok_s'):.0%} and {apart(one, 'tpot_ms'):.0%}" if len(rates) > 1 else ""
             base, bare = (found.get(other, {}).get(users) for other in (SHORT[BASE], BARE))
             ttft = median(take["ttft_ms"] for take in one["takes"])
             speed = f"{one['output_tok_s']:,.0f}", f"{ttft:,.0f} ms", f"{one['tpot_ms']:.2f} ms"
@@ -67,6 +66,27 @@ def rows_of(target: str, model: str) -> str:
             lines.append(row(name, users, *speed, f"{len(rates)}{spread}", *ratios))
     speeds = ["output tok/s", "TTFT p50", "TPOT p50", "runs, spread of tok/s and TPOT"]
     return table(["", "in flight", *speeds, "against the throughput profile", "against bare `vllm serve`"], lines)
+
+
+def speedup(one: dict[str, Any], base: dict[str, Any], users: int) -> str:
+    """The ratio of output tok/s at a concurrency, in words."""
+    return f"{ratio(one, base, 'output_tok_s'):.2f}x at {users}"
+
+
+def before(target: str, model: str) -> str:
+    """What the levers gave on a host before the newest, against the throughput profile or bare vLLM of that host."""
+    lines = []
+    for day, own in other_hosts(target, model):
+        base = next((name for name in (SHORT[BASE], BARE) if name in own), "")
+        others = {name: points for name, points in own.items() if base and name not in (base, BARE)}
+        ratios = [
+            f"{name} {', '.join(speedup(points[n], own[base][n], n) for n in shared)}"
+            for name, points in others.items()
+            if (shared := sorted(points.keys() & own[base].keys()))
+        ]
+        if ratios:
+            lines.append(f"On another host ({day}), output tok/s against {base}: {'; '.join(ratios)}.")
+    return "\n\n".join(lines)
 
 
 def gave(name: str, key: str) -> str:
@@ -208,7 +228,8 @@ def nano() -> str:
     for file in sorted(RECORDS.glob("*/evidence/gpt-oss-nano-answers*.json")):
         found = json.loads(file.read_text())
         name = found["backends"]["moe"] + (" and FP8 activations" if found.get("env") else "")
-        said.append(f"{min(found['rounds']):.0%} with {name} on {found['gpu'] or 'a CPU'} (vLLM {found['vllm']})")
+        where = f"with {name} on {found['gpu']}" if found["gpu"] else "on a CPU"
+        said.append(f"{min(found['rounds']):.0%} {where} (vLLM {found['vllm']})")
     return f"gpt-oss-nano, a small trained model of the same structure, gave these shares of known answers: {', '.join(said)}."
 
 
@@ -240,7 +261,10 @@ def render() -> NotebookNode:
     """The page as it should be on disk."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
-    pairs = [(t, m, load_target(t).title, rows_of(t, m), BOTH in levers(t, m)) for t, m in measured()]
+    pairs = [
+        (t, m, load_target(t).title, "\n\n".join(filter(None, [rows_of(t, m), before(t, m)])), BOTH in levers(t, m))
+        for t, m in measured()
+    ]
     text = environment.from_string(TEMPLATE.read_text()).render(
         pairs=pairs,
         break_even=break_even(),

@@ -34,6 +34,21 @@ def levers(target: str, model: str) -> dict[str, Lever]:
     return found
 
 
+def other_hosts(target: str, model: str) -> list[tuple[str, dict[str, Lever]]]:
+    """(day, levers by name) of each host whose measurements newer ones have replaced in `levers`, oldest first."""
+    found: dict[str, tuple[str, dict[str, Lever]]] = {}
+    for one in read(target):
+        if one["model"] == model and one["tensor_parallel_size"] == 1 and one["variant"]:
+            _, own = found.setdefault(f"{one['day']} {one['host']} {one['commit']}", (one["day"], {}))
+            own.setdefault(name_of(one["variant"]), {})[one["concurrency"]] = one
+    newest = levers(target, model)
+    replaced = [
+        (day, {name: points for name, points in own.items() if newest[name].get(max(points)) != points[max(points)]})
+        for day, own in found.values()
+    ]
+    return sorted(((day, own) for day, own in replaced if own), key=lambda pair: pair[0])
+
+
 def name_of(variant: str) -> str:
     """A lever's name as this page writes it.
 
