@@ -700,6 +700,6 @@ def test_a_study_says_what_copies_and_tools_cost_where_a_campaign_asked(tmp_path
     (kept / "gpt-oss-20b-tool-load.json").write_text(json.dumps(LOADED))
     (kept / "gpt-oss-20b-copies.json").write_text(json.dumps(COPIED))
     (tmp_path / "h200").symlink_to("h100")  # its records of copies have a table of their own, which says so already
-    assert str(answers.answers("h200")).count("Who takes what copies lose?") == 1
+    assert str(answers.answers("h200")).count("Do copies lose throughput, and where?") == 1
     told = str(answers.answers("h100"))
-    assert told.count("What do python sandboxes") == told.count("Who takes what copies lose?") == 1
+    assert told.count("What do python sandboxes") == told.count("Do copies lose throughput, and where?") == 1

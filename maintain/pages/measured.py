@@ -22,7 +22,7 @@ from helpers.records.curves import (
 from helpers.records.matrix import NEVER
 from helpers.records.record import RunRecord
 from helpers.runs.throughput import knee
-from maintain.studies.runs import AGAIN, compiling, label, of_its_kind, phases, run_count, timed
+from maintain.studies.runs import AGAIN, compiling, label, left_out, of_its_kind, phases, run_count, timed
 
 SIZES = (1, 2, 4, 8)  # tensor-parallel sizes whose trade the figure is to show
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "64-bit Arm (aarch64)"}
@@ -60,7 +60,7 @@ def time_needed(record: RunRecord | None) -> str:
     minutes = (record.finished - record.started).total_seconds() / 60
     text = (
         f"{minutes:.1f} minutes on {record.machine.cores} cores once the stack is installed "
-        f"(start-up {record.startup_s['total']:.0f} s), with {served(record)}"
+        f"(start-up {record.startup_s['total']:.0f} s), with {served(record)}{left_out(record)}"
     )
     others = other_starts(record).items()
     return text + "".join(f"; with profile {profile} the start took {seconds:.0f} s" for profile, seconds in others)

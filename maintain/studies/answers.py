@@ -217,7 +217,7 @@ def asynchronous(target: str, records: list[RunRecord], model: str) -> str:
         if not words
         else (
             "**What does async scheduling give?** It is on unless `--no-async-scheduling` turns it off. Off, bare `vllm serve` "
-            f"of {model} has a TPOT of {', '.join(words)}."
+            f"of {model} has a TPOT of {', '.join(words)}, with vLLM {off.release}."
         )
     )
 

@@ -44,7 +44,8 @@ def shares(evidence: Path) -> str:
     host = told.get("host_cores", told["cores"])
     number = {2: "Two", 4: "Four"}.get(most := max(one["copies"] for one in told["rows"]), str(most))
     title = (
-        f"**Who takes what copies lose?** {number} copies of {told['model']} on as many {devices}, a host of {host} CPU cores, "
+        f"**Do copies lose throughput, and where?** {number} copies of {told['model']} on as many {devices}, a host of {host} "
+        f"CPU cores, "
         f"{first['input_tokens']:,}/{first['output_tokens']:,} tokens, vLLM {told['vllm']}, {told['day']}. "
         "Cores are those in use on average, *free* counts the host's. ITL p99 is that of the slowest client:"
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from helpers.paths import RECORDS
-from helpers.recipes import Target
+from helpers.recipes import Target, load_target
 from helpers.records.claims import OTHER_FLAGS, same_flags
 from helpers.records.curves import LENGTHS, MEDIAN, Takes, by_version, curves, load_records, newest_of, options, takes
 from helpers.records.record import Point, RunRecord
@@ -98,6 +98,18 @@ def today(records: list[RunRecord], model: str, label: str, lengths: tuple[int, 
     points = [point for point in curves(own, model, *lengths).get(label, []) if point.concurrency in other]
     gave = [f"{point.output_tok_s_per_gpu:,.0f} at {point.concurrency}" for point in points]
     return f"With today's, {label} gave {listed(gave)} in flight (output tok/s per GPU)." if gave else ""
+
+
+def left_out(record: RunRecord) -> str:
+    """What the page's own run does besides this one's: points of the sweep, the download."""
+    usual = [
+        n
+        for n in load_target(record.target).defaults.concurrency
+        if n not in {p.concurrency for p in record.throughput}
+    ]
+    sweep = f"{listed(usual)} requests in flight" if usual and record.throughput else ""
+    said = " and ".join(filter(None, [sweep, "the download of the weights" if record.weights == "synthetic" else ""]))
+    return f", {said} left out" if said else ""
 
 
 def compiling(points: list[Point]) -> list[int]:
