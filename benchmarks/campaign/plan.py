@@ -181,12 +181,12 @@ class Tuning(Step):
 
 @dataclass(frozen=True)
 class Steps(Step):
-    """A decode step of bare `vllm serve` (and `arguments`) taken apart at some batch sizes."""
+    """A decode step of bare `vllm serve`, or of it with a lever, taken apart at some batch sizes."""
 
     done = "steps.json"
 
     batches: list[int]
-    arguments: list[str] = field(default_factory=list)
+    lever: Lever = NONE
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from benchmarks.campaign.plan import (
     Recurring,
     Routing,
     Step,
+    Steps,
     ToolLoad,
     Tools,
     Tuning,
@@ -65,22 +66,16 @@ def two(target: Target) -> Plan:
 
 def four(target: Target) -> Plan:
     """Four GPUs of one host: 20b's levers beside `vllm serve`, what tools cost, then the page and what the card lacks most."""
-    levers = [bare(SMALL, also=[256]), base(SMALL), fp8(SMALL, also=[256]), fp8_eagle3(SMALL), eagle3_alone(SMALL)]
+    levers = [base(SMALL), fp8(SMALL, also=[256]), fp8_eagle3(SMALL)]
+    first = [bare(SMALL, also=[256]), eagle3_alone(SMALL)]
     if narrow(target):
-        then = [
-            two_copies(),
-            latency(SMALL),
-            page20(),
-            tools20(),
-            *offload(),
-            warm(SMALL),
-            eight(),
-            hunt20(FP8 + EAGLE3),
-        ]
-        return [*levers, *then, fp8_kv(SMALL), *distances(SMALL), hunt20(), acceptance(1.0), acceptance(4.0)]
-    then = [eight(), latency(SMALL), bare(LARGE), base(LARGE), warm(LARGE), fp8_kv(SMALL), two_copies([256], 480)]
+        then = [two_copies(), latency(SMALL), page20(), *taken_apart(), *offload(), warm(SMALL), eight(), tools20()]
+        rest = [hunt20(FP8 + EAGLE3), fp8_kv(SMALL), *distances(SMALL), acceptance(1.0), acceptance(4.0)]
+        return [*first, *levers, *then, *rest]
+    then = [latency(SMALL), bare(LARGE), base(LARGE), *taken_apart(), warm(LARGE), fp8_kv(SMALL), two_copies()]
     rest = [most120(), eight(LARGE), tools20(), *distances(SMALL), *distances(LARGE), *offload(), hunt20(FP8 + EAGLE3)]
-    return [page120(), *levers, *then, *rest, tp2(), fp8_eagle3(LARGE), fp8(LARGE), eagle3_alone(LARGE), fp8_kv(LARGE)]
+    last = [tp2(), fp8_eagle3(LARGE), fp8(LARGE), eagle3_alone(LARGE), fp8_kv(LARGE)]
+    return [page120(), *first, eight(), *levers, *then, *rest, *last]
 
 
 def wide(target: Target) -> Plan:
@@ -141,6 +136,12 @@ def tp2() -> Job:
     """120b on two GPUs."""
     loads, long = waves([2, 8, 32, 128, 256]), waves([64, 16], 8192)  # for each GPU as many as one was asked
     return Job("120b-tp2", LARGE, loads, once=long, needs=2, least_s=260, takes_s=440)
+
+
+def taken_apart() -> Plan:
+    """A decode step of 20b as bare `vllm serve` takes it, and with FP8 activations."""
+    levers = {"20b-steps": Lever(""), "20b-steps-fp8": FP8}
+    return [Steps(name, SMALL, [1, 64, 256], lever, least_s=250, takes_s=300) for name, lever in levers.items()]
 
 
 def warm(model: str) -> Job:

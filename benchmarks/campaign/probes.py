@@ -113,11 +113,12 @@ def space_with(target: str, step: Tuning, folder: Path) -> Path:
 
 
 def profile(campaign, step: Steps, folder: Path) -> None:
-    """Bare `vllm serve` with its profiler, one profile per batch size; the traces stay where there is room."""
+    """Bare `vllm serve` or a lever with vLLM's profiler, a profile per batch size; the traces stay where there is room."""
     weights, port = campaign.checkpoint(step), campaign.port(step)
     traces = CACHE / "traces" / step.name
-    flags = flags_of([*step.arguments, *profiler_arguments(traces)])
-    command = bare_command(str(weights), step.model, port).changed(flags, campaign.visible(step.gpus))
+    flags = flags_of([*step.lever.arguments, *profiler_arguments(traces)])
+    env = campaign.visible(step.gpus) | step.lever.env
+    command = bare_command(str(weights), step.model, port).changed(flags, env)
     log, found = folder / "server.log", []
     server = campaign.launch(step, [command], port, log)
     try:
@@ -129,6 +130,7 @@ def profile(campaign, step: Steps, folder: Path) -> None:
         value = {
             "model": step.model,
             "weights": "synthetic",
+            "variant": step.lever.variant,
             **seen(campaign, server.command, log),
             "startup_s": server.startup_s,
             "profiles": [one.model_dump() for one in found],
@@ -145,6 +147,7 @@ def host(campaign) -> dict:
         "day": f"{datetime.now(UTC):%Y-%m-%d}",
         "vllm": versions["vllm"],
         "torch": versions.get("torch", ""),
+        "triton": versions.get("triton", ""),
         "gpu": machine.gpus[0] if machine.gpus else "",
         "driver": machine.driver,
     }

