@@ -38,9 +38,10 @@ FRONT = """## Before you put a server in front of others
 3. Limit a body's size in your proxy (nginx: `client_max_body_size`, 1 MB unless you raise it). vLLM has no limit.
 4. Send hostile requests yourself before anyone else does: `make fuzz ARGS="--guarded"` on a machine like yours, or
    `make fuzz ARGS="--base-url http://HOST:PORT --model NAME"` against your server.
-5. In front of a router, let your proxy pass the paths that your clients use and no other. vllm-router 0.1.17 passes every path
-   on, and whoever reaches it can take a replica out (`POST /remove_worker?url=`) and add one of their own (`/add_worker`).
-   Servers with `--enable-scale-out` end any request whose id is sent to `/inference/v1/abort_requests`.
+5. Give replicas a key: with `VLLM_API_KEY` set, the cookbook's router asks for it on every path. Let your proxy pass the paths
+   that your clients use and no other. vllm-router 0.1.17 passes every path on, and whoever has the key, or reaches a router
+   without one, can take a replica out (`POST /remove_worker?url=`) and add one of their own (`/add_worker`). Servers with
+   `--enable-scale-out` end any request whose id is sent to `/inference/v1/abort_requests`.
 
 ## What is known""".splitlines()
 

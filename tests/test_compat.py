@@ -128,6 +128,18 @@ REFUSED = [
     ),
     ("/invocations", {"prompt": [7] * 2_001, "prompt_logprobs": 0}, "2,000 tokens"),
     ("/v1/chat/completions/batch", {"messages": [[{"content": "a" * 2_001}]], "prompt_logprobs": 0}, "2,000 tokens"),
+    *(
+        (
+            "/inference/v1/generate",
+            {"token_ids": [7] * 2_001, "sampling_params": {"prompt_logprobs": 0}} | more,
+            "2,000 tokens",
+        )
+        for more in ({}, {"prompt": "a"})
+    ),
+    *(
+        (COMPLETIONS, {"prompt": [7] * 2_001, "prompt_logprobs": 0, "sampling_params": given}, "2,000 tokens")
+        for given in ({}, 1)
+    ),
     ("/tokenize", {"messages": [{"role": "user", "content": [1] * 1_001}]}, "1,000 tools, or parts"),
     *(
         (path, body(letter * 10_000), "a run of more than 5,000")
@@ -138,6 +150,8 @@ REFUSED = [
 TAKEN = [
     (COMPLETIONS, {"prompt": [[7] * 2_000] * 3, "prompt_logprobs": 0}),
     (COMPLETIONS, {"prompt": [7] * 9_000, "logprobs": 5}),
+    ("/inference/v1/generate", {"token_ids": [7] * 2_000, "sampling_params": {"prompt_logprobs": 0}}),
+    ("/inference/v1/generate", {"token_ids": [7] * 9_000, "sampling_params": {"logprobs": 5}}),
     (COMPLETIONS, {"prompt": "a" * 9_000, "echo": True}),
     (COMPLETIONS, {"prompt": 3, "prompt_logprobs": 0}),
     (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 1_000}]}),

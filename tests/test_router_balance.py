@@ -1,6 +1,7 @@
 """What the real router does to copies of which one pauses: two endpoints that stream as vLLM does, clients that ask on and on."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from helpers.recipes.command.replicas import POLICY, router_words
 from helpers.server import free_port
 
 USERS, REQUESTS, CHUNKS = 32, 160, 10
+KEY = "k"
 ABORT = "/inference/v1/abort_requests"
 ALIKE = "You are a helpful assistant and answer in one word. "
 
@@ -51,6 +53,8 @@ class Answer(BaseHTTPRequestHandler):
     server: Copy
 
     def do_GET(self) -> None:
+        if self.path == "/v1/models" and self.headers.get("Authorization") not in (None, f"Bearer {KEY}"):
+            return self.send_error(401)  # the router asks whether a key is good
         self.say(b"")
 
     def do_POST(self) -> None:
@@ -88,15 +92,17 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def routed(copies: list[Copy], policy: str) -> Iterator[httpx.Client]:
-    """A client of the router before the copies."""
+def routed(copies: list[Copy], policy: str, key: str = "") -> Iterator[httpx.Client]:
+    """A client of the router before the copies, which has the key."""
     port = free_port()
     words = router_words([one.server_port for one in copies], port, free_port(), policy)
     command = [sys.executable, "-m", "helpers.server.router", *words]
-    router = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env = os.environ | {"VLLM_API_KEY": key}
+    router = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=USERS)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=limits, headers=headers) as client:
             answers(client)
             yield client
     finally:
@@ -170,3 +176,12 @@ def test_the_router_hides_nothing_from_whoever_reaches_it() -> None:
         assert client.post(f"/remove_worker?url={urls[0]}").status_code == 200
         assert client.get("/list_workers").json()["urls"] == urls[1:]
         assert client.post(f"/add_worker?url={urls[0]}").status_code == 200
+
+
+@pytest.mark.real
+def test_a_router_with_a_key_asks_for_it_on_every_path() -> None:
+    copies = [Copy(pauses=False) for _ in range(2)]
+    with routed(copies, POLICY, key=KEY) as client:
+        for path in (ABORT, f"/remove_worker?url=http://127.0.0.1:{copies[0].server_port}"):
+            assert client.post(path, json={}, headers={"Authorization": "Bearer other"}).status_code == 401, path
+            assert client.post(path, json={}).status_code == 200, path

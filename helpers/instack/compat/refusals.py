@@ -24,10 +24,14 @@ def deadly(text: bytes, path: str) -> str:
         reads = len(text) > RUN or any(mark in text for mark in HIDING) or text.count(b",") > FEW
         body = json.loads(text) if reads else {}
         echoed = body.get("echo") and (body.get("logprobs"), body.get("top_logprobs")) != (None, None)
-        prompt = text if "messages" in body else body.get("prompt", text)
+        prompt = text if "messages" in body else body.get("prompt", body.get("token_ids", text))
         prompts = prompt if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else [prompt]
-        lengths = [len(one.encode() if isinstance(one, str) else one) for one in prompts if hasattr(one, "__len__")]
-        if (echoed or body.get("prompt_logprobs") is not None) and max(lengths, default=0) > SCORED:
+        every = [*prompts, body.get("token_ids")]  # /inference/v1/generate has its own names for both
+        lengths = [len(one.encode() if isinstance(one, str) else one) for one in every if hasattr(one, "__len__")]
+        places = [one for one in (body, body.get("sampling_params")) if isinstance(one, dict)]
+        if (echoed or any(one.get("prompt_logprobs") is not None for one in places)) and max(
+            lengths, default=0
+        ) > SCORED:
             return f"logprobs of a prompt of more than {SCORED:,} tokens (text counts by its bytes): send ids, or a shorter one"
         items = body.get(name := "input" if path == RESPONSES else "messages")
         items = items if isinstance(items, list) else []
