@@ -90,6 +90,8 @@ def test_runs_that_lie_far_apart_decide_no_aim(evidence: Path) -> None:
             ]
     evidence.write_text(json.dumps({"rows": rows}))
     assert aims("h200", "gpt-oss-20b")[0] == "1.20x at 64, runs 15% apart; aim 1.30x, not decided"
+    plain = "1.00x at 1; aim 1.10x, **missed** (0.92x at 64, runs 15% apart)"
+    assert aims("h200", "gpt-oss-20b")[2] == plain, "a point that is sure decides beside one that is not"
 
 
 def test_what_another_host_gave_stays_on_the_page(evidence: Path) -> None:

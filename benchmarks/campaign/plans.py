@@ -98,7 +98,7 @@ def copies(target: Target) -> Plan:
 
 
 def hunt(target: Target) -> Plan:
-    """What a card's own kernels make of hostile requests: each profile, then speculation and FP8, alone and together."""
+    """What a card's own kernels make of hostile requests: two profiles, then FP8 + EAGLE3, EAGLE3 and an FP8 cache."""
     latency = Hunt("20b-hunt-latency", SMALL, profile="latency", seconds=400, least_s=200, takes_s=560)
     return [hunt20(), latency, hunt20(FP8 + EAGLE3), hunt20(EAGLE3), hunt20(FP8_CACHE)]
 

@@ -63,7 +63,8 @@ def summed_up(rows: list[dict[str, Any]]) -> str:
             ways.setdefault(one["asked"], []).append(f"{rate / base:.2f}x at {users}")
     said = "; ".join(f"{name} {' and '.join(ratios)}" for name, ratios in ways.items())
     free = min(one["cores"]["free"] for one in rows)
-    return f"Against one copy alone, at so many requests per copy: {said}. At least {free:.0f} cores were free."
+    told = f"In each run {int(free)} cores or more were free on average."
+    return f"Against one copy alone, at so many requests per copy: {said}. {told}"
 
 
 def _most(one: dict[str, Any]) -> int:
@@ -119,8 +120,9 @@ def _left(told: dict[str, Any], older: dict[str, Any]) -> str:
     rows = [one for one in older["rows"] if one["users_per_copy"] in users and one["asked"].startswith("router")]
     if not rows:
         return ""
-    gave = " and ".join(f"{_ratio(one, older['rows']):.2f}x at {one['users_per_copy']}" for one in rows)
-    return f" It also gave {gave}; `{_policy(told)}` was not measured there."
+    gave = " and ".join(f"{_ratio(one, older['rows']):.2f}x" for one in rows)
+    where = " and ".join(map(str, sorted(users)))
+    return f" At {where} per copy it gave {gave}; `{_policy(told)}` was not measured there."
 
 
 def _gathered(told: dict[str, Any], evidence: Path) -> str:
@@ -135,7 +137,8 @@ def _gathered(told: dict[str, Any], evidence: Path) -> str:
     alone = _alone(told["rows"], users)["points"][0]["tpot_ms"]["p50"]
     beyond = (
         f" The servers of this test had captured CUDA graphs up to {largest} requests only; a recipe's server goes on to 1,024. "
-        f"Without a graph a token took up to {slow:.0f} ms, against {alone:.0f} ms for one copy alone. What a recipe's server "
+        f"Without a graph TPOT p99 reached {slow:.0f} ms, against a median of {alone:.0f} ms for one copy alone. What a "
+        "recipe's server "
         "loses was not measured."
     )
     other = [
@@ -161,7 +164,7 @@ def _since(evidence: Path) -> str:
     found = [file.parents[1].name for file in sorted(others) if _policy(json.loads(file.read_text())) == POLICY]
     if not found:
         return "With it these loads were not measured on GPUs."
-    return f"With it these requests were measured on {' and '.join(found)}; the study of that target has the table."
+    return f"With it copies were measured on {' and '.join(found)}; the study of that target says at how many requests."
 
 
 def _policy(told: dict[str, Any]) -> str:

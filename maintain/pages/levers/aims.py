@@ -30,6 +30,14 @@ def apart(one: dict[str, Any], key: str) -> float:
     return (max(values) - min(values)) / median(values)
 
 
+def doubt(one: dict[str, Any], other: dict[str, Any], key: str) -> str:
+    """Why the ratio of two rows decides nothing; "" where it does."""
+    if not same_host(one, other):
+        return " *"
+    spread = max(apart(row, key) for row in (one, other))
+    return f", runs {spread:.0%} apart" if spread > NOISE else ""
+
+
 def verdict(value: float, aim: float, form: str = "{:.2f}x", note: str = "", most: bool = False) -> str:
     """A figure beside its aim, which is the least that it may be, or the `most`."""
     met = value <= aim if most else value >= aim
@@ -55,13 +63,16 @@ def aims(target: str, model: str) -> list[str]:
         ]
         if not pairs:
             return "not measured beside bare `vllm serve`"
-        value, one, other = min(pairs, key=lambda pair: pair[0])
         kind = {"FP8": "fp8", SHORT[BASE]: "reference"}.get(name, "speculative")
-        spread = max(apart(row, key) for row in (one, other))
-        if not same_host(one, other) or spread > NOISE:
-            why = f", runs {spread:.0%} apart" if same_host(one, other) else " *"
-            return f"{value:.2f}x at {one['concurrency']}{why}; aim {AIMS[kind][at]:.2f}x, not decided"
-        return verdict(value, AIMS[kind][at], note=f" at {one['concurrency']}")
+        open_ = {pair[1]["concurrency"]: doubt(*pair[1:], key) for pair in pairs}
+        value, one, _ = min(pairs, key=lambda pair: pair[0])
+        least = f"{value:.2f}x at {one['concurrency']}{open_[one['concurrency']]}"
+        decided = [pair for pair in pairs if not open_[pair[1]["concurrency"]]]
+        if not decided:
+            return f"{least}; aim {AIMS[kind][at]:.2f}x, not decided"
+        sure, point, _ = min(decided, key=lambda pair: pair[0])
+        beside = f" ({least})" if value < sure else ""
+        return verdict(sure, AIMS[kind][at], note=f" at {point['concurrency']}") + beside
 
     every = [one for name, points in found.items() if not elsewhere(name) for one in points.values()]
 
