@@ -20,7 +20,7 @@ from benchmarks.campaign import driver, probes
 from benchmarks.campaign import measure as measuring
 from benchmarks.campaign.driver import Campaign, pack, run_campaign
 from benchmarks.campaign.import_results import known, take
-from benchmarks.campaign.measure import command, medians, missing
+from benchmarks.campaign.measure import command, compiled, medians, missing
 from benchmarks.campaign.plan import (
     EAGLE3,
     FP8,
@@ -86,6 +86,14 @@ def test_the_plan_holds_what_the_pages_need(target, plan):
         loads = [*step.loads, *step.once] if isinstance(step, Job) else []
         assert all(x.prompts >= 2 * x.concurrency for x in loads if x.concurrency > 1)
         assert 0 < step.least_s <= step.takes_s, "begun when it cannot end"
+
+
+def test_a_point_says_how_many_kernels_were_compiled_while_it_was_measured(tmp_path):
+    log = tmp_path / "server.log"
+    assert compiled(log) == 0
+    line = "WARNING [jit_monitor.py:140] Triton kernel JIT compilation during inference: _topk_forward. This causes a spike\n"
+    log.write_text(line + "INFO [kernel_warmup.py:176] JIT kernel warmup starting.\n" + line)
+    assert compiled(log) == 2
 
 
 @pytest.mark.parametrize("target", ["h100", "h200"])

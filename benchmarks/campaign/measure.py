@@ -43,13 +43,16 @@ def measure(campaign, job: Job, folder: Path) -> None:
         tag = " ".join([job.weights, *own.words[2:], *(value for name, value in own.env.items() if name not in gpus)])
         bounded = job.weights != "nano" and not job.lever.speculates and not any(x.shared_tokens for x in job.loads)
         limit = roofline(model, campaign.target.device, job.size, job.replicas) if bounded else None
+        seen = [0]
         try:
             for name, loads, points in rounds(job, takes):
 
                 def progress(event: dict, points=points, name=name) -> None:
                     if event["event"] == "point":
                         points.append(event["measured"])
-                        campaign.say(job.name, f"{name}  {line_of(event['measured'])}")
+                        seen.append(compiled(log))
+                        more = f"  {new} kernels compiled" if (new := seen[-1] - seen[-2]) else ""
+                        campaign.say(job.name, f"{name}  {line_of(event['measured'])}{more}")
                         save()
 
                 sweep(
@@ -72,6 +75,12 @@ def measure(campaign, job: Job, folder: Path) -> None:
             raise
         finally:
             campaign.say(job.name, " ".join(server.stop().split("\n")))
+
+
+def compiled(log: Path) -> int:
+    """How many compilations a server's log names after its start: each kernel once, or each time with --jit-monitor-verbose."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return text.count("JIT compilation during inference")
 
 
 def rounds(job: Job, takes: list[list[Point]]) -> Iterator[tuple[str, list[Load], list[Point]]]:

@@ -72,7 +72,16 @@ def four(target: Target) -> Plan:
         then = [two_copies(), latency(SMALL), page20(), *taken_apart(), *offload(), warm(SMALL), eight(), tools20()]
         rest = [hunt20(FP8 + EAGLE3), fp8_kv(SMALL), *distances(SMALL), acceptance(1.0), acceptance(4.0)]
         return [*first, *levers, *then, *rest]
-    then = [latency(SMALL), bare(LARGE), base(LARGE), *taken_apart(), warm(LARGE), fp8_kv(SMALL), two_copies()]
+    then = [
+        latency(SMALL),
+        bare(LARGE),
+        base(LARGE),
+        *taken_apart(),
+        warm(LARGE),
+        pauses(),
+        fp8_kv(SMALL),
+        two_copies(),
+    ]
     rest = [most120(), eight(LARGE), tools20(), *distances(SMALL), *distances(LARGE), *offload(), hunt20(FP8 + EAGLE3)]
     last = [tp2(), fp8_eagle3(LARGE), fp8(LARGE), eagle3_alone(LARGE), fp8_kv(LARGE)]
     return [page120(), *first, eight(), *levers, *then, *rest, *last]
@@ -142,6 +151,12 @@ def taken_apart() -> Plan:
     """A decode step of 20b as bare `vllm serve` takes it, and with FP8 activations."""
     levers = {"20b-steps": Lever(""), "20b-steps-fp8": FP8}
     return [Steps(name, SMALL, [1, 64, 256], lever, least_s=250, takes_s=300) for name, lever in levers.items()]
+
+
+def pauses() -> Job:
+    """Do the pauses of the throughput profile at 64 coincide with kernels that are compiled? Few graphs, as where it paused."""
+    lever = Lever("each compilation logged", ["--jit-monitor-verbose"])
+    return lever_job(SMALL, "pauses", lever, [64], (125, 30, 22))
 
 
 def warm(model: str) -> Job:
