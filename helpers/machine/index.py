@@ -1,4 +1,4 @@
-"""Where packages come from: pip's own configuration, told to uv, which does not read it.
+"""Where packages come from and go to: pip's own configuration, told to uv, which does not read it; whose a Python is.
 
 Standard library only: the bootstrap uses it before the workbench exists.
 """
@@ -56,3 +56,15 @@ def uv_environment(environ: dict[str, str], python: str | Path) -> dict[str, str
 def find_links(environ: dict[str, str]) -> list[Path]:
     """The local wheel folders among uv's find-links."""
     return [Path(entry) for entry in environ.get("UV_FIND_LINKS", "").split(",") if os.path.isdir(entry)]
+
+
+def is_environment(python: Path, folder: Path) -> bool:
+    """Whether a Python belongs to the whole environment in `folder`.
+
+    That of one which was cut off while it was made names another prefix, or has no folder for packages: what uv is told to
+    install there lands in the environment of the program that calls it.
+    """
+    code = "import os, sys, sysconfig; print(sys.prefix if os.path.isdir(sysconfig.get_path('purelib')) else '')"
+    argv = [str(python), "-c", code]
+    prefix = subprocess.run(argv, capture_output=True, text=True).stdout.strip() if python.exists() else ""
+    return bool(prefix) and Path(prefix).resolve() == folder.resolve()

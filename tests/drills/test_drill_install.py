@@ -5,6 +5,8 @@ import random
 import shutil
 import signal
 import socket
+import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -100,12 +102,31 @@ def test_half_a_package_is_not_taken_for_whole(place: Place, said) -> None:
 @pytest.mark.full
 def test_install_interrupted(place: Place, tiny: Tiny, said) -> None:
     """installer and uv end, the next run is whole"""
-    process = tiny.start()
-    assert wait(lambda: (tiny.stacks / "tiny").exists(), 30)
-    os.killpg(process.pid, signal.SIGINT)
-    process.communicate()
+    for _ in range(ATTEMPTS):  # it may be over before the signal comes
+        process = tiny.start()
+        assert wait(lambda: (tiny.stacks / "tiny").exists(), 30)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate()
+        if process.returncode:
+            break
+        shutil.rmtree(tiny.stacks / "tiny")
     assert process.returncode != 0 and wait(lambda: not processes_of(place.token))
     said(tiny.whole())
+
+
+@drill("an installation ended while its environment was made: a Python that takes another's packages")
+@pytest.mark.full
+@pytest.mark.parametrize("left", ["bin/python", "bin/python and pyvenv.cfg"])
+def test_environment_half_made(place: Place, tiny: Tiny, left: str, said) -> None:
+    """the environment is made anew, and nothing lands in the workbench"""
+    folder = tiny.stacks / "tiny"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(Path(sys.executable).resolve())
+    if "pyvenv.cfg" in left:
+        (folder / "pyvenv.cfg").write_text(f"home = {Path(sys.executable).resolve().parent}\n")
+    assert "ready in" in said(tiny.whole())
+    own = Path(sysconfig.get_path("purelib")) / "drillone"
+    assert not own.exists(), "the packages of a stack are in the environment that installs it"
 
 
 @drill("two installations of one stack at the same moment")

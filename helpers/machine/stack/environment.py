@@ -14,7 +14,7 @@ from pathlib import Path
 from helpers.bytecode import compile_stack
 from helpers.errors import CookbookError, UsageError
 from helpers.files import alone, write_whole
-from helpers.machine.index import find_links, uv_environment
+from helpers.machine.index import find_links, is_environment, uv_environment
 from helpers.paths import LOCKS, STACKS, shown
 from helpers.processes import ending_with_parent
 from helpers.progress import child
@@ -169,7 +169,7 @@ def _install_locked(stack: ServingStack, uv: str, env: dict[str, str]) -> None:
         python, options = _python_for_cpu(stack, uv, env)
     elif stack.name in PYTHON_OF:
         python = _needed_python(uv, stack.name, env)
-    if not stack.python.exists() or _version(stack.python) != _version(python):
+    if not is_environment(stack.python, stack.folder) or _version(stack.python) != _version(python):
         _make_environment(stack, uv, python, env)
     # uv takes a package whose metadata is there for installed, though its files were half copied when it was ended.
     cut_off = stack.folder / ".installing"
