@@ -88,9 +88,8 @@ def hunted(given: argparse.Namespace, folder: Path) -> int:
     else:
         values = {name: yaml.safe_load(value) for name, value in given.parameter}
         own = {"port": 0} | values
-        options = {"folder": folder, "kept": given.keep_server, "guarded": given.guarded}
-        options |= {"scale_out": given.scale_out}
-        served = Ours("", target=given.target, parameters=own, without=tuple(given.without), **options)
+        ways = {"kept": given.keep_server, "guarded": given.guarded, "scale_out": given.scale_out}
+        served = Ours("", target=given.target, parameters=own, without=tuple(given.without), folder=folder, **ways)
     served.start()
     try:
         model = served.command.model if isinstance(served, Ours) else given.model

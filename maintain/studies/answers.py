@@ -110,8 +110,8 @@ def layouts(target: str, model: str, labels: Sequence[str]) -> Markdown:
             limit = f"{best.roofline_fraction:.0%}" if best.roofline_fraction else ""
             rate = f"{best.output_tok_s_per_gpu:,.0f} at concurrency {best.concurrency:,}"
             rows.append(row(label, gpus_of(label), rate, f"{best.tok_s_per_user:.1f}", limit, version))
-        copied = routed(RECORDS / target / "evidence" / f"{model}-copies.json", gpus_of(label)) if not ran else ()
         if not ran:
+            copied = routed(RECORDS / target / "evidence" / f"{model}-copies.json", gpus_of(label))
             rows.append(row(label, gpus_of(label), *(copied or (NEVER, "", "", ""))))
     columns = ["layout", "GPUs", "most output tok/s per GPU", "tok/s per user", "of the roofline", "vLLM"]
     title = f"{model} on {load_target(target).title}, {LENGTHS[0][0]:,}/{LENGTHS[0][1]:,} tokens, from the records:"

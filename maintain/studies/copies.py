@@ -57,10 +57,8 @@ def summed_up(rows: list[dict[str, Any]]) -> str:
     """The ratios to one copy alone by the way of asking, and the cores that were free."""
     ways: dict[str, list[str]] = {}
     for one in rows:
-        users, rate = one["users_per_copy"], one["output_tok_s_per_copy"]
-        base = _alone(rows, users)["output_tok_s_per_copy"]
         if one["asked"] != rows[0]["asked"]:
-            ways.setdefault(one["asked"], []).append(f"{rate / base:.2f}x at {users}")
+            ways.setdefault(one["asked"], []).append(f"{_ratio(one, rows):.2f}x at {one['users_per_copy']}")
     said = "; ".join(f"{name} {' and '.join(ratios)}" for name, ratios in ways.items())
     free = min(one["cores"]["free"] for one in rows)
     told = f"In each run {int(free)} cores or more were free on average."
@@ -75,7 +73,7 @@ def _most(one: dict[str, Any]) -> int:
 def routed(evidence: Path, copies: int) -> tuple[str, ...]:
     """Cells for the most that so many copies gave through the router of today: output tok/s per GPU, of a user, "", vLLM."""
     told: dict[str, Any] = json.loads(evidence.read_text(encoding="utf-8")) if evidence.exists() else {"rows": []}
-    rows = [one for one in told["rows"] if one["asked"].startswith("router") and one["copies"] == copies]
+    rows = [one for one in _behind_router(told) if one["copies"] == copies]
     if not rows or _policy(told) != POLICY:
         return ()
     most = max(rows, key=lambda one: one["output_tok_s_per_copy"])
@@ -90,16 +88,16 @@ def _in_turn(told: dict[str, Any], evidence: Path) -> str:
     if not kept.exists():
         return ""
     older: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    users = sorted({one["users_per_copy"] for one in told["rows"]} & {one["users_per_copy"] for one in older["rows"]})
-    rows = [one for one in older["rows"] if one["users_per_copy"] in users]
-    gave = [one for one in rows if one["asked"].startswith("router")]
-    ratios = [f"{_ratio(one, rows):.2f}x" for one in gave]
-    now = [one for one in told["rows"] if one["asked"].startswith("router") and one["users_per_copy"] in users]
+    users = sorted(_users(told) & _users(older))
+    now, gave = ([row for row in _behind_router(one) if row["users_per_copy"] in users] for one in (told, older))
+    ratios = [f"{_ratio(one, older['rows']):.2f}x" for one in gave]
+    largest = _largest_graph(older)
+    short = f", servers with CUDA graphs up to {largest} requests only" if largest else ""
     return (
         f"**What the router's policy changes**: here it was `{_policy(told)}`, and no copy had more than "
         f"{max(map(_most, now))} requests in flight. With `round_robin` the same {' and '.join(map(str, users))} requests per "
         f"copy gave {' and '.join(ratios)} through the router, with up to {max(map(_most, gave))} in flight on one copy "
-        f"({older['day']}, another host{_graphs(older)}).{_left(told, older)}"
+        f"({older['day']}, another host{short}).{_left(told, older)}"
     )
 
 
@@ -108,16 +106,25 @@ def _ratio(one: dict[str, Any], rows: list[dict[str, Any]]) -> float:
     return one["output_tok_s_per_copy"] / _alone(rows, one["users_per_copy"])["output_tok_s_per_copy"]
 
 
-def _graphs(told: dict[str, Any]) -> str:
-    """The largest batch that these servers had captured, where that was cut short."""
-    sizes = options(told.get("argv", [])).get("--cudagraph-capture-sizes", ())
-    return f", servers with CUDA graphs up to {max(map(int, sizes))} requests only" if sizes else ""
+def _largest_graph(told: dict[str, Any]) -> int:
+    """The largest batch that these servers had captured, where their flags cut that short; else 0."""
+    return max(map(int, options(told.get("argv", [])).get("--cudagraph-capture-sizes", ())), default=0)
+
+
+def _behind_router(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that were asked through the router."""
+    return [one for one in told["rows"] if one["asked"].startswith("router")]
+
+
+def _users(told: dict[str, Any]) -> set[int]:
+    """How many requests each copy was given, over all rows."""
+    return {one["users_per_copy"] for one in told["rows"]}
 
 
 def _left(told: dict[str, Any], older: dict[str, Any]) -> str:
     """What the older measurement has and the newer one has not."""
-    users = {one["users_per_copy"] for one in older["rows"]} - {one["users_per_copy"] for one in told["rows"]}
-    rows = [one for one in older["rows"] if one["users_per_copy"] in users and one["asked"].startswith("router")]
+    users = _users(older) - _users(told)
+    rows = [one for one in _behind_router(older) if one["users_per_copy"] in users]
     if not rows:
         return ""
     gave = " and ".join(f"{_ratio(one, older['rows']):.2f}x" for one in rows)
@@ -127,25 +134,23 @@ def _left(told: dict[str, Any], older: dict[str, Any]) -> str:
 
 def _gathered(told: dict[str, Any], evidence: Path) -> str:
     """What a router that gives requests in turn did to the copies, where their logs show it; else nothing."""
-    routed = [one for one in told["rows"] if one["asked"].startswith("router")]
-    uneven = max(routed, key=lambda one: (_most(one) / one["users_per_copy"], _most(one)), default=None)
+    through = _behind_router(told)
+    uneven = max(through, key=lambda one: (_most(one) / one["users_per_copy"], _most(one)), default=None)
     if uneven is None or _policy(told) != "round_robin" or _most(uneven) <= 1.1 * uneven["users_per_copy"]:
         return ""
     users, most = uneven["users_per_copy"], _most(uneven)
-    largest = max(map(int, options(told["argv"]).get("--cudagraph-capture-sizes", ())), default=0)
+    largest = _largest_graph(told)
     slow = max(point["tpot_ms"]["p99"] for point in uneven["points"])
     alone = _alone(told["rows"], users)["points"][0]["tpot_ms"]["p50"]
     beyond = (
         f" The servers of this test had captured CUDA graphs up to {largest} requests only; a recipe's server goes on to 1,024. "
         f"Without a graph TPOT p99 reached {slow:.0f} ms, against a median of {alone:.0f} ms for one copy alone. What a "
-        "recipe's server "
-        "loses was not measured."
+        "recipe's server loses was not measured."
     )
     other = [
         f"{one['asked']} at {one['users_per_copy']}"
-        for one in routed
-        if _most(one) <= 1.1 * one["users_per_copy"]
-        and one["output_tok_s_per_copy"] < 0.9 * _alone(told["rows"], one["users_per_copy"])["output_tok_s_per_copy"]
+        for one in through
+        if _most(one) <= 1.1 * one["users_per_copy"] and _ratio(one, told["rows"]) < 0.9
     ]
     unknown = f" It does not explain what these lost: {'; '.join(other)}." if other else ""
     return (

@@ -126,9 +126,8 @@ def of_its_kind(record: RunRecord, records: list[RunRecord]) -> tuple[list[Point
     where `records` hold none, as of a trained test model."""
     lengths = record.throughput[0].input_tokens, record.throughput[0].output_tokens
     same, label = newest_of([one for one in records if one.model == record.model]), record.serving.label
-    found = (each(same, record.model, *lengths) for each in (curves, takes))
-    points, runs = (one.get(label, {}) for one in found)
-    return list(points), runs
+    points, runs = curves(same, record.model, *lengths), takes(same, record.model, *lengths)
+    return points.get(label, []), runs.get(label, {})
 
 
 def run_count(found: Takes, concurrency: int) -> str:

@@ -29,9 +29,8 @@ def deadly(text: bytes, path: str) -> str:
         every = [*prompts, body.get("token_ids")]  # /inference/v1/generate has its own names for both
         lengths = [len(one.encode() if isinstance(one, str) else one) for one in every if hasattr(one, "__len__")]
         places = [one for one in (body, body.get("sampling_params")) if isinstance(one, dict)]
-        if (echoed or any(one.get("prompt_logprobs") is not None for one in places)) and max(
-            lengths, default=0
-        ) > SCORED:
+        scored = echoed or any(one.get("prompt_logprobs") is not None for one in places)
+        if scored and max(lengths, default=0) > SCORED:
             return f"logprobs of a prompt of more than {SCORED:,} tokens (text counts by its bytes): send ids, or a shorter one"
         items = body.get(name := "input" if path == RESPONSES else "messages")
         items = items if isinstance(items, list) else []
