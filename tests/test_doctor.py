@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -341,17 +342,26 @@ def cpu_seconds(log: bytes) -> tuple[float, Diagnosis]:
     return time.process_time() - began, found
 
 
+def yardstick_seconds(log: bytes) -> float:
+    """What this machine takes to search each line for a hundred words."""
+    words = re.compile("|".join(f"{chr(ord('a') + n % 26)}needle{n}" for n in range(100)))
+    began = time.process_time()
+    for line in io.BytesIO(log):
+        words.search(line.decode())
+    return time.process_time() - began
+
+
 @pytest.mark.full
 @pytest.mark.measures
-@pytest.mark.parametrize(("row", "mb_s"), [(PROMPTS, 10), (ERRORS, 8)], ids=["prompts", "errors"])
-def test_lines_that_are_never_alike_are_read_at_a_rate(row, mb_s):
-    """What each further megabyte costs, on a machine that does other work as well."""
+@pytest.mark.parametrize(("row", "most"), [(PROMPTS, 1.2), (ERRORS, 2.5)], ids=["prompts", "errors"])
+def test_lines_that_are_never_alike_are_read_at_a_rate(row, most):
+    """What each further megabyte costs beside a plain search on the same machine; 0.8 and 1.7 when this was written."""
     short, long = varied(row, 10_000_000), varied(row, 30_000_000)
-    taken = []
-    while len(taken) < TRIES and 20 / min(taken, default=9e9) <= mb_s:
+    ratios = []
+    while len(ratios) < TRIES and min(ratios, default=9e9) > most:
         seconds, found = cpu_seconds(long + DEATH)
-        taken.append(max(seconds - cpu_seconds(short)[0], 1e-3))
-    assert 20 / min(taken) > mb_s, f"20 MB in {taken} s"
+        ratios.append((seconds - cpu_seconds(short)[0]) / yardstick_seconds(short))
+    assert min(ratios) <= most, f"the further 20 MB took {ratios} times what searching 10 MB takes"
     assert found.ids == ["F20"] and found.exception.startswith("torch.OutOfMemoryError: CUDA out of memory")
     assert found.line == long.count(b"\n") + 4
 
