@@ -19,7 +19,7 @@ from test_bench_record import point, record
 from benchmarks.campaign import driver, probes
 from benchmarks.campaign import measure as measuring
 from benchmarks.campaign.driver import Campaign, pack, run_campaign
-from benchmarks.campaign.import_results import known, take
+from benchmarks.campaign.import_results import add_distances, known, take, write_table
 from benchmarks.campaign.measure import command, compiled, medians, missing
 from benchmarks.campaign.plan import (
     EAGLE3,
@@ -439,7 +439,7 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     (out / "20b-routing-fp8" / "routing.json").write_text('{"batches": []}')
     for name, age in (("20b-old", 100), ("20b-new", 1), ("120b-one", 50)):
         (out / name).mkdir()
-        (out / name / "distances.json").write_text(json.dumps({"of": name}))
+        (out / name / "distances.json").write_text(json.dumps({"of": name, "distances": {}}))
         os.utime(out / name / "distances.json", (time.time() - age,) * 2)
     take(out, records, None)
     assert not load_records("h200", records) and len(load_records("h200", records / "levers")) == 1
@@ -459,10 +459,30 @@ def test_a_lever_keeps_every_take_beside_the_recipes_own_records(tmp_path):
     for _ in range(2):
         take(out, records, None)
     assert json.loads((records / "evidence" / "levers.json").read_text())["rows"] == table, "taken twice, kept once"
+    other = [row | {"commit": "another"} for row in table]
+    write_table(records / "evidence" / "levers.json", other)
+    rows = json.loads((records / "evidence" / "levers.json").read_text())["rows"]
+    assert rows == [*table, *other], "another host's campaign of the same day"
     (out / "events.log").write_text("two\n")
     take(out, records, None)
     (log,) = (records / "evidence").glob("*-campaign.log")
     assert log.read_text() == "one\ntwo\n"
+
+
+def test_distances_of_an_earlier_campaign_stay_where_release_and_card_are_the_same(tmp_path):
+    new, kept = tmp_path / "distances.json", tmp_path / "gpt-oss-20b-distances.json"
+    same = {"vllm": "0.32.0", "gpu": "NVIDIA H200", "weights": "synthetic"}
+    new.write_text(json.dumps(same | {"day": "2026-11-28", "distances": {"fp8": {"kl_mean": 2.0}}}))
+    earlier = {"day": "2026-11-27", "distances": {"fp8": {"kl_mean": 1.0}, "cache": {"kl_mean": 0.1}}}
+    kept.write_text(json.dumps(same | earlier))
+    add_distances(new, kept)
+    found = json.loads(kept.read_text())
+    assert found["distances"] == {"cache": {"day": "2026-11-27", "kl_mean": 0.1}, "fp8": {"kl_mean": 2.0}}
+    add_distances(new, kept)
+    assert json.loads(kept.read_text()) == found, "taken twice, kept once"
+    kept.write_text(json.dumps(same | earlier | {"vllm": "0.31.0"}))
+    add_distances(new, kept)
+    assert list(json.loads(kept.read_text())["distances"]) == ["fp8"]
 
 
 def test_every_kind_of_step_of_every_plan_has_a_way():

@@ -110,6 +110,21 @@ def test_what_another_host_gave_stays_on_the_page(evidence: Path) -> None:
     )
 
 
+def test_a_lever_is_held_against_its_own_host_though_a_newer_one_ran_bare(evidence: Path) -> None:
+    rows = json.loads(evidence.read_text().replace("1 GPUs, 16 cores", "4 GPUs, 64 cores"))["rows"]
+    bare = [one for one in rows if one["variant"] == "bare vllm serve"]
+    newer = [one | {"day": "2026-11-28", "output_tok_s": 2 * one["output_tok_s"]} for one in bare]
+    evidence.write_text(json.dumps({"rows": rows + newer}))
+    text = levers.rows_of("h200", "gpt-oss-20b")
+    (fp8,) = [line for line in text.splitlines() if line.startswith("| FP8 | 64 | 2 |")]
+    assert fp8.endswith("| 1.30x, 1.30x | 1.20x, 1.20x |"), "not 0.60x, which a server of another host gives"
+    shown = [line.split(" | ")[1:4] for line in text.splitlines() if line.startswith("| bare vllm serve | 64 |")]
+    assert shown == [["64", "1", "6,500"], ["64", "2", "3,250"]] and text.endswith(
+        "Hosts are numbered from the newest."
+    )
+    assert aims("h200", "gpt-oss-20b")[0] == "1.20x at 64; aim 1.30x, **missed**"
+
+
 def test_a_second_start_is_held_against_the_longest_that_it_may_take() -> None:
     assert (
         start("h100", "gpt-oss-20b") == "84 s; aim 60 s, **missed**" and start("h100", "gpt-oss-120b") == "not measured"

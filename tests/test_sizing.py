@@ -18,7 +18,7 @@ from maintain.sizing.queueing import bursts, simulate
 from maintain.sizing.speed import LENGTHS, Layout, Shares, at_size, layouts
 from maintain.sizing.tab import SizeTab
 
-BAR = 0.15
+BAR = 0.16  # what docs/sizing.md says
 MEASURED = [
     pytest.param(record, point, id=f"{record.model}-{record.serving.label}-{point.concurrency}")
     for record, point in held_out()

@@ -38,7 +38,7 @@ def take(folder: Path, records: Path, commit: str | None, results: Path = RESULT
         rows += taken
     oldest_first = sorted(folder.glob("*/distances.json"), key=lambda file: file.stat().st_mtime)
     last = {model_of(file.parent): file for file in oldest_first}  # it holds all that were there when it was written
-    said += [copy(file, evidence / f"{model}-distances.json") for model, file in sorted(last.items())]
+    said += [add_distances(file, evidence / f"{model}-distances.json") for model, file in sorted(last.items())]
     if rows:
         said.append(write_table(evidence / "levers.json", rows))
     events = folder / "events.log"
@@ -105,6 +105,17 @@ def take_evidence(step: Path, evidence: Path) -> list[str]:
     return said
 
 
+def add_distances(source: Path, target: Path) -> str:
+    """Copy what a campaign compared; what an earlier one of the same release and card compared besides stays, with its day."""
+    new, old = (json.loads(file.read_text()) if file.exists() else {} for file in (source, target))
+    if old and all(old.get(key) == new.get(key) for key in ("vllm", "gpu", "weights")):
+        kept = {name: {"day": old.get("day")} | one for name, one in old.get("distances", {}).items()}
+        new["distances"] = {name: one for name, one in kept.items() if name not in new["distances"]} | new["distances"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(new, indent=1) + "\n")
+    return shown(target)
+
+
 def model_of(step: Path) -> str:
     """The model that a step's name begins with."""
     return "gpt-oss-" + step.name.split("-")[0]
@@ -161,10 +172,10 @@ def lever_rows(record: RunRecord, step: Path) -> list[dict]:
 
 
 def write_table(file: Path, rows: list[dict]) -> str:
-    """The rows of every campaign so far; a step that was taken again replaces its own."""
-    fresh = {(row["step"], row["day"]) for row in rows}
+    """The rows of every campaign so far; a campaign that is taken again replaces its own."""
+    fresh = {(row["step"], row["day"], row["commit"]) for row in rows}
     before = json.loads(file.read_text())["rows"] if file.exists() else []
-    kept = [row for row in before if (row["step"], row["day"]) not in fresh]
+    kept = [row for row in before if (row["step"], row["day"], row["commit"]) not in fresh]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"rows": [*kept, *rows]}, indent=1) + "\n")
     return f"{shown(file)}: {len(rows)} rows"

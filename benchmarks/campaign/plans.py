@@ -149,7 +149,7 @@ def tp2() -> Job:
 
 def taken_apart() -> Plan:
     """A decode step of 20b as bare `vllm serve` takes it, and with FP8 activations."""
-    levers = {"20b-steps": Lever(""), "20b-steps-fp8": FP8}
+    levers = {"20b-steps-triton": Lever(""), "20b-steps-fp8": FP8}
     return [Steps(name, SMALL, [1, 64, 256], lever, least_s=250, takes_s=300) for name, lever in levers.items()]
 
 

@@ -266,13 +266,10 @@ def not_taken(target: Target, records: list[RunRecord]) -> list[str]:
     silent = [model for model in target.models if model not in spoken]
     missing += [f"any reply of {' or '.join(silent)} itself"] if silent else []
     profiles = {record.serving.profile for record in records}
-    levers = (RECORDS / target.target / "evidence" / "levers.json").exists()
-    missing += [
-        f"the {name} profile"
-        + (" as it stands: [levers.ipynb](levers.ipynb) has its kernels" if profile.moe and levers else "")
-        for name, profile in target.serve.profiles.items()
-        if name not in profiles
-    ]
+    levers = {record.serving.profile for record in load_records(target.target, RECORDS / target.target / "levers")}
+    there = {name for name, one in target.serve.profiles.items() if levers and (one.moe or name in levers)}
+    note = " on this page: [levers.ipynb](levers.ipynb) has its speed"
+    missing += [f"the {name} profile{note * (name in there)}" for name in target.serve.profiles if name not in profiles]
     if not pinned:
         missing.append(f"vLLM {target.stack.vllm}, which the recipe installs")
     if not any(record.serving.replicas > 1 for record in records):

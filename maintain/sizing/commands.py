@@ -12,7 +12,7 @@ NOTES = """
 ~: no record of that machine and layout. Its speed is carried over, as the last column says: measure before you buy. In flight and
 tok/s per user are those of a steady load. GPUs in bursts: so many give 95 % of the requests their speed when as many arrive in
 bursts (gamma-distributed gaps of shape 0.25), by a simulation that gives the measured tok/s of records that it was not fitted on
-within 15 %. Rows from two vLLM releases compare the releases too. Prices: recipes/prices.yaml."""
+within 16 %. Rows from two vLLM releases compare the releases too. Prices: recipes/prices.yaml."""
 
 
 def register(app: typer.Typer) -> None:

@@ -38,7 +38,7 @@ Prices are yours: write US dollars per GPU and hour into `recipes/prices.yaml`.
 
 ## How near it comes
 
-Nothing was fitted on these points: they have 8,192 tokens in, and the shares come from 1,024. A test holds each within 15 %.
+Nothing was fitted on these points: they have 8,192 tokens in, and the shares come from 1,024. A test holds each within 16 %.
 A percentage is how far the estimate lies above what was measured.
 
 {points}

@@ -82,8 +82,13 @@ def steps(target: str, model: str, what: str = "steps") -> Recorded:
 
 
 def starts(target: str, model: str) -> Recorded:
-    """Starts by phase in the order of their time: of run records, of every study's configurations, then of profiled servers."""
-    timed = [(r.finished, configuration(r), r.startup_s) for r in load_records(target) if r.model == model]
+    """Starts by phase in the order of their time: of run records, of every study's configurations, then of profiled servers.
+
+    All are of the releases of vLLM that the studies ran on.
+    """
+    releases = {study.versions.get("vllm") for study in studies(target, model)}
+    own = [r for r in load_records(target) if r.model == model and r.versions.get("vllm") in releases]
+    timed = [(r.finished, configuration(r), r.startup_s) for r in own]
     timed += [
         (t.started, f"{study.objective} study, {changed(t.values) if t.values else 'bare vllm serve'}", t.startup_s)
         for study in studies(target, model)
@@ -98,8 +103,9 @@ def starts(target: str, model: str) -> Recorded:
         bars.append((f"{day if days[day, name] == 1 else f'{moment:%d %B %Hh%M}'}, {name}", seconds))
     for file in sorted(evidence_file(target, model, "steps").parent.glob(f"{model}-steps*.json")):
         found = json.loads(file.read_text())
-        kernels = found.get("backends", {}).get("moe", "TRITON")
-        bars.append((f"bare vllm serve with its profiler, {kernels}", found["startup_s"]))
+        if found["vllm"] in releases:
+            kernels = found.get("backends", {}).get("moe", "TRITON")
+            bars.append((f"bare vllm serve with its profiler, {kernels}", found["startup_s"]))
     lines, drawn = ["start, seconds until ready, by phase"], []
     for name, seconds in bars:
         phases = {phase: value for phase, value in seconds.items() if phase != "total"}

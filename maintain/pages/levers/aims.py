@@ -6,7 +6,19 @@ from typing import Any
 from helpers.pages.markdown import row, table
 from helpers.recipes import load_target
 from helpers.records.curves import load_records
-from maintain.pages.levers.rows import BARE, BASE, BOTH, MODELS, SHORT, elsewhere, levers, measured, ratio, same_host
+from maintain.pages.levers.rows import (
+    BARE,
+    BASE,
+    BOTH,
+    MODELS,
+    SHORT,
+    elsewhere,
+    levers,
+    measured,
+    pairs,
+    ratio,
+    same_host,
+)
 from maintain.studies.runs import again
 
 USER_TOK_S = 50  # the speed of one user at which throughput is compared
@@ -53,21 +65,16 @@ def start(target: str, model: str) -> str:
 def aims(target: str, model: str) -> list[str]:
     """Each aim with the worst figure in its range, or that nothing was measured for it."""
     found, at = levers(target, model), MODELS.index(model)
-    bare = found.get(BARE, {})
 
     def worst(name: str, key: str, users: range) -> str:
-        pairs = [
-            (ratio(one, bare[n], key), one, bare[n])
-            for n, one in found.get(name, {}).items()
-            if n in users and n in bare
-        ]
-        if not pairs:
+        both = [(ratio(one, bare, key), one, bare) for n, (one, bare) in pairs(found, name, BARE).items() if n in users]
+        if not both:
             return "not measured beside bare `vllm serve`"
         kind = {"FP8": "fp8", SHORT[BASE]: "reference"}.get(name, "speculative")
-        open_ = {pair[1]["concurrency"]: doubt(*pair[1:], key) for pair in pairs}
-        value, one, _ = min(pairs, key=lambda pair: pair[0])
+        open_ = {pair[1]["concurrency"]: doubt(*pair[1:], key) for pair in both}
+        value, one, _ = min(both, key=lambda pair: pair[0])
         least = f"{value:.2f}x at {one['concurrency']}{open_[one['concurrency']]}"
-        decided = [pair for pair in pairs if not open_[pair[1]["concurrency"]]]
+        decided = [pair for pair in both if not open_[pair[1]["concurrency"]]]
         if not decided:
             return f"{least}; aim {AIMS[kind][at]:.2f}x, not decided"
         sure, point, _ = min(decided, key=lambda pair: pair[0])

@@ -27,10 +27,12 @@ from maintain.pages.levers.rows import (
     accepted,
     beside,
     elsewhere,
+    host_of,
     levers,
     measured,
     name_of,
     other_hosts,
+    pairs,
     ratio,
     same_host,
     step_ms,
@@ -54,18 +56,24 @@ def against(one: dict[str, Any], base: dict[str, Any] | None) -> str:
 
 def rows_of(target: str, model: str) -> str:
     """Each lever at each concurrency: what it gave, and its ratios to the throughput profile and to bare vLLM."""
-    found, lines = levers(target, model), []
-    for name, points in found.items():
-        for users, one in sorted(points.items()):
-            rates = [take["output_tok_s"] for take in one["takes"]]
-            spread = f", {apart(one, 'output_tok_s'):.0%} and {apart(one, 'tpot_ms'):.0%}" if len(rates) > 1 else ""
-            base, bare = (found.get(other, {}).get(users) for other in (SHORT[BASE], BARE))
-            ttft = median(take["ttft_ms"] for take in one["takes"])
-            speed = f"{one['output_tok_s']:,.0f}", f"{ttft:,.0f} ms", f"{one['tpot_ms']:.2f} ms"
-            ratios = against(one, base if name != BARE else None), against(one, bare)
-            lines.append(row(name, users, *speed, f"{len(rates)}{spread}", *ratios))
-    speeds = ["output tok/s", "TTFT p50", "TPOT p50", "runs, spread of tok/s and TPOT"]
-    return table(["", "in flight", *speeds, "against the throughput profile", "against bare `vllm serve`"], lines)
+    newest = [one for points in levers(target, model).values() for one in points.values()]
+    older = {id(base): base for one in newest for base in one["bases"].values() if same_host(one, base)}
+    rows = {id(one): one for one in newest} | older  # a host's own bases stay where another host's are newer
+    hosts = sorted({host_of(one) for one in rows.values()}, reverse=True)
+    lines = []
+    for one in sorted(rows.values(), key=lambda one: (hosts.index(host_of(one)), one["name"], one["concurrency"])):
+        rates = [take["output_tok_s"] for take in one["takes"]]
+        spread = f", {apart(one, 'output_tok_s'):.0%} and {apart(one, 'tpot_ms'):.0%}" if len(rates) > 1 else ""
+        ttft = median(take["ttft_ms"] for take in one["takes"])
+        speed = f"{one['output_tok_s']:,.0f}", f"{ttft:,.0f} ms", f"{one['tpot_ms']:.2f} ms"
+        base, bare = one["bases"].get(SHORT[BASE]), one["bases"].get(BARE)
+        ratios = against(one, base if one["name"] != BARE else None), against(one, bare)
+        where = [hosts.index(host_of(one)) + 1] if len(hosts) > 1 else []
+        lines.append(row(one["name"], one["concurrency"], *where, *speed, f"{len(rates)}{spread}", *ratios))
+    columns = ["", "in flight", *(["host"] if len(hosts) > 1 else []), "output tok/s", "TTFT p50", "TPOT p50"]
+    ratios = ["against the throughput profile", "against bare `vllm serve`"]
+    numbered = "\n\nHosts are numbered from the newest." if len(hosts) > 1 else ""
+    return table([*columns, "runs, spread of tok/s and TPOT", *ratios], lines) + numbered
 
 
 def speedup(one: dict[str, Any], base: dict[str, Any], users: int) -> str:
@@ -93,11 +101,9 @@ def gave(name: str, key: str) -> str:
     """The range of a lever's ratios to bare vLLM over the concurrencies that both have, for each machine and model."""
     said = []
     for target, model in measured():
-        found = levers(target, model)
-        lever, bare = found.get(name, {}), found.get(BARE, {})
-        if users := lever.keys() & bare.keys():
-            ratios = [ratio(lever[n], bare[n], key) for n in users]
-            mark = "" if all(same_host(lever[n], bare[n]) for n in users) else " *"
+        if both := pairs(levers(target, model), name, BARE).values():
+            ratios = [ratio(*pair, key) for pair in both]
+            mark = "" if all(same_host(*pair) for pair in both) else " *"
             where = f"{model.removeprefix('gpt-oss-')} on {load_target(target).title.split()[-1]}"
             said.append(f"{min(ratios):.2f} to {max(ratios):.2f}x ({where}){mark}")
     return ", ".join(said)
@@ -121,21 +127,21 @@ def drawn(found: dict[str, Lever]) -> dict[str, str]:
     """The levers with two concurrencies or more in common with what each is held against, which is the value."""
     others = (name for name in found if name not in (BARE, SHORT[BASE]) and not elsewhere(name))
     bases = {name: beside(found, name) for name in others}
-    return {name: base for name, base in bases.items() if base and len(found[name].keys() & found[base].keys()) > 1}
+    return {name: base for name, base in bases.items() if base and len(pairs(found, name, base)) > 1}
 
 
 def gains(target: str, model: str) -> Recorded:
     """The speed of one user under each lever, as a ratio to what ran on the same host."""
     found = levers(target, model)
     bases = drawn(found)
-    users = sorted(set.union(*(found[name].keys() & found[base].keys() for name, base in bases.items())))
+    both = {name: pairs(found, name, base) for name, base in bases.items()}
+    users = sorted(set.union(*(set(points) for points in both.values())))
     several = len(set(bases.values())) > 1
     ratios = {
-        f"{name} / {base}" if several else name: [
-            ratio(found[name][n], found[base][n], "tpot_ms") if n in found[name] and n in found[base] else nan
-            for n in users
+        f"{name} / {bases[name]}" if several else name: [
+            ratio(*points[n], "tpot_ms") if n in points else nan for n in users
         ]
-        for name, base in bases.items()
+        for name, points in both.items()
     }
     base = "what ran on its host" if several else next(iter(bases.values()))
     title = (
@@ -149,10 +155,8 @@ def gains(target: str, model: str) -> Recorded:
 def steps(target: str, model: str) -> dict[int, tuple[float, float, float]]:
     """By concurrency: ms of a step that verifies, tokens that it gave, ms of a token in what it is compared with."""
     found = levers(target, model)
-    drafted, base = found[BOTH], found[beside(found, BOTH)]
-    return {
-        n: (step_ms(drafted[n]), accepted(drafted[n]), base[n]["tpot_ms"]) for n in sorted(drafted.keys() & base.keys())
-    }
+    both = pairs(found, BOTH, beside(found, BOTH))
+    return {n: (step_ms(one), accepted(one), base["tpot_ms"]) for n, (one, base) in both.items()}
 
 
 def acceptance(target: str, model: str) -> Recorded:
@@ -202,10 +206,8 @@ def break_even() -> str:
     for target, model in measured():
         found = levers(target, model)
         for name, plain, experts in ((BOTH, "FP8", "FP8"), ("EAGLE3", BARE, "BF16")):
-            drafted, alone = found.get(name, {}), found.get(plain, {})
-            for users in sorted(drafted.keys() & alone.keys()):
-                given, own = accepted(drafted[users]), alone[users]["tpot_ms"]
-                step = step_ms(drafted[users])
+            for users, (drafted, alone) in pairs(found, name, plain).items():
+                given, own, step = accepted(drafted), alone["tpot_ms"], step_ms(drafted)
                 where = f"{model} on {load_target(target).title}", users, experts
                 lines.append(
                     row(*where, f"{step:.2f} ms", f"{own:.2f} ms", f"{step / own:.2f}", f"{own * given / step:.2f}x")
@@ -261,7 +263,7 @@ def stepped() -> list[tuple[str, str]]:
     """(target, model) of each whose decode step was taken apart with FP8 activations and without, by one vLLM."""
 
     def versions(*where: str) -> list[str]:
-        files = [evidence_file(*where, what) for what in ("steps", "steps-fp8")]
+        files = [evidence_file(*where, what) for what in ("steps-triton", "steps-fp8")]
         return [json.loads(file.read_text())["vllm"] for file in files if file.exists()]
 
     return [one for one in measured() if len(found := versions(*one)) == 2 and len(set(found)) == 1]
@@ -271,12 +273,12 @@ def render() -> NotebookNode:
     """The page as it should be on disk."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["comment"] = lambda text: text.replace("\n", "\n# ")
-    pairs = [
+    measurements = [
         (t, m, load_target(t).title, "\n\n".join(filter(None, [rows_of(t, m), before(t, m)])), BOTH in levers(t, m))
         for t, m in measured()
     ]
     text = environment.from_string(TEMPLATE.read_text()).render(
-        pairs=pairs,
+        measurements=measurements,
         break_even=break_even(),
         distances=distances(),
         routed=routed(),

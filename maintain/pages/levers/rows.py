@@ -12,7 +12,9 @@ SHORT = {
     "FP8 activations (humming)": "FP8",
     "EAGLE3 (acceptance 2.72)": "EAGLE3",
     "FP8 KV cache (full attention)": "FP8 KV cache",
+    "each compilation logged": "throughput profile, 7 CUDA graphs, each compilation logged",
 }
+BASES = (BARE, SHORT[BASE], "FP8")  # what others are held against
 LENGTHS = (1024, 1024)
 MODELS = ("gpt-oss-20b", "gpt-oss-120b")
 Lever = dict[int, dict[str, Any]]  # a row of the evidence by concurrency
@@ -25,26 +27,38 @@ def read(target: str) -> list[dict[str, Any]]:
     return [one for one in rows if (one["input_tokens"], one["output_tokens"]) == LENGTHS]
 
 
+def singles(target: str, model: str) -> list[dict[str, Any]]:
+    """The rows of a model's levers on one GPU, each with its `name`, oldest first."""
+    rows = [one for one in read(target) if one["model"] == model and one["tensor_parallel_size"] == 1]
+    return [one | {"name": name_of(one["variant"])} for one in rows if one["variant"]]
+
+
 def levers(target: str, model: str) -> dict[str, Lever]:
-    """The levers of a model on one GPU by name, the newest measurement of each concurrency."""
-    found: dict[str, Lever] = {}
-    for one in read(target):
-        if one["model"] == model and one["tensor_parallel_size"] == 1 and one["variant"]:
-            found.setdefault(name_of(one["variant"]), {})[one["concurrency"]] = one
+    """The levers of a model on one GPU by name, the newest measurement of each concurrency.
+
+    Each has under `bases` the rows by name that it is held against: those of its own host where they ran there, else the newest.
+    """
+    own, found = singles(target, model), {}
+    for one in own:
+        found.setdefault(one["name"], {})[one["concurrency"]] = one
+    for one in own:
+        rows = [row for row in own if row["name"] in BASES and row["concurrency"] == one["concurrency"]]
+        nearest = sorted(
+            rows, key=lambda row: same_host(row, one)
+        )  # the last one wins: a host's own, of those the newest
+        one["bases"] = {row["name"]: row for row in nearest if row["name"] != one["name"]}
     return found
 
 
 def other_hosts(target: str, model: str) -> list[tuple[str, dict[str, Lever]]]:
     """(day, levers by name) of each host whose measurements newer ones have replaced in `levers`, oldest first."""
-    found: dict[str, tuple[str, dict[str, Lever]]] = {}
-    for one in read(target):
-        if one["model"] == model and one["tensor_parallel_size"] == 1 and one["variant"]:
-            _, own = found.setdefault(f"{one['day']} {one['host']} {one['commit']}", (one["day"], {}))
-            own.setdefault(name_of(one["variant"]), {})[one["concurrency"]] = one
+    found: dict[tuple, dict[str, Lever]] = {}
+    for one in singles(target, model):
+        found.setdefault(host_of(one), {}).setdefault(one["name"], {})[one["concurrency"]] = one
     newest = levers(target, model)
     replaced = [
-        (day, {name: points for name, points in own.items() if newest[name].get(max(points)) != points[max(points)]})
-        for day, own in found.values()
+        (host[0], {name: points for name, points in own.items() if host_of(newest[name][max(points)]) != host})
+        for host, own in found.items()
     ]
     return sorted(((day, own) for day, own in replaced if own), key=lambda pair: pair[0])
 
@@ -70,7 +84,12 @@ def measured() -> list[tuple[str, str]]:
 
 def same_host(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two rows come from one campaign on one host."""
-    return all(one[key] == other[key] for key in ("day", "host", "commit"))
+    return host_of(one) == host_of(other)
+
+
+def host_of(one: dict[str, Any]) -> tuple[str, str, str]:
+    """The campaign that a row comes from, which ran on one host; later days sort last."""
+    return one["day"], one["host"], one["commit"]
 
 
 def ratio(one: dict[str, Any], base: dict[str, Any], key: str) -> float:
@@ -95,6 +114,10 @@ def step_ms(one: dict[str, Any]) -> float:
 
 def beside(found: dict[str, Lever], name: str) -> str:
     """What a lever is held against: bare vLLM where that ran on its host, else the throughput profile that did, else ""."""
-    own = next(iter(found[name].values()))
-    bases = (n for n in (BARE, SHORT[BASE]) if n in found and same_host(next(iter(found[n].values())), own))
-    return next(bases, "")
+    there = {n for one in found[name].values() for n, base in one["bases"].items() if same_host(base, one)}
+    return next((n for n in (BARE, SHORT[BASE]) if n in there), "")
+
+
+def pairs(found: dict[str, Lever], name: str, base: str) -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
+    """By concurrency the rows of a lever with those that they are held against, where there are both."""
+    return {n: (one, one["bases"][base]) for n, one in sorted(found.get(name, {}).items()) if base in one["bases"]}
