@@ -15,6 +15,7 @@ from helpers.plots.recorded import pareto
 from helpers.recipes import load_target
 from helpers.records.curves import by_version, curves, speed_records, versioned
 from helpers.records.record import RunRecord
+from maintain.pages.levers.rows import one_host
 from maintain.studies import recorded
 from maintain.studies.answers import answers, memory, pairs, published, sizes
 
@@ -63,6 +64,13 @@ def test_sizes_are_compared_on_one_vllm_only() -> None:
     assert [label for label in drawn if "TP1" in label] == ["TP1", "TP1 (vLLM 0.25.1)"]
     assert "TP2 (vLLM 0.25.1)" in drawn and "TP4" not in drawn
     assert drawn["TP1"] != drawn["TP1 (vLLM 0.25.1)"]
+
+
+def test_two_gpus_are_held_against_one_of_the_same_host() -> None:
+    said = one_host("h200", "gpt-oss-120b", "0.32.0")
+    assert said.startswith("**On one host** gpt-oss-120b TP2 gave")
+    assert "1.00x at 16, 1.10x at 64, 1.45x at 128 requests per GPU" in said
+    assert one_host("h100", "gpt-oss-120b", "0.32.0") == "", "bare ran on other hosts there"
 
 
 def test_a_machine_without_records_answers_nothing(tmp_path, monkeypatch) -> None:

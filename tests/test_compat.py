@@ -19,7 +19,7 @@ from tests.compat_front import front_of
 
 ROWS = needs()
 FUNCTION = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}
-MOST_MS = 1.0
+MOST = 4  # times what reading and writing the request takes by itself
 
 
 def sent(body: dict | bytes, path: str = "/v1/responses", chunks: list[bytes] | None = None, **headers: str):
@@ -308,8 +308,8 @@ def test_a_schema_that_points_at_itself_or_grows_without_end_stays_small() -> No
     assert len(json.dumps(shown({"$ref": "#/$defs/x0", "$defs": grows}))) < 50_000
 
 
-def test_it_costs_a_millisecond_at_most() -> None:
-    """Codex's request: 40 kB, tools with nested schemas, a history."""
+def test_it_costs_little_beside_reading_the_request() -> None:
+    """Codex's request: 40 kB, tools with nested schemas, a history. 0.6 ms, twice what reading and writing it takes."""
     fields = {f"field_{n}": {"type": "string", "description": "what it is for " * 8} for n in range(12)}
     tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": fields}}
     inner = [tool | {"name": f"g{n}"} for n in range(4)]
@@ -320,13 +320,16 @@ def test_it_costs_a_millisecond_at_most() -> None:
     body |= {"input": [{"type": "message", "role": "developer", "content": text}], "stream": True}
     whole = json.dumps(body).encode()
     assert len(whole) > 35_000
-    taken = []
-    while len(taken) < 300 and min(taken, default=9e9) * 1000 >= MOST_MS:  # other tests run beside it
+    taken, read = [], []
+    for _ in range(50):
         began = time.perf_counter()
         new, change = changed(whole, RESPONSES)
         json.dumps(new, ensure_ascii=False).encode()
         taken.append(time.perf_counter() - began)
-    assert change.namespaces and min(taken) * 1000 < MOST_MS
+        began = time.perf_counter()
+        json.dumps(json.loads(whole), ensure_ascii=False).encode()
+        read.append(time.perf_counter() - began)
+    assert change.namespaces and min(taken) < MOST * min(read)
 
 
 @pytest.mark.real

@@ -90,7 +90,7 @@ def test_runs_that_lie_far_apart_decide_no_aim(evidence: Path) -> None:
             ]
     evidence.write_text(json.dumps({"rows": rows}))
     assert aims("h200", "gpt-oss-20b")[0] == "1.20x at 64, runs 15% apart; aim 1.30x, not decided"
-    plain = "1.00x at 1; aim 1.10x, **missed** (0.92x at 64, runs 15% apart)"
+    plain = "1.00x at 1; aim 1.10x, **missed**; floor 0.98x, held (0.92x at 64, runs 15% apart)"
     assert aims("h200", "gpt-oss-20b")[2] == plain, "a point that is sure decides beside one that is not"
 
 
@@ -116,10 +116,10 @@ def test_a_lever_is_held_against_its_own_host_though_a_newer_one_ran_bare(eviden
     newer = [one | {"day": "2026-11-28", "output_tok_s": 2 * one["output_tok_s"]} for one in bare]
     evidence.write_text(json.dumps({"rows": rows + newer}))
     text = levers.rows_of("h200", "gpt-oss-20b")
-    (fp8,) = [line for line in text.splitlines() if line.startswith("| FP8 | 64 | 2 |")]
+    (fp8,) = [line for line in text.splitlines() if line.startswith("| FP8 | 64 | 2 (2026-11-27) |")]
     assert fp8.endswith("| 1.30x, 1.30x | 1.20x, 1.20x |"), "not 0.60x, which a server of another host gives"
     shown = [line.split(" | ")[1:4] for line in text.splitlines() if line.startswith("| bare vllm serve | 64 |")]
-    assert shown == [["64", "1", "6,500"], ["64", "2", "3,250"]] and text.endswith(
+    assert shown == [["64", "1 (2026-11-28)", "6,500"], ["64", "2 (2026-11-27)", "3,250"]] and text.endswith(
         "Hosts are numbered from the newest."
     )
     assert aims("h200", "gpt-oss-20b")[0] == "1.20x at 64; aim 1.30x, **missed**"

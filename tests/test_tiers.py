@@ -197,6 +197,11 @@ def test_the_parts_of_the_rest_are_exactly_what_is_full() -> None:
         assert sum(bool(eval(selected, {}, has)) for selected in rest.PARTS) == has["full"], has
 
 
+def test_what_the_host_gave_to_other_machines_is_not_the_tests_time() -> None:
+    stat = "cpu  1 2 3 4 5 6 7 800 9 10\ncpu0 1 2 3 4 5 6 7 500 9 10\ncpu1 1 2 3 4 5 6 7 300 9 10\nintr 5\n"
+    assert tiers.stolen(stat) == 800 / os.sysconf("SC_CLK_TCK") / 2
+
+
 def test_the_wait_for_a_core_is_not_the_tests() -> None:
     """A sleep is the test's own and counts; what is subtracted is the kernel's word on a full run queue."""
     before = tiers.waited()

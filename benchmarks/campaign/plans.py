@@ -230,7 +230,7 @@ def fp8_eagle3(model: str, repeats: int = 3) -> Job:
 def latency(model: str) -> Job:
     """The profile for few users, as it stands."""
     seconds = (155, 140, 112) if model == LARGE else (130, 60, 50)
-    return lever_job(model, "latency", LATENCY, USERS, seconds, profile="latency", exact=True)
+    return lever_job(model, "latency", LATENCY, USERS, seconds, profile="latency", note="", exact=True)
 
 
 def most120() -> Job:

@@ -187,7 +187,7 @@ class Served(Part):
     tensor_parallel_size: Count  # GPUs (or CPU ranks) of one copy
     replicas: Count  # copies behind one router
     profile: Annotated[str, Field(min_length=1)]  # of the recipe; `bare` for `vllm serve` without one
-    activations: Activation
+    activations: Activation  # the parameter; FP8 through humming is a profile's, or named in the variant
     variant: str = ""  # what a campaign changed on top, in words; empty for the recipe as it is
 
     @classmethod

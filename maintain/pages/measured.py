@@ -114,7 +114,8 @@ def newest_speed(target: Target, model: str) -> RunRecord | None:
     single = [r for r in records if r.serving.replicas == 1 and r.throughput[0].concurrency == 1]
     newest = newest_of([r for r in single if r.model == model] or single)
     of_page = [r for r in newest if r.throughput[0].input_tokens == target.defaults.input_tokens]
-    return next(reversed(of_page or newest), None)
+    swept = [r for r in of_page if len(r.throughput) > 1]
+    return next(reversed(swept or of_page or newest), None)
 
 
 def _devices(record: RunRecord) -> str:

@@ -10,6 +10,7 @@ from helpers.paths import NOTEBOOKS, RECORDS
 from helpers.recipes import check_parameters, load_target, target_names
 from helpers.records.curves import newest_of, speed_records
 from maintain.pages import measured
+from maintain.pages.levers.rows import one_host
 from maintain.pages.notebook import keep_outputs
 from maintain.pages.pages import fill
 from maintain.studies.answers import answers
@@ -45,6 +46,7 @@ def study_source(name: str) -> str:
         medians=medians(records),
         other_flags=" ".join(filter(None, (flags(newest_of(records), model) for model in target.models))),
         answers=answers(name).markdown,
+        one_host="\n\n".join(filter(None, (one_host(name, model, target.stack.vllm) for model in target.models))),
         routed_models=measured.with_evidence(target, "routing-synthetic"),
         dummy_models=measured.with_evidence(target, "dummy"),
         tuned=path_of(f"{name}_tuning").exists(),

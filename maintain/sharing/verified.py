@@ -46,7 +46,10 @@ def verified(folder: Path = RECORDS) -> str:
         runs: dict[tuple, dict[str, Claim]] = {}
         for claim in sorted(own, key=lambda claim: claim.day):
             place = (claim.target, claim.model, claim.tensor_parallel_size, claim.profile, claim.weights, claim.vllm)
-            runs.setdefault(place, {})[claim.group] = claim
+            groups = runs.setdefault(place, {})
+            older = groups.get(claim.group)
+            same = older and claim.setting and (claim.setting, claim.state) == (older.setting, older.state)
+            groups[claim.group] = claim.joined(older) if same else claim
         for (target, model, size, profile, weights, vllm), groups in sorted(runs.items()):
             newest = max(groups.values(), key=lambda claim: claim.day)
             held = [f"{g}: {c.checks}" for g, c in sorted(groups.items()) if c.measures]

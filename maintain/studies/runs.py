@@ -31,7 +31,7 @@ def starts_said(target: Target) -> str:
     named = "; ".join(f"`{name}` {shares[name]:.0%} ({PHASE_TEXT[name]})" for name in most)
     parts = [f"These phases took most of a start, in the median of the {len(found)} rows: {named}."]
     for second in (r for r in found if again(r)):
-        first = [r for r in found if label(r) == label(second) and not again(r)]
+        first = [r for r in found if label(r) == label(second) and r.commit == second.commit and not again(r)]
         if first:
             parts.append(second_start(second, max(first, key=lambda r: r.startup_s["total"]), len(first)))
     return "\n\n".join(parts)

@@ -33,6 +33,7 @@ AIMS = {
 }
 
 
+FLOOR = 0.98  # of bare vLLM, nowhere below it with the model's own arithmetic
 NOISE = 0.1  # runs that lie further apart decide no aim
 
 
@@ -79,7 +80,8 @@ def aims(target: str, model: str) -> list[str]:
             return f"{least}; aim {AIMS[kind][at]:.2f}x, not decided"
         sure, point, _ = min(decided, key=lambda pair: pair[0])
         beside = f" ({least})" if value < sure else ""
-        return verdict(sure, AIMS[kind][at], note=f" at {point['concurrency']}") + beside
+        floor = f"; floor {FLOOR}x, {'held' if sure >= FLOOR else '**not held**'}" if kind == "reference" else ""
+        return verdict(sure, AIMS[kind][at], note=f" at {point['concurrency']}") + floor + beside
 
     every = [one for name, points in found.items() if not elsewhere(name) for one in points.values()]
 

@@ -35,6 +35,7 @@ from maintain.pages.levers.rows import (
     pairs,
     ratio,
     same_host,
+    singles,
     step_ms,
 )
 from maintain.pages.notebook import keep_outputs
@@ -59,7 +60,8 @@ def rows_of(target: str, model: str) -> str:
     newest = [one for points in levers(target, model).values() for one in points.values()]
     older = {id(base): base for one in newest for base in one["bases"].values() if same_host(one, base)}
     rows = {id(one): one for one in newest} | older  # a host's own bases stay where another host's are newer
-    hosts = sorted({host_of(one) for one in rows.values()}, reverse=True)
+    order = list(dict.fromkeys(host_of(one) for one in singles(target, model)))[::-1]  # the newest first
+    hosts = [host for host in order if any(host_of(one) == host for one in rows.values())]
     lines = []
     for one in sorted(rows.values(), key=lambda one: (hosts.index(host_of(one)), one["name"], one["concurrency"])):
         rates = [take["output_tok_s"] for take in one["takes"]]
@@ -67,8 +69,9 @@ def rows_of(target: str, model: str) -> str:
         ttft = median(take["ttft_ms"] for take in one["takes"])
         speed = f"{one['output_tok_s']:,.0f}", f"{ttft:,.0f} ms", f"{one['tpot_ms']:.2f} ms"
         base, bare = one["bases"].get(SHORT[BASE]), one["bases"].get(BARE)
-        ratios = against(one, base if one["name"] != BARE else None), against(one, bare)
-        where = [hosts.index(host_of(one)) + 1] if len(hosts) > 1 else []
+        elsewhere_only = base and not same_host(one, base) and bare and same_host(one, bare)  # bare of its host says it
+        ratios = against(one, None if one["name"] == BARE or elsewhere_only else base), against(one, bare)
+        where = [f"{hosts.index(host_of(one)) + 1} ({one['day']})"] if len(hosts) > 1 else []
         lines.append(row(one["name"], one["concurrency"], *where, *speed, f"{len(rates)}{spread}", *ratios))
     columns = ["", "in flight", *(["host"] if len(hosts) > 1 else []), "output tok/s", "TTFT p50", "TPOT p50"]
     ratios = ["against the throughput profile", "against bare `vllm serve`"]
@@ -82,10 +85,10 @@ def speedup(one: dict[str, Any], base: dict[str, Any], users: int) -> str:
 
 
 def before(target: str, model: str) -> str:
-    """What the levers gave on a host before the newest, against the throughput profile or bare vLLM of that host."""
+    """What the levers gave on a host before the newest, against bare vLLM of that host or else its throughput profile."""
     lines = []
     for day, own in other_hosts(target, model):
-        base = next((name for name in (SHORT[BASE], BARE) if name in own), "")
+        base = next((name for name in (BARE, SHORT[BASE]) if name in own), "")
         others = {name: points for name, points in own.items() if base and name not in (base, BARE)}
         ratios = [
             f"{name} {', '.join(speedup(points[n], own[base][n], n) for n in shared)}"
@@ -94,6 +97,10 @@ def before(target: str, model: str) -> str:
         ]
         if ratios:
             lines.append(f"On another host ({day}), output tok/s against {base}: {'; '.join(ratios)}.")
+        elif base == BARE:
+            alone = ", ".join(f"{one['output_tok_s']:,.0f} at {n}" for n, one in sorted(own[BARE].items()))
+            where = next(iter(own[BARE].values()))["host"]
+            lines.append(f"On another host ({day}, {where}) bare vllm serve gave, in output tok/s: {alone}.")
     return "\n\n".join(lines)
 
 

@@ -121,3 +121,21 @@ def beside(found: dict[str, Lever], name: str) -> str:
 def pairs(found: dict[str, Lever], name: str, base: str) -> dict[int, tuple[dict[str, Any], dict[str, Any]]]:
     """By concurrency the rows of a lever with those that they are held against, where there are both."""
     return {n: (one, one["bases"][base]) for n, one in sorted(found.get(name, {}).items()) if base in one["bases"]}
+
+
+def one_host(target: str, model: str, vllm: str) -> str:
+    """Several GPUs against bare vLLM on one GPU of the same host, at equal load per GPU; empty where no host has both."""
+    rows = [one for one in read(target) if one["model"] == model and one["versions"].get("vllm") == vllm]
+    bare = {(host_of(one), one["concurrency"]): one for one in rows if one["variant"] == BARE}
+    gave: dict[str, list[str]] = {}
+    for one in rows:
+        size = one["tensor_parallel_size"]
+        base = bare.get((host_of(one), one["concurrency"] / size)) if size > 1 and not one["variant"] else None
+        if base:
+            share = one["output_tok_s"] / size / base["output_tok_s"]
+            gave.setdefault(f"TP{size}", []).append(f"{share:.2f}x at {base['concurrency']}")
+    return "\n\n".join(
+        f"**On one host** {model} {label} gave, in output tok/s per GPU against bare vLLM on one of its GPUs: {', '.join(found)} "
+        "requests per GPU."
+        for label, found in gave.items()
+    )
