@@ -10,6 +10,7 @@ from helpers.records.record import RunRecord
 from maintain.pages import measured
 from maintain.pages.levers import page as levers
 from maintain.pages.levers import rows as rows_of_levers
+from maintain.pages.levers import tables
 from maintain.pages.levers.aims import aims, start, verdict
 from maintain.pages.notebook import text_of
 
@@ -24,7 +25,7 @@ ROWS = {  # output tok/s by lever and concurrency; TPOT follows
 @pytest.fixture
 def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One model's levers on one host, bare vLLM on another."""
-    for module in (levers, rows_of_levers):
+    for module in (tables, rows_of_levers):
         monkeypatch.setattr(module, "RECORDS", tmp_path)
     rows = [
         {
@@ -57,11 +58,11 @@ def test_the_page_is_what_the_records_say() -> None:
 
 
 def test_a_ratio_says_where_the_other_one_ran_elsewhere(evidence: Path) -> None:
-    text = levers.rows_of("h200", "gpt-oss-20b")
+    text = tables.rows_of("h200", "gpt-oss-20b")
     (line,) = [one for one in text.splitlines() if one.startswith("| FP8 | 64 |")]
     assert "1.30x, 1.30x |" in line and "1.20x, 1.20x * |" in line
     evidence.write_text(evidence.read_text().replace("1 GPUs, 16 cores", "4 GPUs, 64 cores"))
-    assert " *" not in levers.rows_of("h200", "gpt-oss-20b")
+    assert " *" not in tables.rows_of("h200", "gpt-oss-20b")
 
 
 def test_the_worst_figure_of_a_range_meets_its_aim_or_misses_it(evidence: Path) -> None:
@@ -95,7 +96,7 @@ def test_runs_that_lie_far_apart_decide_no_aim(evidence: Path) -> None:
 
 
 def test_what_another_host_gave_stays_on_the_page(evidence: Path) -> None:
-    assert levers.before("h200", "gpt-oss-20b") == ""
+    assert tables.before("h200", "gpt-oss-20b") == ""
     rows = json.loads(evidence.read_text())["rows"]
     newer = [
         one | {"day": "2026-11-28", "output_tok_s": 2 * one["output_tok_s"]}
@@ -103,7 +104,7 @@ def test_what_another_host_gave_stays_on_the_page(evidence: Path) -> None:
         if "EAGLE3" not in one["variant"]
     ]
     evidence.write_text(json.dumps({"rows": rows + newer}))
-    text = levers.before("h200", "gpt-oss-20b")
+    text = tables.before("h200", "gpt-oss-20b")
     assert (
         "On another host (2026-11-27), output tok/s against throughput profile: FP8 1.20x at 1, 1.30x at 16, 1.30x at 64."
         in text
@@ -115,12 +116,12 @@ def test_a_lever_is_held_against_its_own_host_though_a_newer_one_ran_bare(eviden
     bare = [one for one in rows if one["variant"] == "bare vllm serve"]
     newer = [one | {"day": "2026-11-28", "output_tok_s": 2 * one["output_tok_s"]} for one in bare]
     evidence.write_text(json.dumps({"rows": rows + newer}))
-    text = levers.rows_of("h200", "gpt-oss-20b")
-    (fp8,) = [line for line in text.splitlines() if line.startswith("| FP8 | 64 | 2 (2026-11-27) |")]
+    text = tables.rows_of("h200", "gpt-oss-20b")
+    (fp8,) = [line for line in text.splitlines() if line.startswith("| FP8 | 64 | 2 |")]
     assert fp8.endswith("| 1.30x, 1.30x | 1.20x, 1.20x |"), "not 0.60x, which a server of another host gives"
     shown = [line.split(" | ")[1:4] for line in text.splitlines() if line.startswith("| bare vllm serve | 64 |")]
-    assert shown == [["64", "1 (2026-11-28)", "6,500"], ["64", "2 (2026-11-27)", "3,250"]] and text.endswith(
-        "Hosts are numbered from the newest."
+    assert shown == [["64", "1", "6,500"], ["64", "2", "3,250"]] and text.endswith(
+        "Hosts, the newest first: 1 on 2026-11-28, 2 on 2026-11-27."
     )
     assert aims("h200", "gpt-oss-20b")[0] == "1.20x at 64; aim 1.30x, **missed**"
 
@@ -144,13 +145,13 @@ def test_another_acceptance_checks_the_line_and_makes_no_bar(evidence: Path) -> 
     evidence.write_text(json.dumps({"rows": rows + more}))
     lines = levers.acceptance("h200", "gpt-oss-20b").lines
     assert lines[-3].startswith("runs with another acceptance") and lines[-2].split() == ["1", "4.00", "3.60x", "2.88x"]
-    assert "4.0" not in levers.gains("h200", "gpt-oss-20b").lines[1] and "acceptance 4.0" not in levers.memory()
+    assert "4.0" not in levers.gains("h200", "gpt-oss-20b").lines[1] and "acceptance 4.0" not in tables.memory()
     assert aims("h200", "gpt-oss-20b")[3].startswith("3,900 tok/s"), "what no head was ever seen to give is no best"
 
 
 def test_a_profile_says_what_it_gave_and_what_it_leaves_for_the_cache(evidence: Path) -> None:
-    assert levers.gave("FP8", "output_tok_s") == "1.20 to 1.30x (20b on H200) *"
-    assert levers.gave("EAGLE3", "tpot_ms") == "" and "GiB" not in levers.memory(), "nothing of what nobody measured"
+    assert tables.gave("FP8", "output_tok_s") == "1.20 to 1.30x (20b on H200) *"
+    assert tables.gave("EAGLE3", "tpot_ms") == "" and "GiB" not in tables.memory(), "nothing of what nobody measured"
 
 
 def test_levers_are_compared_with_what_ran_on_their_host(evidence: Path) -> None:
