@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ ALL = "COOKBOOK_DRILLS"  # set by `make drills`: docs/drills.md is written
 PAGE = ROOT / "docs" / "drills.md"
 _rows: dict[str, drill_page.Row] = {}  # drill -> what ran now
 _collected: list[pytest.Item] = []
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a script started the suite with `&`: what it starts would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
