@@ -19,7 +19,7 @@ from tests.compat_front import front_of
 
 ROWS = needs()
 FUNCTION = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}
-MOST = 4  # times what reading and writing the request takes by itself
+MOST = 3  # times what reading and writing the request takes by itself
 
 
 def sent(body: dict | bytes, path: str = "/v1/responses", chunks: list[bytes] | None = None, **headers: str):

@@ -111,9 +111,7 @@ def add_distances(source: Path, target: Path) -> str:
     if old and all(old.get(key) == new.get(key) for key in ("vllm", "gpu", "weights")):
         kept = {name: {"day": old.get("day")} | one for name, one in old.get("distances", {}).items()}
         new["distances"] = {name: one for name, one in kept.items() if name not in new["distances"]} | new["distances"]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(new, indent=1) + "\n")
-    return shown(target)
+    return put(new, target)
 
 
 def model_of(step: Path) -> str:
@@ -176,9 +174,7 @@ def write_table(file: Path, rows: list[dict]) -> str:
     fresh = {(row["step"], row["day"], row["commit"]) for row in rows}
     before = json.loads(file.read_text())["rows"] if file.exists() else []
     kept = [row for row in before if (row["step"], row["day"], row["commit"]) not in fresh]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"rows": [*kept, *rows]}, indent=1) + "\n")
-    return f"{shown(file)}: {len(rows)} rows"
+    return f"{put({'rows': [*kept, *rows]}, file)}: {len(rows)} rows"
 
 
 def named(document: Ran, commit: str | None) -> Ran:
@@ -214,8 +210,13 @@ def settled(study: Study) -> Study:
 
 def copy(source: Path, target: Path) -> str:
     """Copy one JSON document."""
+    return put(json.loads(source.read_text()), target)
+
+
+def put(document: dict, target: Path) -> str:
+    """Write one JSON document as records have it; returns its name."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(json.loads(source.read_text()), indent=1) + "\n")
+    target.write_text(json.dumps(document, indent=1) + "\n")
     return shown(target)
 
 

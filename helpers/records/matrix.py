@@ -49,7 +49,7 @@ def matrix(claims: Iterable[Claim], targets: list[str] | None = None) -> list[Ma
         spoken_by.setdefault((_place(claim), claim.group, claim.weights), []).append(claim)
     spoken: dict[Place, list[Claim]] = {}
     for (place, _, _), found in spoken_by.items():
-        spoken.setdefault(place, []).append(_newest(found))
+        spoken.setdefault(place, []).append(newest(found))
     rows: list[MatrixRow] = []
     for name in targets or target_names():
         target = load_target(name)
@@ -129,7 +129,7 @@ def _summary(rows: list[MatrixRow]) -> TargetSummary:
     )
 
 
-def _newest(claims: list[Claim]) -> Claim:
+def newest(claims: list[Claim]) -> Claim:
     """The claim that speaks, the last one, with the points of every sweep of its command."""
     last = claims[-1]
     for claim in reversed(claims[:-1]):

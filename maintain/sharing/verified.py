@@ -5,6 +5,7 @@ from pathlib import Path
 from helpers.pages.markdown import row, table
 from helpers.paths import RECORDS, ROOT
 from helpers.records.claims import Claim, claims_of, load_claims
+from helpers.records.matrix import newest
 from helpers.records.record import RunRecord
 
 PAGE = ROOT / "docs" / "verified.md"
@@ -43,15 +44,13 @@ def verified(folder: Path = RECORDS) -> str:
     """The page."""
     rows = []
     for who, own in claims(folder).items():
-        runs: dict[tuple, dict[str, Claim]] = {}
+        runs: dict[tuple, dict[str, list[Claim]]] = {}
         for claim in sorted(own, key=lambda claim: claim.day):
             place = (claim.target, claim.model, claim.tensor_parallel_size, claim.profile, claim.weights, claim.vllm)
-            groups = runs.setdefault(place, {})
-            older = groups.get(claim.group)
-            same = older and claim.setting and (claim.setting, claim.state) == (older.setting, older.state)
-            groups[claim.group] = claim.joined(older) if same else claim
-        for (target, model, size, profile, weights, vllm), groups in sorted(runs.items()):
-            newest = max(groups.values(), key=lambda claim: claim.day)
+            runs.setdefault(place, {}).setdefault(claim.group, []).append(claim)
+        for (target, model, size, profile, weights, vllm), found in sorted(runs.items()):
+            groups = {group: newest(same) for group, same in found.items()}
+            last = max(groups.values(), key=lambda claim: claim.day)
             held = [f"{g}: {c.checks}" for g, c in sorted(groups.items()) if c.measures]
             held += [
                 ", ".join(
@@ -60,6 +59,6 @@ def verified(folder: Path = RECORDS) -> str:
             ]
             failed = [f"**failed:** {g}" for g, c in sorted(groups.items()) if c.state == "failed"]
             what = f"{model} TP{size}, {profile}, {weights} weights"
-            age = f"{vllm}, {newest.day} ({newest.age.words()})"
+            age = f"{vllm}, {last.day} ({last.age.words()})"
             rows.append(row(who, target, what, "; ".join(filter(None, [*held, *failed])), age))
     return HEAD + table(["who", "machine", "what ran", "what held", "vLLM, day"], rows) + "\n" + TAIL

@@ -18,9 +18,8 @@ ALL = "COOKBOOK_DRILLS"  # set by `make drills`: docs/drills.md is written
 PAGE = ROOT / "docs" / "drills.md"
 _rows: dict[str, drill_page.Row] = {}  # drill -> what ran now
 _collected: list[pytest.Item] = []
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # a script started the suite with `&`: what it starts would ignore it too
+# where a script started the suite with `&` it ignores Ctrl-C, and so would all that it starts
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
